@@ -1,0 +1,51 @@
+# `make` alone says what there is to do. Variables: PORT=8001 make run, make test ARGS="-k expiry -x".
+PYTHON ?= python3.11
+export PYTHON
+
+python := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run serve test test-faults bench bench-quick lint format clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## Prepare .venv and the system packages for development and tests
+	@deploy/setup.sh dev
+
+run: ## Serve the shop with demo data at http://127.0.0.1:8000 (SQLite, nothing else needed)
+	@deploy/run.sh
+
+serve: ## Serve what the environment names (DATABASE_URL, REDIS_URL, ...), without demo data and workers
+	@deploy/serve.sh
+
+test: ## Run the tests, on SQLite and on a private MariaDB and Redis (ARGS="-k name" narrows them)
+	@deploy/setup.sh dev
+	@$(python) -m pytest -m "not faults" $(ARGS)
+
+test-faults: ## Run the long fault injection tests (kill -9, lost servers)
+	@deploy/setup.sh dev
+	@$(python) -m pytest -m faults $(ARGS)
+
+bench: ## Measure every lane under load (takes a while, wants an idle machine)
+	@deploy/setup.sh bench
+	@$(python) -m tests.load $(ARGS)
+
+bench-quick: ## Measure for a few minutes only, to see that nothing became slow
+	@deploy/setup.sh bench
+	@$(python) -m tests.load --quick $(ARGS)
+
+lint: ## Check style, formatting and types
+	@deploy/setup.sh dev
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	$(python) -m mypy
+
+format: ## Rewrite the code in the house style
+	@deploy/setup.sh dev
+	$(python) -m ruff check --fix .
+	$(python) -m ruff format .
+
+clean: ## Remove .venv and caches (the demo database in var/ stays)
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis var/static var/metrics
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

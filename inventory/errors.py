@@ -1,0 +1,49 @@
+"""What inventory refuses, as problems that carry their data."""
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+from django.utils.translation import gettext_lazy as _
+
+from yousinsa.errors import Conflict, Invalid
+
+
+class Shortage(TypedDict):
+    """One option that cannot be had: ids and units."""
+
+    option: int
+    requested: int
+    available: int
+
+
+class InsufficientStock(Conflict):
+    """409: some lines ask for more than is available. `lines` says which, and what there is."""
+
+    code = "insufficient_stock"
+    title = _("Not enough stock.")
+
+    def __init__(self, lines: Sequence[Shortage]) -> None:
+        self.lines = list(lines)
+        first = self.lines[0]
+        if len(self.lines) == 1 and first["available"] <= 0:
+            detail: Any = _("Option %(option)s is sold out.") % first
+        else:
+            detail = "; ".join(
+                str(_("option %(option)s: %(requested)s asked for, %(available)s available") % line)
+                for line in self.lines
+            )
+        super().__init__(detail, lines=self.lines)
+
+
+class UnknownStock(Invalid):
+    """400: an option that is not kept in stock."""
+
+    code = "unknown_option"
+    title = _("There is no such option.")
+
+
+class InvalidMovement(Invalid):
+    """400: a movement that would break a counter's rule, or that lacks its reason."""
+
+    code = "invalid_movement"
+    title = _("Stock cannot move like that.")

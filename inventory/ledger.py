@@ -1,0 +1,198 @@
+"""Every change of stock: the counters and their movement rows, in one transaction.
+
+`post` is the one primitive. The verbs below it say what each kind of movement means; they take units
+(positive integers) and run inside the caller's transaction, after the caller locked the rows once with
+`inventory.locks.lock_stock`. `receive` and `adjust` are whole use cases and open their own transaction.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from django.db import connection
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from inventory.errors import InsufficientStock, InvalidMovement, UnknownStock
+from inventory.locks import LockedStock, lock_stock
+from inventory.models import MAX_UNITS, Kind, Movement, Stock
+from yousinsa.db import insert_rows, transact
+
+_MOVEMENT_FIELDS = (
+    "stock", "sequence", "kind", "delta_on_hand", "delta_reserved", "on_hand_after", "reserved_after",
+    "reference", "actor", "reason", "created_at",
+)  # fmt: skip
+
+
+class Entry(NamedTuple):
+    """A movement to be written: what happens to one stock row, why, and who did it (None: the system)."""
+
+    stock_id: int
+    kind: str
+    delta_on_hand: int
+    delta_reserved: int
+    reference: str = ""
+    actor_id: int | None = None
+    reason: str = ""
+
+
+Locked = Mapping[int, LockedStock]
+
+
+def post(locked: Locked, entries: Sequence[Entry]) -> None:
+    """Write `entries` in order and move the counters of `locked` (from `lock_stock`) with them.
+
+    Raises `InsufficientStock` where an entry would promise or take more than is available, `InvalidMovement`
+    where it would take a counter out of its range; then nothing is written. The database's constraints say
+    the same once more.
+    """
+    if not entries:
+        return
+    now = timezone.now()
+    balances = {id: (row.on_hand, row.reserved, row.sequence) for id, row in locked.items()}
+    rows = []
+    for entry in entries:
+        on_hand, reserved, sequence = balances[entry.stock_id]
+        on_hand += entry.delta_on_hand
+        reserved += entry.delta_reserved
+        if not 0 <= reserved <= on_hand <= MAX_UNITS:
+            raise _refusal(locked[entry.stock_id], balances[entry.stock_id], entry)
+        balances[entry.stock_id] = (on_hand, reserved, sequence + 1)
+        rows.append(
+            (entry.stock_id, sequence + 1, entry.kind, entry.delta_on_hand, entry.delta_reserved, on_hand,
+             reserved, entry.reference, entry.actor_id, entry.reason, now)
+        )  # fmt: skip
+    insert_rows(Movement, _MOVEMENT_FIELDS, rows)
+    touched = sorted({entry.stock_id for entry in entries})
+    _write_counters({id: balances[id] for id in touched})
+    for id in touched:
+        row = locked[id]
+        row.on_hand, row.reserved, row.sequence = balances[id]
+
+
+def _refusal(row: LockedStock, balance: tuple[int, int, int], entry: Entry) -> Exception:
+    on_hand, reserved, _sequence = balance
+    available = on_hand - reserved
+    wanted = entry.delta_reserved - entry.delta_on_hand
+    if wanted > available:
+        return InsufficientStock([{"option": row.option_id, "requested": wanted, "available": available}])
+    return InvalidMovement(
+        _("%(kind)s of %(on_hand)+d on hand, %(reserved)+d reserved does not fit the present %(now)s.")
+        % {
+            "kind": entry.kind,
+            "on_hand": entry.delta_on_hand,
+            "reserved": entry.delta_reserved,
+            "now": f"{on_hand}/{reserved}",
+        }
+    )
+
+
+def _write_counters(balances: Mapping[int, tuple[int, int, int]]) -> None:
+    """One UPDATE, however many rows: this is the statement that every waiting buyer waits for."""
+    table = Stock._meta.db_table
+    ids = list(balances)
+    if len(ids) == 1:
+        sql = f"UPDATE {table} SET on_hand = %s, reserved = %s, sequence = %s WHERE id = %s"  # noqa: S608
+        values: list[Any] = [*balances[ids[0]], ids[0]]
+    else:
+        cases = " ".join(["WHEN %s THEN %s"] * len(ids))
+        marks = ", ".join(["%s"] * len(ids))
+        sql = (
+            f"UPDATE {table} SET on_hand = CASE id {cases} END, reserved = CASE id {cases} END, "  # noqa: S608
+            f"sequence = CASE id {cases} END WHERE id IN ({marks})"
+        )
+        values = [v for i in range(3) for id in ids for v in (id, balances[id][i])] + ids
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+
+
+Units = Iterable[tuple[int, int]]
+"""Pairs of stock id and units (positive)."""
+
+
+def reserve(locked: Locked, units: Units, *, reference: str, actor_id: int | None = None) -> None:
+    """Promise units to an order. Raises `InsufficientStock`."""
+    post(locked, [Entry(id, Kind.RESERVE, 0, n, reference, actor_id) for id, n in units])
+
+
+def release(
+    locked: Locked, units: Units, *, reference: str, actor_id: int | None = None, reason: str = ""
+) -> None:
+    """Take a promise back: the units are available at once."""
+    post(locked, [Entry(id, Kind.RELEASE, 0, -n, reference, actor_id, reason) for id, n in units])
+
+
+def ship(locked: Locked, units: Units, *, reference: str, actor_id: int | None = None) -> None:
+    """Promised units leave the house."""
+    post(locked, [Entry(id, Kind.SHIP, -n, -n, reference, actor_id) for id, n in units])
+
+
+def restock(
+    locked: Locked, units: Units, *, reference: str, actor_id: int | None = None, reason: str = ""
+) -> None:
+    """Returned units are back and for sale."""
+    post(locked, [Entry(id, Kind.RESTOCK, n, 0, reference, actor_id, reason) for id, n in units])
+
+
+def receive(
+    *, option_id: int, quantity: int, actor_id: int | None = None, reference: str = "", reason: str = ""
+) -> LockedStock:
+    """Units arrived: opens its own transaction; returns the stock row as it is after.
+
+    Raises `InvalidMovement` for a quantity below 1 or beyond the counter, `UnknownStock`, `Busy`.
+    """
+    if quantity < 1:
+        raise InvalidMovement(errors={"quantity": _("Must be at least 1.")})
+
+    def work() -> LockedStock:
+        locked = _lock_option(option_id)
+        (row,) = locked.values()
+        post(locked, [Entry(row.id, Kind.RECEIVE, quantity, 0, reference, actor_id, reason)])
+        return row
+
+    return transact(work)
+
+
+def adjust(*, option_id: int, delta: int, reason: str, actor_id: int | None = None) -> LockedStock:
+    """Correct what is on hand by `delta` (never an absolute figure); opens its own transaction.
+
+    Raises `InvalidMovement` for a delta of 0 or a missing reason, `InsufficientStock` where it would take
+    promised units, `UnknownStock`, `Busy`.
+    """
+    if delta == 0:
+        raise InvalidMovement(errors={"delta": _("Must not be 0.")})
+    if not reason.strip():
+        raise InvalidMovement(errors={"reason": _("Say why the stock is adjusted.")})
+
+    def work() -> LockedStock:
+        locked = _lock_option(option_id)
+        (row,) = locked.values()
+        post(locked, [Entry(row.id, Kind.ADJUST, delta, 0, "", actor_id, reason.strip())])
+        return row
+
+    return transact(work)
+
+
+def _lock_option(option_id: int) -> Locked:
+    stock_id = Stock.objects.filter(option_id=option_id).values_list("id", flat=True).first()
+    if stock_id is None:
+        raise UnknownStock(errors={"option": _("Option %s is not kept in stock.") % option_id})
+    return lock_stock([stock_id])
+
+
+def open_stock(option_ids: Sequence[int]) -> dict[int, int]:
+    """Create the stock rows of new options, empty; returns stock ids by option id.
+
+    Inside the caller's transaction, which created the options: nobody else can see or lock them yet.
+    """
+    insert_rows(Stock, ("option",), [(id,) for id in option_ids])
+    return dict(Stock.objects.filter(option_id__in=option_ids).values_list("option_id", "id"))
+
+
+def receive_new(
+    quantities: Mapping[int, int], *, actor_id: int | None = None, reference: str = "", reason: str = ""
+) -> None:
+    """First receipts of options that this transaction created: stock id -> units; 0 writes no movement."""
+    entries = [
+        Entry(id, Kind.RECEIVE, n, 0, reference, actor_id, reason) for id, n in quantities.items() if n
+    ]
+    post(lock_stock(e.stock_id for e in entries), entries)

@@ -1,0 +1,207 @@
+"""Who sells what: users, stores, the category tree, products and their options."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from treebeard.mp_tree import MP_Node
+
+from yousinsa.db import ExactCharField, ExactEmailField
+
+MAX_PRICE = 1_000_000_000
+MAX_OPTIONS = 200
+
+
+class UserManager(BaseUserManager["User"]):
+    use_in_migrations = True
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
+        """A user with a hashed password; the e-mail address is stored in lower case."""
+        user = self.model(email=self.normalize_email(email), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
+
+    @classmethod
+    def normalize_email(cls, email: str | None) -> str:
+        return (email or "").strip().lower()
+
+
+class Role(models.TextChoices):
+    BUYER = "buyer", _("buyer")
+    STORE_OWNER = "store_owner", _("store owner")
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person who signs in by e-mail. Operators are users with `is_staff`."""
+
+    email = ExactEmailField(_("e-mail address"), unique=True)
+    name = models.CharField(_("name"), max_length=100, blank=True)
+    role = models.CharField(_("role"), max_length=20, choices=Role.choices, default=Role.BUYER)
+    is_staff = models.BooleanField(_("operator"), default=False, help_text=_("May sign in to the admin."))
+    is_active = models.BooleanField(
+        _("active"), default=True, help_text=_("Take this away instead of deleting an account.")
+    )
+    date_joined = models.DateTimeField(_("joined"), default=timezone.now)
+    withdrawn_at = models.DateTimeField(_("withdrawn"), null=True, blank=True)
+
+    recipient = models.CharField(_("recipient"), max_length=100, blank=True)
+    phone = models.CharField(_("phone"), max_length=30, blank=True)
+    postal_code = models.CharField(_("postal code"), max_length=10, blank=True)
+    address1 = models.CharField(_("address"), max_length=200, blank=True)
+    address2 = models.CharField(_("address, second line"), max_length=200, blank=True)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS = ["name"]
+
+    class Meta:
+        verbose_name = _("user")
+        verbose_name_plural = _("users")
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.email
+
+    def get_full_name(self) -> str:
+        return self.name or self.email
+
+    def get_short_name(self) -> str:
+        return self.get_full_name()
+
+
+class TokenRevocation(models.Model):
+    """Ends bearer tokens before they expire: one (`token_id`), or all of a user's up to now (empty)."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="token_revocations", verbose_name=_("user"))
+    token_id = ExactCharField(_("token"), max_length=32, blank=True)
+    revoked_at = models.DateTimeField(_("revoked at"), default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = _("token revocation")
+        verbose_name_plural = _("token revocations")
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.token_id or 'all'}"
+
+
+class Store(models.Model):
+    """A seller's shop. Its status alone decides whether its products are listed and sold."""
+
+    class Status(models.TextChoices):
+        REQUESTED = "requested", _("requested")
+        ACCEPTED = "accepted", _("accepted")
+        REJECTED = "rejected", _("rejected")
+        CLOSED = "closed", _("closed")
+
+    owner = models.ForeignKey(User, models.PROTECT, related_name="stores", verbose_name=_("owner"))
+    name = models.CharField(_("name"), max_length=100)
+    status = models.CharField(_("status"), max_length=20, choices=Status.choices, default=Status.REQUESTED)
+    created_at = models.DateTimeField(_("applied at"), default=timezone.now)
+    decided_at = models.DateTimeField(_("decided at"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("store")
+        verbose_name_plural = _("stores")
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["status", "id"], name="store_status_id")]
+        constraints = [
+            models.UniqueConstraint(fields=["owner", "name"], name="store_owner_name_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Category(MP_Node):
+    """A node of the category tree (materialized path); a filter by a node includes what lies below it."""
+
+    name = models.CharField(_("name"), max_length=100)
+    slug = models.SlugField(_("slug"), max_length=100, unique=True)
+
+    node_order_by = ["slug"]
+
+    class Meta:
+        verbose_name = _("category")
+        verbose_name_plural = _("categories")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Product(models.Model):
+    """Something a store sells, in one or more options."""
+
+    store = models.ForeignKey(Store, models.PROTECT, related_name="products", verbose_name=_("store"))
+    category = models.ForeignKey(
+        Category, models.PROTECT, related_name="products", verbose_name=_("category")
+    )
+    name = models.CharField(_("name"), max_length=200)
+    price = models.BigIntegerField(
+        _("price (won)"), validators=[MinValueValidator(0), MaxValueValidator(MAX_PRICE)]
+    )
+    is_active = models.BooleanField(
+        _("on sale"), default=True, help_text=_("Take this away to hide the product and stop its sale.")
+    )
+    created_at = models.DateTimeField(_("created at"), default=timezone.now)
+    source_id = ExactCharField(
+        _("source id"),
+        max_length=64,
+        null=True,
+        blank=True,
+        unique=True,
+        help_text=_("Where an import got this product from, so that a second import finds it."),
+    )
+
+    class Meta:
+        verbose_name = _("product")
+        verbose_name_plural = _("products")
+        ordering = ["-id"]
+        # Every list is a keyset scan: the filter's columns, then the order's column, then the id.
+        indexes = [
+            models.Index(fields=["price", "id"], name="product_price_id"),
+            models.Index(fields=["name", "id"], name="product_name_id"),
+            models.Index(fields=["category", "price", "id"], name="product_category_price_id"),
+            models.Index(fields=["store", "price", "id"], name="product_store_price_id"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(price__gte=0, price__lte=MAX_PRICE), name="product_price_in_range"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Option(models.Model):
+    """One size and colour of a product that can be bought."""
+
+    product = models.ForeignKey(Product, models.PROTECT, related_name="options", verbose_name=_("product"))
+    sku = ExactCharField(
+        _("SKU"), max_length=64, unique=True, help_text=_("Stock keeping unit; unique in the whole shop.")
+    )
+    size = models.CharField(_("size"), max_length=30, blank=True)
+    color = models.CharField(_("colour"), max_length=50, blank=True)
+
+    class Meta:
+        verbose_name = _("option")
+        verbose_name_plural = _("options")
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["product", "size", "color"], name="option_size_color_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.sku

@@ -1,0 +1,175 @@
+"""Who is asking: signed bearer tokens that verify without any look-up, and Django sessions.
+
+A token states the user's id, role and lifetime under an HMAC (django.core.signing). Nothing is read to
+believe it, so it is believed until it expires or until its revocation arrives: signing out, a new
+password, withdrawal and deactivation write a revocation, which every process polls (seconds).
+"""
+
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.core import signing
+from django.db import connection
+from django.utils import timezone
+from django.utils.module_loading import import_string
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.authentication import SessionAuthentication as DRFSessionAuthentication
+from rest_framework.request import Request
+
+from yousinsa.errors import Unauthenticated
+
+logger = logging.getLogger(__name__)
+
+_signer = signing.Signer(salt="yousinsa.bearer")
+# Revocations are asked for from a little before the last poll: clocks differ, transactions commit late.
+OVERLAP = timedelta(seconds=60)
+
+
+class Principal(NamedTuple):
+    """The user that a token speaks for: enough for permissions, without a database row."""
+
+    id: int
+    role: str
+    is_staff: bool
+    token_id: str
+    issued_at: float
+    expires_at: float
+
+    is_authenticated = True
+    is_active = True
+
+    @property
+    def pk(self) -> int:
+        return self.id
+
+
+class Revocation(NamedTuple):
+    """Ends one token (`token_id`), or all that the user was given before `at` (`token_id` empty)."""
+
+    user_id: int
+    token_id: str
+    at: float
+
+
+def issue_token(*, user_id: int, role: str, is_staff: bool, lifetime: timedelta | None = None) -> str:
+    """A bearer token, valid from now for `lifetime` (TOKEN_HOURS by default)."""
+    now = time.time()
+    expires = now + (lifetime or timedelta(hours=settings.TOKEN_HOURS)).total_seconds()
+    claims = f"{user_id}.{role}.{int(is_staff)}.{secrets.token_urlsafe(9)}.{now * 1000:.0f}.{expires:.0f}"
+    return _signer.sign(claims)
+
+
+def read_token(token: str) -> Principal:
+    """The principal of a valid token; raises `Unauthenticated` with the reason. No I/O."""
+    try:
+        user_id, role, is_staff, token_id, issued, expires = _signer.unsign(token).split(".")
+        principal = Principal(
+            int(user_id), role, is_staff == "1", token_id, int(issued) / 1000, float(expires)
+        )
+    except (signing.BadSignature, ValueError) as exc:
+        raise Unauthenticated("The bearer token is not valid: sign in again.") from exc
+    if principal.expires_at <= time.time():
+        raise Unauthenticated("The bearer token has expired: sign in again.")
+    return principal
+
+
+class RevocationList:
+    """The revocations that matter, kept in memory and polled by one thread a process.
+
+    The first question in a process loads the list before it is answered, so a restart never forgets.
+    While the database is away the last list stays in force; TOKEN_HOURS bounds what that can miss.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, float] = {}
+        self._users: dict[int, float] = {}
+        self._pid = 0
+        self._since: datetime | None = None
+        self._lock = threading.Lock()
+
+    def is_revoked(self, principal: Principal) -> bool:
+        if self._pid != os.getpid():
+            self._start()
+        return principal.token_id in self._tokens or principal.issued_at < self._users.get(principal.id, 0)
+
+    def add(self, revocations: Iterable[Revocation]) -> None:
+        for revocation in revocations:
+            if revocation.token_id:
+                self._tokens[revocation.token_id] = revocation.at
+            else:
+                self._users[revocation.user_id] = max(
+                    revocation.at, self._users.get(revocation.user_id, 0)
+                )
+
+    def refresh(self) -> None:
+        """Ask the database for what is new. Raises what the database raises."""
+        load: Callable[[datetime | None], Iterable[Revocation]] = import_string(settings.TOKEN_REVOCATIONS)
+        asked_at = timezone.now()
+        self.add(load(self._since))
+        self._since = asked_at - OVERLAP
+
+    def clear(self) -> None:
+        """Forget everything, as a new process would."""
+        self.__init__()  # type: ignore[misc]
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._pid == os.getpid():
+                return
+            self._since = None
+            self.refresh()
+            connection.close()
+            threading.Thread(target=self._poll, name="token-revocations", daemon=True).start()
+            self._pid = os.getpid()
+
+    def _poll(self) -> None:
+        while True:
+            time.sleep(settings.TOKEN_REVOCATION_POLL_SECONDS)
+            try:
+                self.refresh()
+                self._forget_expired()
+            except Exception:
+                logger.exception("token revocations could not be read; the last list stays in force")
+                connection.close()
+
+    def _forget_expired(self) -> None:
+        horizon = time.time() - settings.TOKEN_HOURS * 3600 - OVERLAP.total_seconds()
+        self._tokens = {key: at for key, at in self._tokens.items() if at > horizon}
+        self._users = {key: at for key, at in self._users.items() if at > horizon}
+
+
+revocations = RevocationList()
+
+
+class BearerAuthentication(BaseAuthentication):
+    """`Authorization: Bearer <token>`; request.user becomes a `Principal`, request.auth the token's id."""
+
+    def authenticate(self, request: Request) -> tuple[Principal, str] | None:
+        header = request.META.get("HTTP_AUTHORIZATION", "")
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        principal = read_token(token.strip())
+        if revocations.is_revoked(principal):
+            raise Unauthenticated("This bearer token was revoked: sign in again.")
+        return principal, principal.token_id
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="api"'
+
+
+class SessionAuthentication(DRFSessionAuthentication):
+    """Django's session cookie, for people in a browser; unsafe methods need the CSRF token."""
+
+    def authenticate(self, request: Request) -> Any:
+        # Without a cookie there is no session to ask for: spare the look-up.
+        if settings.SESSION_COOKIE_NAME not in request.COOKIES:
+            return None
+        return super().authenticate(request)

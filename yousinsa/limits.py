@@ -1,0 +1,158 @@
+"""Rate limits by the generic cell rate algorithm (GCRA, ITU-T I.371): one number a caller.
+
+The number is the "theoretical arrival time": a request conforms when it comes no earlier than that time
+less the burst tolerance. It lives in memory that gunicorn's workers share (mapped before they fork), so
+a limit holds for the machine, exactly, at the cost of a microsecond and without any I/O. Where Redis is
+configured, sign-in and sign-up are counted there, over all machines.
+"""
+
+import hashlib
+import logging
+import math
+import mmap
+import re
+import struct
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import cache
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from yousinsa.errors import TooManyRequests
+
+logger = logging.getLogger(__name__)
+
+_UNITS = {"s": 1, "sec": 1, "second": 1, "min": 60, "m": 60, "minute": 60, "h": 3600, "hour": 3600, "day": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`count` requests in `seconds`, of which up to `burst` may come at once."""
+
+    count: int
+    seconds: int
+    burst: int
+
+    @classmethod
+    def parse(cls, text: str, *, burst_seconds: int = 0) -> "Rate":
+        """Read `20/s` or `10/min`; the burst is what `burst_seconds` allow, at least one period's count."""
+        match = re.fullmatch(r"(\d+)/([a-z]+)", text.strip())
+        if not match or match[2] not in _UNITS or int(match[1]) < 1:
+            raise ValueError(f"A rate is written like 20/s or 10/min, not {text!r}")
+        count, seconds = int(match[1]), _UNITS[match[2]]
+        return cls(count, seconds, max(count, count * burst_seconds // seconds))
+
+    @property
+    def interval(self) -> float:
+        return self.seconds / self.count
+
+
+class SharedMemory:
+    """Theoretical arrival times in a fixed table of slots, shared by processes that fork from this one.
+
+    Two callers whose keys fall on the same of 2^20 slots share a limit; a lost update between two
+    processes gives a caller one request more. Both are harmless for a limit.
+    """
+
+    SLOTS = 1 << 20
+
+    def __init__(self) -> None:
+        self._table = mmap.mmap(-1, self.SLOTS * 8)
+        self._lock = threading.Lock()
+
+    def wait(self, key: str, rate: Rate) -> float:
+        """Take one request off `key`'s budget: 0.0 when it conforms, else seconds until it would."""
+        digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+        offset = int.from_bytes(digest, "big") % self.SLOTS * 8
+        now = time.time()
+        with self._lock:
+            (arrival,) = struct.unpack_from("d", self._table, offset)
+            arrival = max(arrival, now)
+            early = arrival - now - rate.interval * (rate.burst - 1)
+            if early > 1e-6:
+                return early
+            struct.pack_into("d", self._table, offset, arrival + rate.interval)
+        return 0.0
+
+    def clear(self) -> None:
+        with self._lock:
+            self._table[:] = bytes(len(self._table))
+
+
+shared_memory = SharedMemory()
+
+# KEYS[1] the caller; ARGV: interval and tolerance in seconds. Answers 0, or milliseconds to wait.
+_REDIS_GCRA = """
+local now = redis.call('TIME')
+now = tonumber(now[1]) + tonumber(now[2]) / 1e6
+local arrival = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
+local early = arrival - now - tonumber(ARGV[2])
+if early > 1e-6 then return math.ceil(early * 1000) end
+arrival = arrival + tonumber(ARGV[1])
+redis.call('SET', KEYS[1], string.format('%.6f', arrival), 'PX', math.ceil((arrival - now) * 1000))
+return 0
+"""
+
+
+def _redis_wait(key: str, rate: Rate) -> float:
+    client: Any = cache.client.get_client(write=True)  # type: ignore[attr-defined]
+    wait = client.eval(_REDIS_GCRA, 1, f"limit:{key}", rate.interval, rate.interval * (rate.burst - 1))
+    return int(wait) / 1000
+
+
+def seconds_to_wait(key: str, rate: Rate, *, everywhere: bool = False) -> float:
+    """Count one request of `key`; returns 0.0 or the seconds to wait.
+
+    `everywhere` counts over all machines where Redis is configured; without Redis, or while it does not
+    answer, the machine's own memory counts: a limit is never simply off.
+    """
+    if everywhere and settings.REDIS_URL:
+        try:
+            return _redis_wait(key, rate)
+        except Exception:
+            logger.warning("Redis did not answer; this machine alone counts %s", key.partition(":")[0])
+    return shared_memory.wait(key, rate)
+
+
+def check(budgets: Iterable[tuple[str, Rate]], *, everywhere: bool = False) -> None:
+    """Count a request against every budget (key, rate); raises `TooManyRequests` when one is used up."""
+    wait = max(seconds_to_wait(key, rate, everywhere=everywhere) for key, rate in budgets)
+    if wait:
+        raise TooManyRequests(retry_after=math.ceil(wait))
+
+
+@lru_cache(maxsize=32)
+def order_rate(text: str) -> Rate:
+    """ORDER_RATE with its burst of ten seconds' worth: `20/s` lets 200 come at once."""
+    return Rate.parse(text, burst_seconds=10)
+
+
+class OrderThrottle(BaseThrottle):
+    """Orders a user (`ORDER_RATE`)."""
+
+    scope = "order"
+    _wait = 0.0
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        self._wait = seconds_to_wait(f"{self.scope}:{request.user.pk}", order_rate(settings.ORDER_RATE))
+        return not self._wait
+
+    def wait(self) -> float | None:
+        return self._wait or None
+
+
+class PingThrottle(OrderThrottle):
+    """The same work as `OrderThrottle`, on a budget of its own."""
+
+    scope = "ping"
+
+
+def client_address(request: Request) -> str:
+    """The caller's address; X-Forwarded-For counts only as far as TRUSTED_PROXIES appended to it."""
+    return BaseThrottle().get_ident(request)
