@@ -20,9 +20,7 @@ class Stock(models.Model):
     `sequence` is the number of the row's last movement: the ledger of an option has no gap and no fork.
     """
 
-    option = models.OneToOneField(
-        Option, models.PROTECT, related_name="stock", verbose_name=_("option")
-    )
+    option = models.OneToOneField(Option, models.PROTECT, related_name="stock", verbose_name=_("option"))
     on_hand = models.IntegerField(_("on hand"), default=0, db_default=0)
     reserved = models.IntegerField(_("reserved"), default=0, db_default=0)
     sequence = models.BigIntegerField(_("movements"), default=0, db_default=0, editable=False)

@@ -51,16 +51,20 @@ class Order(models.Model):
     expires_at = models.DateTimeField(_("held until"))
     created_at = models.DateTimeField(_("ordered at"), default=timezone.now)
     note = models.CharField(
-        _("note"), max_length=200, blank=True, default="", help_text=_("Shown to the buyer.")
+        _("note"), max_length=200, blank=True, default="", db_default="", help_text=_("Shown to the buyer.")
     )
 
-    recipient = models.CharField(_("recipient"), max_length=100, blank=True, default="")
-    phone = models.CharField(_("phone"), max_length=30, blank=True, default="")
-    postal_code = models.CharField(_("postal code"), max_length=10, blank=True, default="")
-    address1 = models.CharField(_("address"), max_length=200, blank=True, default="")
-    address2 = models.CharField(_("address, second line"), max_length=200, blank=True, default="")
-    carrier = models.CharField(_("carrier"), max_length=50, blank=True, default="")
-    tracking_number = models.CharField(_("tracking number"), max_length=50, blank=True, default="")
+    recipient = models.CharField(_("recipient"), max_length=100, blank=True, default="", db_default="")
+    phone = models.CharField(_("phone"), max_length=30, blank=True, default="", db_default="")
+    postal_code = models.CharField(_("postal code"), max_length=10, blank=True, default="", db_default="")
+    address1 = models.CharField(_("address"), max_length=200, blank=True, default="", db_default="")
+    address2 = models.CharField(
+        _("address, second line"), max_length=200, blank=True, default="", db_default=""
+    )
+    carrier = models.CharField(_("carrier"), max_length=50, blank=True, default="", db_default="")
+    tracking_number = models.CharField(
+        _("tracking number"), max_length=50, blank=True, default="", db_default=""
+    )
 
     class Meta:
         verbose_name = _("order")
@@ -102,7 +106,8 @@ class OrderLine(models.Model):
             ),
             models.CheckConstraint(condition=Q(unit_price__gte=0), name="line_unit_price_not_negative"),
             models.CheckConstraint(
-                condition=Q(returned__gte=0, returned__lte=F("quantity")), name="line_returned_within_quantity"
+                condition=Q(returned__gte=0, returned__lte=F("quantity")),
+                name="line_returned_within_quantity",
             ),
         ]
 

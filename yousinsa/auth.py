@@ -12,8 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
+import msgspec
 from django.conf import settings
 from django.core import signing
 from django.db import connection
@@ -23,7 +24,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.authentication import SessionAuthentication as DRFSessionAuthentication
 from rest_framework.request import Request
 
-from yousinsa.errors import Unauthenticated
+from yousinsa.errors import Busy, Unauthenticated
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ _signer = signing.Signer(salt="yousinsa.bearer")
 OVERLAP = timedelta(seconds=60)
 
 
-class Principal(NamedTuple):
+class Principal(msgspec.Struct, frozen=True):
     """The user that a token speaks for: enough for permissions, without a database row."""
 
     id: int
@@ -42,12 +43,25 @@ class Principal(NamedTuple):
     issued_at: float
     expires_at: float
 
-    is_authenticated = True
-    is_active = True
+    is_authenticated: ClassVar[bool] = True
+    is_active: ClassVar[bool] = True
 
     @property
     def pk(self) -> int:
         return self.id
+
+
+class Caller(Protocol):
+    """Whoever is signed in, by token or by session."""
+
+    id: int
+    role: str
+    is_staff: bool
+
+
+def caller(request: Request) -> Caller:
+    """The signed-in user of a request that permissions let through."""
+    return cast(Caller, request.user)
 
 
 class Revocation(NamedTuple):
@@ -83,20 +97,24 @@ def read_token(token: str) -> Principal:
 class RevocationList:
     """The revocations that matter, kept in memory and polled by one thread a process.
 
-    The first question in a process loads the list before it is answered, so a restart never forgets.
-    While the database is away the last list stays in force; TOKEN_HOURS bounds what that can miss.
+    The first question in a process waits until the list is loaded, so a restart never forgets. While the
+    database is away later, the last list stays in force; TOKEN_HOURS bounds what that can miss.
     """
 
     def __init__(self) -> None:
         self._tokens: dict[str, float] = {}
         self._users: dict[int, float] = {}
-        self._pid = 0
         self._since: datetime | None = None
+        self._pid = 0
+        self._loaded = threading.Event()
         self._lock = threading.Lock()
 
     def is_revoked(self, principal: Principal) -> bool:
+        """Raises `Busy` while the list could not be loaded even once."""
         if self._pid != os.getpid():
             self._start()
+        if not self._loaded.is_set() and not self._loaded.wait(settings.LOCK_WAIT_SECONDS):
+            raise Busy
         return principal.token_id in self._tokens or principal.issued_at < self._users.get(principal.id, 0)
 
     def add(self, revocations: Iterable[Revocation]) -> None:
@@ -104,9 +122,7 @@ class RevocationList:
             if revocation.token_id:
                 self._tokens[revocation.token_id] = revocation.at
             else:
-                self._users[revocation.user_id] = max(
-                    revocation.at, self._users.get(revocation.user_id, 0)
-                )
+                self._users[revocation.user_id] = max(revocation.at, self._users.get(revocation.user_id, 0))
 
     def refresh(self) -> None:
         """Ask the database for what is new. Raises what the database raises."""
@@ -116,28 +132,27 @@ class RevocationList:
         self._since = asked_at - OVERLAP
 
     def clear(self) -> None:
-        """Forget everything, as a new process would."""
-        self.__init__()  # type: ignore[misc]
+        """Forget what was learned; the next poll asks for everything again."""
+        self._tokens, self._users, self._since = {}, {}, None
 
     def _start(self) -> None:
+        """Threads do not survive a fork: each process polls for itself, from its first question on."""
         with self._lock:
-            if self._pid == os.getpid():
-                return
-            self._since = None
-            self.refresh()
-            connection.close()
-            threading.Thread(target=self._poll, name="token-revocations", daemon=True).start()
-            self._pid = os.getpid()
+            if self._pid != os.getpid():
+                self._loaded = threading.Event()
+                threading.Thread(target=self._poll, name="token-revocations", daemon=True).start()
+                self._pid = os.getpid()
 
     def _poll(self) -> None:
         while True:
-            time.sleep(settings.TOKEN_REVOCATION_POLL_SECONDS)
             try:
                 self.refresh()
                 self._forget_expired()
+                self._loaded.set()
             except Exception:
                 logger.exception("token revocations could not be read; the last list stays in force")
                 connection.close()
+            time.sleep(settings.TOKEN_REVOCATION_POLL_SECONDS)
 
     def _forget_expired(self) -> None:
         horizon = time.time() - settings.TOKEN_HOURS * 3600 - OVERLAP.total_seconds()

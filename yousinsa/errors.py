@@ -11,7 +11,7 @@ from typing import Any, cast
 import msgspec
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.db import DatabaseError, OperationalError, connection
+from django.db import DatabaseError, IntegrityError, OperationalError, connection
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions as drf
@@ -24,6 +24,7 @@ CONTENT_TYPE = "application/problem+json"
 LOCK_CONFLICTS = {1213, 1205, 1020, 1969}
 # MariaDB: cannot connect, server gone, lost connection, killed, shutting down, too many connections.
 CONNECTION_LOST = {2002, 2003, 2005, 2006, 2013, 2014, 2026, 2055, 1927, 1053, 1040, 1129, 1317}
+DUPLICATE_KEY = 1062
 
 
 class Problem(Exception):
@@ -65,7 +66,9 @@ class Problem(Exception):
         return body
 
     def response(self) -> HttpResponse:
-        response = HttpResponse(msgspec.json.encode(self.body()), status=self.status, content_type=CONTENT_TYPE)
+        response = HttpResponse(
+            msgspec.json.encode(self.body()), status=self.status, content_type=CONTENT_TYPE
+        )
         if self.retry_after is not None:
             response["Retry-After"] = str(max(1, round(self.retry_after)))
         return response
@@ -150,6 +153,13 @@ def is_connection_lost(exc: BaseException) -> bool:
     return error_code(exc) in CONNECTION_LOST
 
 
+def is_duplicate(exc: BaseException) -> bool:
+    """True where a unique constraint refused a row: somebody else was first."""
+    return isinstance(exc, IntegrityError) and (
+        error_code(exc) == DUPLICATE_KEY or "UNIQUE constraint" in str(exc)
+    )
+
+
 def flatten(detail: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Nested DRF error details as (field path, message) pairs."""
     if isinstance(detail, Mapping):
@@ -180,7 +190,7 @@ def as_problem(exc: Exception) -> Problem | None:
         case drf.AuthenticationFailed():
             return Unauthenticated(str(exc.detail))
         case drf.Throttled():
-            return TooManyRequests(retry_after=exc.wait or 1)
+            return TooManyRequests(retry_after=getattr(exc, "wait", None) or 1)
         case drf.PermissionDenied() | PermissionDenied():
             return Forbidden(str(exc) if str(exc) else "")
         case Http404() | drf.NotFound():

@@ -79,8 +79,9 @@ TEMPLATES = [
 
 # --- Database ---------------------------------------------------------------------------------
 
-# How long a statement may wait for a lock before the request ends in 503 `busy` (MariaDB's own default: 50 s).
+# How long a statement may wait for a lock before the request ends in 503 `busy` (MariaDB waits 50 s).
 LOCK_WAIT_SECONDS = env.int("LOCK_WAIT_SECONDS", default=3)
+
 
 def database_settings() -> dict[str, Any]:
     """The default database from DATABASE_URL, with the options that the stock contract needs."""
@@ -144,7 +145,7 @@ LOGIN_URL = "admin:login"
 
 # A bearer token is a signed statement that needs no look-up; what was revoked is polled (yousinsa/auth.py).
 TOKEN_HOURS = env.int("TOKEN_HOURS", default=24)
-TOKEN_REVOCATIONS = "shop.selectors.token_revocations"
+TOKEN_REVOCATIONS = "shop.selectors.token_revocations"  # noqa: S105
 TOKEN_REVOCATION_POLL_SECONDS = 2
 
 # --- Limits --------------------------------------------------------------------------------------
@@ -182,6 +183,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "YOUSINSA",
     "DESCRIPTION": "A fashion marketplace that sells exactly what there is.",
     "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",
@@ -189,7 +191,7 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "ENUM_NAME_OVERRIDES": {},
+    "POSTPROCESSING_HOOKS": [],
 }
 
 # --- Words, time, files ------------------------------------------------------------------------------

@@ -3,157 +3,348 @@
 import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
-import shop.models
-import yousinsa.db
 from django.conf import settings
 from django.db import migrations, models
 
+import shop.models
+import yousinsa.db
+
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('auth', '0012_alter_user_first_name_max_length'),
+        ("auth", "0012_alter_user_first_name_max_length"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Category',
+            name="Category",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('path', models.CharField(max_length=255, unique=True)),
-                ('depth', models.PositiveIntegerField()),
-                ('numchild', models.PositiveIntegerField(default=0)),
-                ('name', models.CharField(max_length=100, verbose_name='name')),
-                ('slug', models.SlugField(max_length=100, unique=True, verbose_name='slug')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("path", models.CharField(max_length=255, unique=True)),
+                ("depth", models.PositiveIntegerField()),
+                ("numchild", models.PositiveIntegerField(default=0)),
+                ("name", models.CharField(max_length=100, verbose_name="name")),
+                ("slug", models.SlugField(max_length=100, unique=True, verbose_name="slug")),
             ],
             options={
-                'verbose_name': 'category',
-                'verbose_name_plural': 'categories',
+                "verbose_name": "category",
+                "verbose_name_plural": "categories",
             },
         ),
         migrations.CreateModel(
-            name='User',
+            name="User",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('password', models.CharField(max_length=128, verbose_name='password')),
-                ('last_login', models.DateTimeField(blank=True, null=True, verbose_name='last login')),
-                ('is_superuser', models.BooleanField(default=False, help_text='Designates that this user has all permissions without explicitly assigning them.', verbose_name='superuser status')),
-                ('email', yousinsa.db.ExactEmailField(max_length=254, unique=True, verbose_name='e-mail address')),
-                ('name', models.CharField(blank=True, max_length=100, verbose_name='name')),
-                ('role', models.CharField(choices=[('buyer', 'buyer'), ('store_owner', 'store owner')], default='buyer', max_length=20, verbose_name='role')),
-                ('is_staff', models.BooleanField(default=False, help_text='May sign in to the admin.', verbose_name='operator')),
-                ('is_active', models.BooleanField(default=True, help_text='Take this away instead of deleting an account.', verbose_name='active')),
-                ('date_joined', models.DateTimeField(default=django.utils.timezone.now, verbose_name='joined')),
-                ('withdrawn_at', models.DateTimeField(blank=True, null=True, verbose_name='withdrawn')),
-                ('recipient', models.CharField(blank=True, max_length=100, verbose_name='recipient')),
-                ('phone', models.CharField(blank=True, max_length=30, verbose_name='phone')),
-                ('postal_code', models.CharField(blank=True, max_length=10, verbose_name='postal code')),
-                ('address1', models.CharField(blank=True, max_length=200, verbose_name='address')),
-                ('address2', models.CharField(blank=True, max_length=200, verbose_name='address, second line')),
-                ('groups', models.ManyToManyField(blank=True, help_text='The groups this user belongs to. A user will get all permissions granted to each of their groups.', related_name='user_set', related_query_name='user', to='auth.group', verbose_name='groups')),
-                ('user_permissions', models.ManyToManyField(blank=True, help_text='Specific permissions for this user.', related_name='user_set', related_query_name='user', to='auth.permission', verbose_name='user permissions')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("password", models.CharField(max_length=128, verbose_name="password")),
+                ("last_login", models.DateTimeField(blank=True, null=True, verbose_name="last login")),
+                (
+                    "is_superuser",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Designates that this user has all permissions without explicitly assigning them.",
+                        verbose_name="superuser status",
+                    ),
+                ),
+                (
+                    "email",
+                    yousinsa.db.ExactEmailField(max_length=254, unique=True, verbose_name="e-mail address"),
+                ),
+                ("name", models.CharField(blank=True, max_length=100, verbose_name="name")),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[("buyer", "buyer"), ("store_owner", "store owner")],
+                        default="buyer",
+                        max_length=20,
+                        verbose_name="role",
+                    ),
+                ),
+                (
+                    "is_staff",
+                    models.BooleanField(
+                        default=False, help_text="May sign in to the admin.", verbose_name="operator"
+                    ),
+                ),
+                (
+                    "is_active",
+                    models.BooleanField(
+                        default=True,
+                        help_text="Take this away instead of deleting an account.",
+                        verbose_name="active",
+                    ),
+                ),
+                (
+                    "date_joined",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="joined"),
+                ),
+                ("withdrawn_at", models.DateTimeField(blank=True, null=True, verbose_name="withdrawn")),
+                ("recipient", models.CharField(blank=True, max_length=100, verbose_name="recipient")),
+                ("phone", models.CharField(blank=True, max_length=30, verbose_name="phone")),
+                ("postal_code", models.CharField(blank=True, max_length=10, verbose_name="postal code")),
+                ("address1", models.CharField(blank=True, max_length=200, verbose_name="address")),
+                (
+                    "address2",
+                    models.CharField(blank=True, max_length=200, verbose_name="address, second line"),
+                ),
+                (
+                    "groups",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="The groups this user belongs to. A user will get all permissions granted to each of their groups.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.group",
+                        verbose_name="groups",
+                    ),
+                ),
+                (
+                    "user_permissions",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="Specific permissions for this user.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.permission",
+                        verbose_name="user permissions",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'user',
-                'verbose_name_plural': 'users',
-                'ordering': ['-id'],
+                "verbose_name": "user",
+                "verbose_name_plural": "users",
+                "ordering": ["-id"],
             },
             managers=[
-                ('objects', shop.models.UserManager()),
+                ("objects", shop.models.UserManager()),
             ],
         ),
         migrations.CreateModel(
-            name='Store',
+            name="Store",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, verbose_name='name')),
-                ('status', models.CharField(choices=[('requested', 'requested'), ('accepted', 'accepted'), ('rejected', 'rejected'), ('closed', 'closed')], default='requested', max_length=20, verbose_name='status')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='applied at')),
-                ('decided_at', models.DateTimeField(blank=True, null=True, verbose_name='decided at')),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='stores', to=settings.AUTH_USER_MODEL, verbose_name='owner')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=100, verbose_name="name")),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("requested", "requested"),
+                            ("accepted", "accepted"),
+                            ("rejected", "rejected"),
+                            ("closed", "closed"),
+                        ],
+                        default="requested",
+                        max_length=20,
+                        verbose_name="status",
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="applied at"),
+                ),
+                ("decided_at", models.DateTimeField(blank=True, null=True, verbose_name="decided at")),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="stores",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="owner",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'store',
-                'verbose_name_plural': 'stores',
-                'ordering': ['-id'],
+                "verbose_name": "store",
+                "verbose_name_plural": "stores",
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Product',
+            name="Product",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=200, verbose_name='name')),
-                ('price', models.BigIntegerField(validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1000000000)], verbose_name='price (won)')),
-                ('is_active', models.BooleanField(default=True, help_text='Take this away to hide the product and stop its sale.', verbose_name='on sale')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='created at')),
-                ('source_id', yousinsa.db.ExactCharField(blank=True, help_text='Where an import got this product from, so that a second import finds it.', max_length=64, null=True, unique=True, verbose_name='source id')),
-                ('category', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='products', to='shop.category', verbose_name='category')),
-                ('store', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='products', to='shop.store', verbose_name='store')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=200, verbose_name="name")),
+                (
+                    "price",
+                    models.BigIntegerField(
+                        validators=[
+                            django.core.validators.MinValueValidator(0),
+                            django.core.validators.MaxValueValidator(1000000000),
+                        ],
+                        verbose_name="price (won)",
+                    ),
+                ),
+                (
+                    "is_active",
+                    models.BooleanField(
+                        default=True,
+                        help_text="Take this away to hide the product and stop its sale.",
+                        verbose_name="on sale",
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="created at"),
+                ),
+                (
+                    "source_id",
+                    yousinsa.db.ExactCharField(
+                        blank=True,
+                        help_text="Where an import got this product from, so that a second import finds it.",
+                        max_length=64,
+                        null=True,
+                        unique=True,
+                        verbose_name="source id",
+                    ),
+                ),
+                (
+                    "category",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="products",
+                        to="shop.category",
+                        verbose_name="category",
+                    ),
+                ),
+                (
+                    "store",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="products",
+                        to="shop.store",
+                        verbose_name="store",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'product',
-                'verbose_name_plural': 'products',
-                'ordering': ['-id'],
+                "verbose_name": "product",
+                "verbose_name_plural": "products",
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='TokenRevocation',
+            name="TokenRevocation",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('token_id', yousinsa.db.ExactCharField(blank=True, max_length=32, verbose_name='token')),
-                ('revoked_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, verbose_name='revoked at')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='token_revocations', to=settings.AUTH_USER_MODEL, verbose_name='user')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("token_id", yousinsa.db.ExactCharField(blank=True, max_length=32, verbose_name="token")),
+                (
+                    "revoked_at",
+                    models.DateTimeField(
+                        db_index=True, default=django.utils.timezone.now, verbose_name="revoked at"
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="token_revocations",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="user",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'token revocation',
-                'verbose_name_plural': 'token revocations',
-                'ordering': ['-id'],
+                "verbose_name": "token revocation",
+                "verbose_name_plural": "token revocations",
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Option',
+            name="Option",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('sku', yousinsa.db.ExactCharField(help_text='Stock keeping unit; unique in the whole shop.', max_length=64, unique=True, verbose_name='SKU')),
-                ('size', models.CharField(blank=True, max_length=30, verbose_name='size')),
-                ('color', models.CharField(blank=True, max_length=50, verbose_name='colour')),
-                ('product', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='options', to='shop.product', verbose_name='product')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "sku",
+                    yousinsa.db.ExactCharField(
+                        help_text="Stock keeping unit; unique in the whole shop.",
+                        max_length=64,
+                        unique=True,
+                        verbose_name="SKU",
+                    ),
+                ),
+                ("size", models.CharField(blank=True, max_length=30, verbose_name="size")),
+                ("color", models.CharField(blank=True, max_length=50, verbose_name="colour")),
+                (
+                    "product",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="options",
+                        to="shop.product",
+                        verbose_name="product",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'option',
-                'verbose_name_plural': 'options',
-                'ordering': ['id'],
-                'constraints': [models.UniqueConstraint(fields=('product', 'size', 'color'), name='option_size_color_unique')],
+                "verbose_name": "option",
+                "verbose_name_plural": "options",
+                "ordering": ["id"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("product", "size", "color"), name="option_size_color_unique"
+                    )
+                ],
             },
         ),
         migrations.AddIndex(
-            model_name='store',
-            index=models.Index(fields=['status', 'id'], name='store_status_id'),
+            model_name="store",
+            index=models.Index(fields=["status", "id"], name="store_status_id"),
         ),
         migrations.AddConstraint(
-            model_name='store',
-            constraint=models.UniqueConstraint(fields=('owner', 'name'), name='store_owner_name_unique'),
+            model_name="store",
+            constraint=models.UniqueConstraint(fields=("owner", "name"), name="store_owner_name_unique"),
         ),
         migrations.AddIndex(
-            model_name='product',
-            index=models.Index(fields=['price', 'id'], name='product_price_id'),
+            model_name="product",
+            index=models.Index(fields=["price", "id"], name="product_price_id"),
         ),
         migrations.AddIndex(
-            model_name='product',
-            index=models.Index(fields=['name', 'id'], name='product_name_id'),
+            model_name="product",
+            index=models.Index(fields=["name", "id"], name="product_name_id"),
         ),
         migrations.AddIndex(
-            model_name='product',
-            index=models.Index(fields=['category', 'price', 'id'], name='product_category_price_id'),
+            model_name="product",
+            index=models.Index(fields=["category", "price", "id"], name="product_category_price_id"),
         ),
         migrations.AddIndex(
-            model_name='product',
-            index=models.Index(fields=['store', 'price', 'id'], name='product_store_price_id'),
+            model_name="product",
+            index=models.Index(fields=["store", "price", "id"], name="product_store_price_id"),
         ),
         migrations.AddConstraint(
-            model_name='product',
-            constraint=models.CheckConstraint(condition=models.Q(('price__gte', 0), ('price__lte', 1000000000)), name='product_price_in_range'),
+            model_name="product",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("price__gte", 0), ("price__lte", 1000000000)),
+                name="product_price_in_range",
+            ),
         ),
     ]

@@ -24,6 +24,7 @@ class Migration(migrations.Migration):
     dependencies = [("shop", "0001_initial")]
 
     operations = [
-        migrations.RunPython(create_fulltext_index, drop_fulltext_index),
+        # MariaDB commits at every change of a table: there is nothing to roll back.
+        migrations.RunPython(create_fulltext_index, drop_fulltext_index, atomic=False),
         migrations.RunPython(create_categories, migrations.RunPython.noop),
     ]

@@ -1,0 +1,173 @@
+"""Orders over HTTP. Each endpoint reads, calls one service, shows."""
+
+import re
+from typing import Annotated
+
+import msgspec
+from django.utils.translation import gettext as _
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+from msgspec import Meta
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
+
+from orders import selectors, services
+from orders.models import MAX_LINES, MAX_QUANTITY, Order
+from orders.payments.services import pay
+from orders.placement.lanes import place_order
+from orders.placement.requests import PlaceRequest
+from orders.views import OrderPage, OrderView
+from shop.api import Address, PageQuery
+from shop.selectors import Id
+from yousinsa.api import Body, read_body, read_query
+from yousinsa.auth import caller
+from yousinsa.errors import Invalid
+from yousinsa.limits import OrderThrottle, PingThrottle
+from yousinsa.paging import Ordering, keyset_page
+from yousinsa.schema import LOCATION, operation
+
+Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
+NEWEST = Ordering(("id",), (int,), descending=True)
+
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER, pattern=r"^[\x21-\x7E]{1,255}$",
+    description="Names this purchase: sent again with the same body it answers with the order it made.",
+)  # fmt: skip
+REPLAYED = OpenApiParameter(
+    "Idempotent-Replayed", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[201],
+    description="`true` where the order had been placed before.",
+)  # fmt: skip
+_KEY = re.compile(r"[\x21-\x7E]{1,255}")
+
+
+class LineBody(Body, frozen=True):
+    option: Id
+    quantity: Quantity
+
+
+class NewOrder(Body, frozen=True):
+    """What to buy. The same option on two lines is summed."""
+
+    lines: Annotated[list[LineBody], Meta(min_length=1, max_length=MAX_LINES)]
+
+
+class PaymentBody(Body, frozen=True):
+    """`token` is the card token of the sandbox; `shipping` defaults to the saved address."""
+
+    provider: Annotated[str, Meta(max_length=20)]
+    token: Annotated[str, Meta(max_length=100, pattern=r"^[^\x00]*$")] = ""
+    shipping: Address | None = None
+
+
+class CancelBody(Body, frozen=True):
+    """Nothing to say."""
+
+
+class ReturnBody(Body, frozen=True):
+    """`lines` names what comes back; left out: everything."""
+
+    lines: Annotated[list[LineBody], Meta(min_length=1, max_length=MAX_LINES)] | None = None
+
+
+class PingView(APIView):
+    """The no-op that speeds are compared with: a token, a throttle, the API's middleware, nothing else."""
+
+    throttle_classes = [PingThrottle]
+
+    @operation("The cost of a request that does nothing", status=204, errors=(429,))
+    def get(self, request: Request) -> Response:
+        return Response(status=204)
+
+
+class OrdersView(APIView):
+    def get_throttles(self) -> list[BaseThrottle]:
+        return [OrderThrottle()] if self.request.method == "POST" else []
+
+    @operation("My orders, newest first", response=OrderPage, query=PageQuery)
+    def get(self, request: Request) -> Response:
+        query = read_query(request.query_params, PageQuery)
+        page = keyset_page(
+            selectors.with_details(Order.objects.filter(buyer_id=caller(request).id)), NEWEST,
+            cursor=query.cursor, page_size=query.page_size, request=request._request,
+        )  # fmt: skip
+        return Response(OrderPage(page.next, page.previous, [selectors.order_view(o) for o in page.rows]))
+
+    @operation(
+        "Place an order", request=NewOrder, response=OrderView, status=201, errors=(409, 422, 429, 503),
+        headers=[IDEMPOTENCY_KEY, LOCATION, REPLAYED],
+    )  # fmt: skip
+    def post(self, request: Request) -> Response:
+        key = idempotency_key(request)
+        body = read_body(request, NewOrder)
+        placed = place_order(
+            PlaceRequest.build(
+                buyer_id=caller(request).id,
+                lines=[(line.option, line.quantity) for line in body.lines],
+                idempotency_key=key,
+            )
+        )
+        headers = {"Location": reverse("order", args=[placed.order.number], request=request)}
+        if placed.replayed:
+            headers["Idempotent-Replayed"] = "true"
+        return Response(placed.order, status=201, headers=headers)
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The header's value, None where there is none. Raises `Invalid` for one of other form."""
+    key = request.META.get("HTTP_IDEMPOTENCY_KEY")
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        message = _("Must be 1 to 255 characters of printable ASCII without spaces.")
+        raise Invalid(errors={"Idempotency-Key": message})
+    return key
+
+
+class OrderDetailView(APIView):
+    @operation("One of my orders", response=OrderView, errors=(404,))
+    def get(self, request: Request, number: str) -> Response:
+        return own_order(request, number)
+
+
+def own_order(request: Request, number: str) -> Response:
+    order = selectors.own_order(buyer_id=caller(request).id, number=number)
+    return Response(selectors.order_view(order))
+
+
+class PayView(APIView):
+    @operation("Pay", request=PaymentBody, response=OrderView, errors=(402, 404, 409, 503))
+    def post(self, request: Request, number: str) -> Response:
+        body = read_body(request, PaymentBody)
+        order = selectors.own_order(buyer_id=caller(request).id, number=number)
+        pay(
+            order_id=order.pk, provider=body.provider, token=body.token, actor_id=caller(request).id,
+            shipping=msgspec.structs.asdict(body.shipping) if body.shipping else None,
+        )  # fmt: skip
+        return own_order(request, number)
+
+
+class CancelView(APIView):
+    @operation("Cancel: what was paid goes back", response=OrderView, errors=(404, 409, 503))
+    def post(self, request: Request, number: str) -> Response:
+        if request._request.body:
+            read_body(request, CancelBody)
+        order = selectors.own_order(buyer_id=caller(request).id, number=number)
+        services.cancel_order(order_id=order.pk, actor_id=caller(request).id)
+        return own_order(request, number)
+
+
+class ReturnView(APIView):
+    @operation("Return all or some units", request=ReturnBody, response=OrderView, errors=(404, 409, 503))
+    def post(self, request: Request, number: str) -> Response:
+        body = read_body(request, ReturnBody) if request._request.body else ReturnBody()
+        order = selectors.own_order(buyer_id=caller(request).id, number=number)
+        units: dict[int, int] | None = None
+        if body.lines is not None:
+            units = {}
+            for line in body.lines:
+                units[line.option] = units.get(line.option, 0) + line.quantity
+        services.return_order(order_id=order.pk, units=units, actor_id=caller(request).id)
+        return own_order(request, number)

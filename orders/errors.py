@@ -1,0 +1,88 @@
+"""What orders refuse, as problems that carry their data."""
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from yousinsa.errors import Conflict, Invalid, NotFound, Problem
+
+
+class UnknownOption(Invalid):
+    """400: a line names an option that does not exist or is not on sale."""
+
+    code = "unknown_option"
+    title = _("There is no such option on sale.")
+
+
+class OrderNotFound(NotFound):
+    """404: no such order, or somebody else's: the answer does not tell which."""
+
+    title = _("You have no order with this number.")
+
+
+class InvalidTransition(Conflict):
+    """409: the order's state does not allow this."""
+
+    code = "invalid_transition"
+    title = _("The order's state does not allow this.")
+
+    def __init__(self, order_status: str, to_status: str, detail: Any = "") -> None:
+        self.order_status, self.to_status = order_status, to_status
+        super().__init__(
+            detail
+            or _("An order that is %(from)s cannot become %(to)s.") % {"from": order_status, "to": to_status},
+            order_status=order_status,
+            to_status=to_status,
+        )
+
+
+class IdempotencyKeyReused(Problem):
+    """422: the key belongs to an order that was placed with another body."""
+
+    status = 422
+    code = "idempotency_key_reused"
+    title = _("This Idempotency-Key was used for an order with another body.")
+
+
+class OutcomeUnknown(Problem):
+    """503: the database was lost at COMMIT and did not come back in time to ask it.
+
+    `number` is what the order is called if it exists; the same Idempotency-Key tells for certain.
+    """
+
+    status = 503
+    code = "outcome_unknown"
+    title = _("It cannot be said yet whether the order was placed. Ask again with the same Idempotency-Key.")
+
+    def __init__(self, number: str) -> None:
+        super().__init__(number=number, retry_after=5)
+
+
+class ShippingRequired(Invalid):
+    """400: neither the request nor the profile says where to ship."""
+
+    code = "shipping_required"
+    title = _("Say where to ship: give `shipping`, or save an address in your profile.")
+
+
+class PaymentDeclined(Problem):
+    """402: the provider said no; the order still holds its units until it expires."""
+
+    status = 402
+    code = "payment_declined"
+    title = _("The payment was declined.")
+
+
+class PaymentInProgress(Conflict):
+    """409: another attempt to pay for this order has not been decided yet."""
+
+    code = "payment_in_progress"
+    title = _("Another payment for this order is being decided: look at the order in a moment.")
+
+
+class PaymentUnknown(Problem):
+    """503: the provider did not answer; it will be asked again, and the order shows what came of it."""
+
+    status = 503
+    code = "payment_unknown"
+    title = _("The payment provider did not answer in time. Look at the order before you pay again.")

@@ -1,0 +1,78 @@
+"""Payment providers behind one small interface. Nothing here touches the database."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from django.utils.translation import gettext as _
+
+APPROVED, DECLINED, WAITING = "approved", "declined", "waiting"
+
+
+class ProviderTimeout(Exception):
+    """The provider did not answer: the money may or may not have been taken. Ask `lookup` later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a provider says of an attempt: approved, declined, or waiting (for a transfer)."""
+
+    status: str
+    detail: str = ""
+
+
+class Provider(Protocol):
+    """Money is in won. Every call is idempotent by its `reference`."""
+
+    name: str
+
+    def charge(self, *, reference: str, amount: int, token: str) -> Answer:
+        """Take the money. Raises `ProviderTimeout`."""
+
+    def lookup(self, *, reference: str, token: str) -> Answer:
+        """What became of an attempt that was never answered. Raises `ProviderTimeout`."""
+
+    def refund(self, *, reference: str, payment_reference: str, amount: int) -> bool:
+        """Give money back: True when it is done, False when a person has to. Raises `ProviderTimeout`."""
+
+
+class Manual:
+    """Bank transfer: the buyer transfers, an operator sees it on the account and confirms it in admin."""
+
+    name = "manual"
+
+    def charge(self, *, reference: str, amount: int, token: str) -> Answer:
+        return Answer(WAITING, _("Transfer the amount with the order number as reference."))
+
+    def lookup(self, *, reference: str, token: str) -> Answer:
+        return Answer(WAITING)
+
+    def refund(self, *, reference: str, payment_reference: str, amount: int) -> bool:
+        return False
+
+
+class Sandbox:
+    """For demo and tests: the card token decides. No money moves.
+
+    A token with `decline` in it is declined. One with `timeout` is never answered: with `timeout-charged`
+    the money was taken all the same (`lookup` says so), otherwise it was not. Any other is approved.
+    """
+
+    name = "sandbox"
+
+    def charge(self, *, reference: str, amount: int, token: str) -> Answer:
+        if "timeout" in token:
+            raise ProviderTimeout
+        return self.lookup(reference=reference, token=token)
+
+    def lookup(self, *, reference: str, token: str) -> Answer:
+        if "decline" in token:
+            return Answer(DECLINED, _("The card was declined."))
+        if "timeout" in token and "charged" not in token:
+            return Answer(DECLINED, _("The provider has no such charge."))
+        return Answer(APPROVED)
+
+    def refund(self, *, reference: str, payment_reference: str, amount: int) -> bool:
+        return True
+
+
+PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in (Manual(), Sandbox())}

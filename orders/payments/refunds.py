@@ -1,0 +1,78 @@
+"""Money back: decided inside the order's transaction (a row), paid out after it, retried until done."""
+
+import logging
+import secrets
+from collections.abc import Iterable
+
+from django.db.models import Sum
+from django.utils import timezone
+
+from orders.models import Order, Payment, Refund
+from orders.payments.providers import PROVIDERS, ProviderTimeout
+
+logger = logging.getLogger(__name__)
+
+PAY_OUT_BATCH = 100
+
+
+def new_reference() -> str:
+    """What a provider knows an attempt or a refund by: unique, 32 hexadecimal digits."""
+    return secrets.token_hex(16)
+
+
+def owe(order: Order, amount: int, *, reason: str) -> list[int]:
+    """Owe the buyer `amount` won of what was paid for a locked order; returns the refund's id, if any.
+
+    Never more than was taken and has not gone back yet.
+    """
+    payment = Payment.objects.filter(order=order, status=Payment.Status.APPROVED).order_by("id").last()
+    if payment is None:
+        return []
+    back = Refund.objects.filter(payment__order=order).aggregate(total=Sum("amount"))["total"] or 0
+    amount = min(amount, payment.amount - back)
+    if amount <= 0:
+        return []
+    refund = Refund.objects.create(
+        payment=payment, reference=new_reference(), amount=amount, reason=reason[:200]
+    )
+    return [refund.pk]
+
+
+def owe_all(order: Order, *, reason: str) -> list[int]:
+    """Owe the buyer all that was taken for a locked order."""
+    return owe(order, order.total, reason=reason)
+
+
+def pay_out(refund_ids: Iterable[int]) -> int:
+    """Ask the providers to pay refunds out; returns how many are done. Never inside a transaction.
+
+    What a provider does not answer stays due and is tried again by `expire_orders`.
+    """
+    done = 0
+    for refund in Refund.objects.filter(pk__in=list(refund_ids), status=Refund.Status.DUE).select_related(
+        "payment"
+    ):
+        provider = PROVIDERS[refund.payment.provider]
+        try:
+            paid = provider.refund(
+                reference=refund.reference, payment_reference=refund.payment.reference, amount=refund.amount
+            )
+        except ProviderTimeout:
+            logger.warning("refund %s was not answered; it stays due", refund.reference)
+            continue
+        if paid:
+            done += mark_done(refund.pk)
+    return done
+
+
+def mark_done(refund_id: int) -> int:
+    """The money is back with the buyer. Returns 1 for the caller that said so first, else 0."""
+    return Refund.objects.filter(pk=refund_id, status=Refund.Status.DUE).update(
+        status=Refund.Status.DONE, done_at=timezone.now()
+    )
+
+
+def pay_out_due() -> int:
+    """Try the oldest refunds that are still due with a provider that pays by itself. Returns how many are done."""
+    due = Refund.objects.filter(status=Refund.Status.DUE).exclude(payment__provider="manual").order_by("id")
+    return pay_out(due.values_list("id", flat=True)[:PAY_OUT_BATCH])

@@ -1,0 +1,180 @@
+"""Paying for an order.
+
+An attempt is written before the provider is asked and settled after it answered; between the two no lock
+and no transaction is open. A crash in between leaves an attempt that `settle_unanswered` asks about.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from inventory import ledger
+from inventory.errors import InsufficientStock
+from orders import states
+from orders.errors import (
+    InvalidTransition,
+    PaymentDeclined,
+    PaymentInProgress,
+    PaymentUnknown,
+    ShippingRequired,
+)
+from orders.models import Order, Payment, Status
+from orders.payments import refunds
+from orders.payments.providers import APPROVED, DECLINED, PROVIDERS, WAITING, Answer, ProviderTimeout
+from orders.services import SHIPPING_FIELDS, LockedOrder, lock_order, move
+from yousinsa.db import transact
+from yousinsa.errors import Invalid
+
+# A provider answers within seconds; an attempt that is older was cut off (crash, lost answer).
+UNANSWERED_AFTER = timedelta(seconds=60)
+SETTLE_BATCH = 100
+
+
+def pay(
+    *, order_id: int, provider: str, token: str = "", shipping: Mapping[str, str] | None = None, actor_id: int
+) -> None:
+    """Pay for a pending order; where to ship is kept on the order.
+
+    `shipping` has the fields of `SHIPPING_FIELDS`; None takes the buyer's saved address.
+    Raises `InvalidTransition`, `ShippingRequired`, `PaymentInProgress`, `PaymentDeclined`,
+    `PaymentUnknown`, `Invalid` for an unknown provider, `OrderNotFound`, `Busy`.
+    """
+    if provider not in PROVIDERS:
+        raise Invalid(errors={"provider": _("Must be one of: %s.") % ", ".join(sorted(PROVIDERS))})
+    payment, fresh = transact(lambda: _start(order_id, provider, token, shipping))
+    if not fresh:
+        return
+    try:
+        answer = PROVIDERS[provider].charge(reference=payment.reference, amount=payment.amount, token=token)
+    except ProviderTimeout as exc:
+        Payment.objects.filter(pk=payment.pk, status=Payment.Status.STARTED).update(
+            status=Payment.Status.UNKNOWN
+        )
+        raise PaymentUnknown(retry_after=UNANSWERED_AFTER.total_seconds()) from exc
+    settle(payment_id=payment.pk, answer=answer, actor_id=actor_id)
+    if answer.status == DECLINED:
+        raise PaymentDeclined(answer.detail)
+
+
+def _start(
+    order_id: int, provider: str, token: str, shipping: Mapping[str, str] | None
+) -> tuple[Payment, bool]:
+    """The attempt's row, and whether it is new (a repeated bank transfer is not)."""
+    order = lock_order(order_id, with_stock=False).order
+    # A payment is started for a pending order only; an expired one is paid late by `settle` alone.
+    if order.status != Status.PENDING:
+        raise InvalidTransition(order.status, Status.PAID)
+    _keep_shipping(order, shipping)
+    live = Payment.objects.filter(order=order, live=True).first()
+    if live and live.status != Payment.Status.WAITING:
+        raise PaymentInProgress
+    if live and live.provider == provider:
+        return live, False
+    if live:
+        live.status, live.live, live.decided_at = Payment.Status.REPLACED, None, timezone.now()
+        live.save(update_fields=["status", "live", "decided_at"])
+    payment = Payment.objects.create(
+        order=order, provider=provider, reference=refunds.new_reference(), amount=order.total, token=token
+    )
+    return payment, True
+
+
+def _keep_shipping(order: Order, shipping: Mapping[str, str] | None) -> None:
+    values = shipping or {field: getattr(order.buyer, field) for field in SHIPPING_FIELDS}
+    if not values["address1"]:
+        if order.address1:
+            return
+        raise ShippingRequired(errors={"shipping": _("Required, as no address is saved in the profile.")})
+    for field in SHIPPING_FIELDS:
+        setattr(order, field, values[field])
+    order.save(update_fields=SHIPPING_FIELDS)
+
+
+def settle(*, payment_id: int, answer: Answer, actor_id: int | None = None) -> None:
+    """Write down what a provider said of an attempt, once; an attempt that is settled stays as it is.
+
+    Approved: a pending order is paid. One whose hold expired takes its units again if there are any; else,
+    and for a cancelled order, the money goes back and the order says so. Raises `Busy`.
+    """
+    # Only a late payment moves stock; whether it is late is certain only under the order's lock.
+    order_id, status = Payment.objects.values_list("order_id", "order__status").get(pk=payment_id)
+    late = status != Status.PENDING
+    outcome = transact(lambda: _settle(payment_id, order_id, answer, actor_id, with_stock=late))
+    if outcome is None:
+        outcome = transact(lambda: _settle(payment_id, order_id, answer, actor_id, with_stock=True))
+    refunds.pay_out(outcome or [])
+
+
+def _settle(
+    payment_id: int, order_id: int, answer: Answer, actor_id: int | None, *, with_stock: bool
+) -> list[int] | None:
+    """Refunds that are due now; None when the stock has to be locked after all."""
+    held = lock_order(order_id, with_stock=with_stock)
+    if held.order.status == Status.EXPIRED and not with_stock:
+        return None
+    payment = Payment.objects.select_for_update().get(pk=payment_id)
+    if not payment.live or payment.status == Payment.Status.APPROVED:
+        return []
+    payment.detail = answer.detail[:200]
+    if answer.status == WAITING:
+        payment.status = Payment.Status.WAITING
+        payment.save(update_fields=["status", "detail"])
+        return []
+    payment.decided_at = timezone.now()
+    payment.status = Payment.Status(answer.status)
+    payment.live = True if answer.status == APPROVED else None
+    payment.save(update_fields=["status", "detail", "decided_at", "live"])
+    return _accept_money(held, actor_id) if answer.status == APPROVED else []
+
+
+def _accept_money(held: LockedOrder, actor_id: int | None) -> list[int]:
+    order = held.order
+    if order.status == Status.PENDING:
+        move(order, Status.PAID, actor_id=actor_id)
+        return []
+    if order.status == Status.EXPIRED and states.allowed(order.status, Status.PAID):
+        try:
+            ledger.reserve(held.stock, held.units, reference=order.number, actor_id=actor_id)
+        except InsufficientStock:
+            note = _("The payment came after the hold had expired and the units were gone: it was refunded.")
+        else:
+            note = _("The payment came after the hold had expired; the units were still there.")
+            order.note = note
+            order.save(update_fields=["note"])
+            move(order, Status.PAID, actor_id=actor_id, note=note)
+            return []
+    else:
+        note = _("The payment came after the order had ended: it was refunded.")
+    order.note = note
+    order.save(update_fields=["note"])
+    return refunds.owe_all(order, reason=note)
+
+
+def confirm_transfer(*, order_id: int, actor_id: int) -> None:
+    """An operator saw the buyer's transfer on the account: the order is paid, or refunded when too late.
+
+    Raises `InvalidTransition`, `ShippingRequired`, `PaymentInProgress` (a card is being charged), `Busy`.
+    """
+    waiting = Payment.objects.filter(order_id=order_id, live=True, status=Payment.Status.WAITING).first()
+    if waiting is None:
+        waiting, _fresh = transact(lambda: _start(order_id, "manual", "", None))
+    settle(payment_id=waiting.pk, answer=Answer(APPROVED), actor_id=actor_id)
+
+
+def settle_unanswered() -> int:
+    """Ask the providers about attempts that were never answered; returns how many are settled now."""
+    cut_off = timezone.now() - UNANSWERED_AFTER
+    open_attempts = Payment.objects.filter(
+        status__in=[Payment.Status.STARTED, Payment.Status.UNKNOWN], created_at__lte=cut_off
+    ).order_by("created_at")
+    settled = 0
+    for payment in open_attempts[:SETTLE_BATCH]:
+        try:
+            answer = PROVIDERS[payment.provider].lookup(reference=payment.reference, token=payment.token)
+        except ProviderTimeout:
+            continue
+        settle(payment_id=payment.pk, answer=answer)
+        settled += 1
+    return settled

@@ -1,0 +1,234 @@
+"""The one durable transaction that every lane feeds: many orders, each decided on its own.
+
+Read `place_batch` first, then `_write`: lock the stock rows (ordered), decide, insert orders, lines and
+movements, move each stock row once, commit. docs/placement.md says what each lane promises on top.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from inventory import ledger
+from inventory.errors import InsufficientStock, Shortage
+from inventory.locks import LockedStock, lock_stock
+from inventory.models import Kind
+from inventory.selectors import Offer, offers
+from orders.errors import IdempotencyKeyReused, OutcomeUnknown, UnknownOption
+from orders.models import Order, OrderLine, Status
+from orders.placement.numbers import new_order_id, renew_order_ids
+from orders.placement.requests import Outcome, Placed, PlaceRequest
+from orders.selectors import order_views
+from orders.views import LineView, OrderView
+from yousinsa.db import BACKOFF_SECONDS, MAX_ATTEMPTS, insert_rows
+from yousinsa.errors import Busy, is_connection_lost, is_duplicate, is_lock_conflict
+
+logger = logging.getLogger(__name__)
+
+Offers = dict[int, Offer]
+Outcomes = dict[str, Outcome]
+Key = tuple[int, str]
+
+_ORDER_FIELDS = (
+    "id", "number", "buyer", "status", "total", "idempotency_key", "fingerprint", "expires_at", "created_at",
+)  # fmt: skip
+_LINE_FIELDS = ("order", "option", "product_name", "quantity", "unit_price")
+
+
+def place_batch(requests: Sequence[PlaceRequest]) -> list[Outcome]:
+    """Place what can be placed, durably, and say of every request what became of it, in the same order.
+
+    A request that cannot be met (`UnknownOption`, `InsufficientStock`, `IdempotencyKeyReused`) is refused
+    alone. `Busy`: a lock was not had in time, certainly not placed. `OutcomeUnknown`: the connection was
+    lost at COMMIT and the database did not come back to be asked. Anything else is raised.
+    """
+    on_sale = offers(option_id for request in requests for option_id, _ in request.lines)
+    outcomes: Outcomes = {}
+    hopeful: list[PlaceRequest] = []
+    short: list[PlaceRequest] = []
+    for request in requests:
+        unknown = [option_id for option_id, _ in request.lines if option_id not in on_sale]
+        if unknown:
+            outcomes[request.number] = _unknown_option(unknown)
+        elif any(units > on_sale[option_id].available for option_id, units in request.lines):
+            short.append(request)
+        else:
+            hopeful.append(request)
+
+    # What is certainly sold out is refused before it waits for the lock, unless it repeats a placed order.
+    placed = placed_under_keys(short)
+    for request in short:
+        if (request.buyer_id, request.idempotency_key) in placed:
+            hopeful.append(request)
+        else:
+            available = {option_id: on_sale[option_id].available for option_id, _ in request.lines}
+            outcomes[request.number] = InsufficientStock(_shortages(request, available))
+
+    if hopeful:
+        outcomes.update(_commit(hopeful, on_sale))
+    return [outcomes[request.number] for request in requests]
+
+
+def _commit(requests: list[PlaceRequest], on_sale: Offers) -> Outcomes:
+    """Run `_write` in a transaction until it is committed, or the attempts are used up.
+
+    Every retry looks the numbers up first, under the lock: an attempt whose COMMIT was never answered may
+    have taken effect. A batch that fails twice is split, so that one request cannot keep failing the rest.
+    """
+    give_up_at = time.monotonic() + 2 * settings.LOCK_WAIT_SECONDS
+    unknown = False
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        committing = False
+        try:
+            with transaction.atomic(durable=True):
+                outcomes, replays = _write(requests, on_sale, look_up_numbers=attempt > 1)
+                committing = True
+            return _with_replays(outcomes, replays)
+        except DatabaseError as exc:
+            lost, duplicate = is_connection_lost(exc), is_duplicate(exc)
+            unknown = unknown or (committing and lost)
+            if not (lost or duplicate or is_lock_conflict(exc)):
+                raise
+            logger.info("batch of %d, attempt %d: %s", len(requests), attempt, exc)
+            if lost:
+                connection.close()
+            if duplicate:
+                # Another process took the same idempotency key first, or drew the same ids.
+                _renew_ids(requests)
+        if attempt >= 2 and len(requests) > 1 and not unknown:
+            half = len(requests) // 2
+            return _commit(requests[:half], on_sale) | _commit(requests[half:], on_sale)
+        if time.monotonic() >= give_up_at:
+            break
+        time.sleep(BACKOFF_SECONDS * attempt * random.uniform(0.5, 1.5))
+    return {r.number: OutcomeUnknown(r.number) if unknown else Busy() for r in requests}
+
+
+def _renew_ids(requests: list[PlaceRequest]) -> None:
+    renew_order_ids()
+    for request in requests:
+        request.order_id = new_order_id()
+
+
+def _write(
+    requests: list[PlaceRequest], on_sale: Offers, *, look_up_numbers: bool
+) -> tuple[Outcomes, dict[str, str]]:
+    """Inside the transaction: decide every request under the lock and write the accepted ones.
+
+    Returns the outcomes, and for the requests that repeat a placed order that order's number.
+    """
+    locked = lock_stock(on_sale[option_id].stock_id for r in requests for option_id, _ in r.lines)
+    known = placed_under_keys(requests)
+    committed = _placed_numbers(requests) if look_up_numbers else set()
+    free = {row.option_id: row.available for row in locked.values()}
+    now = timezone.now()
+    expires_at = now + timedelta(minutes=settings.ORDER_HOLD_MINUTES)
+
+    outcomes: Outcomes = {}
+    replays: dict[str, str] = {}
+    accepted: list[PlaceRequest] = []
+    for request in requests:
+        key = (request.buyer_id, request.idempotency_key or "")
+        if request.number in committed:
+            replays[request.number] = request.number
+        elif request.idempotency_key and key in known:
+            number, fingerprint = known[key]
+            if fingerprint == request.fingerprint:
+                replays[request.number] = number
+            else:
+                outcomes[request.number] = IdempotencyKeyReused()
+        elif shortages := _shortages(request, free):
+            outcomes[request.number] = InsufficientStock(shortages)
+        else:
+            for option_id, units in request.lines:
+                free[option_id] -= units
+            if request.idempotency_key:
+                known[key] = (request.number, request.fingerprint)
+            accepted.append(request)
+            outcomes[request.number] = Placed(_view(request, on_sale, now, expires_at))
+    if accepted:
+        _insert(accepted, outcomes, on_sale, locked)
+    return outcomes, replays
+
+
+def _insert(
+    accepted: list[PlaceRequest], outcomes: Outcomes, on_sale: Offers, locked: dict[int, LockedStock]
+) -> None:
+    orders, lines = [], []
+    # In key order: two batches that insert colliding keys wait for each other in one direction only.
+    for r in sorted(accepted, key=lambda r: (r.buyer_id, r.idempotency_key or "")):
+        order: OrderView = outcomes[r.number].order  # type: ignore[union-attr]
+        orders.append(
+            (r.order_id, r.number, r.buyer_id, Status.PENDING, order.total, r.idempotency_key, r.fingerprint,
+             order.expires_at, order.created_at)
+        )  # fmt: skip
+        lines += [(r.order_id, ln.option, ln.name, ln.quantity, ln.unit_price) for ln in order.lines]
+    insert_rows(Order, _ORDER_FIELDS, orders)
+    insert_rows(OrderLine, _LINE_FIELDS, lines)
+    ledger.post(
+        locked,
+        [
+            ledger.Entry(on_sale[option_id].stock_id, Kind.RESERVE, 0, units, r.number, r.buyer_id)
+            for r in accepted
+            for option_id, units in r.lines
+        ],
+    )
+
+
+def placed_under_keys(requests: Iterable[PlaceRequest]) -> dict[Key, tuple[str, str]]:
+    """Orders that exist under these requests' idempotency keys: (buyer, key) -> (number, fingerprint)."""
+    condition = Q()
+    for request in requests:
+        if request.idempotency_key:
+            condition |= Q(buyer_id=request.buyer_id, idempotency_key=request.idempotency_key)
+    if not condition:
+        return {}
+    rows = Order.objects.filter(condition).values_list("buyer_id", "idempotency_key", "number", "fingerprint")
+    return {(buyer_id, str(key)): (number, fingerprint) for buyer_id, key, number, fingerprint in rows}
+
+
+def _placed_numbers(requests: Iterable[PlaceRequest]) -> set[str]:
+    numbers = [request.number for request in requests]
+    return set(Order.objects.filter(number__in=numbers).values_list("number", flat=True))
+
+
+def _with_replays(outcomes: Outcomes, replays: dict[str, str]) -> Outcomes:
+    """Add the orders that requests repeat, as they are now (after the commit: they may be this batch's)."""
+    if replays:
+        views = order_views(set(replays.values()))
+        for asked, number in replays.items():
+            outcomes[asked] = Placed(views[number], replayed=asked != number)
+    return outcomes
+
+
+def _shortages(request: PlaceRequest, available: dict[int, int]) -> list[Shortage]:
+    return [
+        {"option": option_id, "requested": units, "available": max(0, available[option_id])}
+        for option_id, units in request.lines
+        if units > available[option_id]
+    ]
+
+
+def _unknown_option(option_ids: list[int]) -> UnknownOption:
+    named = ", ".join(map(str, option_ids))
+    return UnknownOption(errors={"lines.option": f"There is no option {named} on sale."}, options=option_ids)
+
+
+def _view(request: PlaceRequest, on_sale: Offers, now: datetime, expires_at: datetime) -> OrderView:
+    lines = []
+    for option_id, units in request.lines:
+        offer = on_sale[option_id]
+        lines.append(
+            LineView(
+                option=option_id, sku=offer.sku, product=offer.product_id, name=offer.product_name,
+                size=offer.size, color=offer.color, quantity=units, unit_price=offer.price,
+            )
+        )  # fmt: skip
+    total = sum(line.quantity * line.unit_price for line in lines)
+    return OrderView(request.number, Status.PENDING, lines, total, expires_at, now)

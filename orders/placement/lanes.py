@@ -1,0 +1,34 @@
+"""The lanes: ways to feed `place_batch`. `PLACEMENT` names the one that the API uses."""
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from orders.placement.batch import place_batch
+from orders.placement.requests import Placed, PlaceRequest
+
+
+def row_lock(request: PlaceRequest) -> Placed:
+    """One transaction an order: the plain way, and the one to read first."""
+    (outcome,) = place_batch([request])
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+LANES: dict[str, Callable[[PlaceRequest], Placed]] = {
+    "row_lock": row_lock,
+}
+
+
+def place_order(request: PlaceRequest) -> Placed:
+    """Place one order by the lane that `PLACEMENT` names.
+
+    Raises what `place_batch` says of a request: `UnknownOption`, `InsufficientStock`,
+    `IdempotencyKeyReused`, `Busy`, `OutcomeUnknown`.
+    """
+    lane = LANES.get(settings.PLACEMENT)
+    if lane is None:
+        raise ImproperlyConfigured(f"PLACEMENT must be one of {', '.join(LANES)}, not {settings.PLACEMENT!r}")
+    return lane(request)

@@ -1,0 +1,46 @@
+"""What goes into placing an order, and what comes out."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from orders.placement.numbers import new_number, new_order_id
+from orders.views import OrderView
+
+
+@dataclass(slots=True)
+class PlaceRequest:
+    """One buyer's wish. `lines` are (option id, units), each option once, in ascending order."""
+
+    buyer_id: int
+    lines: tuple[tuple[int, int], ...]
+    idempotency_key: str | None = None
+    number: str = field(default_factory=new_number)
+    order_id: int = field(default_factory=new_order_id)
+
+    @classmethod
+    def build(
+        cls, *, buyer_id: int, lines: Iterable[tuple[int, int]], idempotency_key: str | None = None
+    ) -> "PlaceRequest":
+        """Sums the lines of the same option: two lines of one shirt are two shirts, checked as two."""
+        units: dict[int, int] = {}
+        for option_id, quantity in lines:
+            units[option_id] = units.get(option_id, 0) + quantity
+        return cls(buyer_id, tuple(sorted(units.items())), idempotency_key)
+
+    @property
+    def fingerprint(self) -> str:
+        """What was asked for, as 32 hexadecimal digits: tells a repeated request from a reused key."""
+        return hashlib.blake2b(repr(self.lines).encode(), digest_size=16).hexdigest()
+
+
+@dataclass(slots=True, frozen=True)
+class Placed:
+    """The order is in the database. `replayed`: it was there before, under the same idempotency key."""
+
+    order: OrderView
+    replayed: bool = False
+
+
+Outcome = Placed | Exception
+"""What became of one request of a batch: an order, or the reason why there is none."""

@@ -1,0 +1,89 @@
+"""Questions about orders: read-only, no locks."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from django.db.models import Prefetch, QuerySet, Sum
+
+from orders.errors import OrderNotFound
+from orders.models import Order, OrderLine, Payment
+from orders.states import HOLDING, SHIPPED_OUT
+from orders.views import LineView, OrderView, PaymentView, ShippingView, TrackingView
+
+
+def with_details(orders: QuerySet[Order]) -> QuerySet[Order]:
+    """The queries that `order_view` needs, however many orders: lines, payments, refunds."""
+    return orders.prefetch_related(
+        Prefetch("lines", OrderLine.objects.select_related("option").order_by("id")),
+        Prefetch("payments", Payment.objects.order_by("id").prefetch_related("refunds")),
+    )
+
+
+def order_view(order: Order) -> OrderView:
+    """An order as its buyer sees it; reads what `with_details` prefetched."""
+    lines = [
+        LineView(
+            option=line.option_id, sku=line.option.sku, product=line.option.product_id,
+            name=line.product_name, size=line.option.size, color=line.option.color,
+            quantity=line.quantity, unit_price=line.unit_price, returned=line.returned,
+        )
+        for line in order.lines.all()
+    ]  # fmt: skip
+    shipping = tracking = payment = None
+    if order.address1:
+        shipping = ShippingView(
+            order.recipient, order.phone, order.postal_code, order.address1, order.address2
+        )
+    if order.tracking_number:
+        tracking = TrackingView(order.carrier, order.tracking_number)
+    if attempts := list(order.payments.all()):
+        last = attempts[-1]
+        refunded = sum(refund.amount for attempt in attempts for refund in attempt.refunds.all())
+        payment = PaymentView(last.provider, last.status, last.amount, refunded, last.detail)
+    return OrderView(
+        number=order.number, status=order.status, lines=lines, total=order.total,
+        expires_at=order.expires_at, created_at=order.created_at, note=order.note,
+        shipping=shipping, tracking=tracking, payment=payment,
+    )  # fmt: skip
+
+
+def order_views(numbers: Iterable[str]) -> dict[str, OrderView]:
+    """Orders by number; numbers that do not exist are left out. Five queries at most."""
+    orders = with_details(Order.objects.filter(number__in=list(numbers)))
+    return {order.number: order_view(order) for order in orders}
+
+
+def own_order(*, buyer_id: int, number: str) -> Order:
+    """One of this buyer's orders, with its details; raises `OrderNotFound` for any other number."""
+    order = with_details(Order.objects.filter(buyer_id=buyer_id, number=number)).first()
+    if order is None:
+        raise OrderNotFound
+    return order
+
+
+class OrderUnits(NamedTuple):
+    """What all orders together say of one option, in units."""
+
+    promised: int = 0
+    shipped: int = 0
+    returned: int = 0
+
+
+def order_units(option_ids: Sequence[int]) -> dict[int, OrderUnits]:
+    """What the orders of these options hold, have shipped and got back, by option id. One query."""
+    rows = (
+        OrderLine.objects.filter(option_id__in=option_ids)
+        .order_by()
+        .values_list("option_id", "order__status")
+        .annotate(units=Sum("quantity"), back=Sum("returned"))
+    )
+    totals: dict[int, OrderUnits] = {}
+    for option_id, status, units, back in rows:
+        promised, shipped, returned = totals.get(option_id, OrderUnits())
+        if status in HOLDING:
+            promised += units
+        elif status in SHIPPED_OUT:
+            shipped += units
+            returned += back
+        totals[option_id] = OrderUnits(promised, shipped, returned)
+    return totals

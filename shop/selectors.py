@@ -1,0 +1,164 @@
+"""Questions about the shop: read-only."""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Lookup, Q, QuerySet
+from django.db.models.fields import CharField
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from msgspec import Meta
+
+from shop.models import MAX_PRICE, Category, Product, Store, TokenRevocation, User
+from shop.views import AddressView, OptionView, ProductView, StoreView, UserView
+from yousinsa.api import Query
+from yousinsa.auth import Revocation
+from yousinsa.errors import Invalid
+from yousinsa.paging import MAX_PAGE_SIZE, PAGE_SIZE, Ordering
+
+ORDERINGS: dict[str, Ordering] = {
+    "newest": Ordering(("id",), (int,), descending=True),
+    "oldest": Ordering(("id",), (int,)),
+    "price": Ordering(("price", "id"), (int, int)),
+    "-price": Ordering(("price", "id"), (int, int), descending=True),
+    "name": Ordering(("name", "id"), (str, int)),
+    "-name": Ordering(("name", "id"), (str, int), descending=True),
+}
+MAX_SEARCH_WORDS = 8
+# InnoDB's full-text index leaves shorter words out (innodb_ft_min_token_size).
+MIN_INDEXED_WORD = 3
+
+Price = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
+Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+
+
+class ProductQuery(Query, frozen=True):
+    """Filters of the product list; all of them narrow it."""
+
+    category: Annotated[str, Meta(description="A category's slug; what lies below it is included.")] = ""
+    store: Id | None = None
+    search: Annotated[str, Meta(description="Words of the name; each must begin a word.", max_length=100)] = (
+        ""
+    )
+    min_price: Price | None = None
+    max_price: Price | None = None
+    in_stock: Annotated[
+        bool | None, Meta(description="Only products with (or without) an available option.")
+    ] = None
+    ordering: Annotated[str, Meta(description=f"One of {', '.join(ORDERINGS)}.")] = "newest"
+    cursor: str = ""
+    page_size: Annotated[int, Meta(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE
+
+
+@CharField.register_lookup
+class FullText(Lookup):
+    """`name__full_text="+denim* +jacket*"`: MATCH … AGAINST in boolean mode, served by a FULLTEXT index."""
+
+    lookup_name = "full_text"
+
+    def as_mysql(self, compiler, connection):  # type: ignore[no-untyped-def]
+        left, left_params = self.process_lhs(compiler, connection)
+        right, right_params = self.process_rhs(compiler, connection)
+        return f"MATCH ({left}) AGAINST ({right} IN BOOLEAN MODE)", [*left_params, *right_params]
+
+
+def visible_products() -> QuerySet[Product]:
+    """Products that shoppers see: on sale, in an accepted store."""
+    hidden = Store.objects.exclude(status=Store.Status.ACCEPTED).values("id")
+    return Product.objects.filter(is_active=True).exclude(store__in=hidden)
+
+
+def ordering_named(name: str) -> Ordering:
+    """Raises `Invalid` naming `ordering`."""
+    if name not in ORDERINGS:
+        raise Invalid(errors={"ordering": _("Must be one of: %s.") % ", ".join(ORDERINGS)})
+    return ORDERINGS[name]
+
+
+def filter_products(query: ProductQuery) -> QuerySet[Product]:
+    """The products that `query` asks for (stock aside, which inventory knows). Raises `Invalid`."""
+    if query.min_price is not None and query.max_price is not None and query.min_price > query.max_price:
+        raise Invalid(errors={"min_price": _("Must not be above max_price.")})
+    products = visible_products()
+    if query.category:
+        products = products.filter(category__in=category_ids(query.category))
+    if query.store is not None:
+        products = products.filter(store=query.store)
+    if query.min_price is not None:
+        products = products.filter(price__gte=query.min_price)
+    if query.max_price is not None:
+        products = products.filter(price__lte=query.max_price)
+    return search_names(products, query.search)
+
+
+def category_ids(slug: str) -> list[int]:
+    """A category and all below it; empty for an unknown slug."""
+    category = Category.objects.filter(slug=slug).first()
+    if category is None:
+        return []
+    return list(Category.get_tree(category).values_list("id", flat=True))
+
+
+def search_names(products: QuerySet[Product], text: str) -> QuerySet[Product]:
+    """Products whose name has a word that begins with each of the words of `text`.
+
+    MariaDB answers from its full-text index; words too short for it, and SQLite, scan for the text.
+    """
+    if "\x00" in text:
+        raise Invalid(errors={"search": _("Must not contain NUL.")})
+    words = re.findall(r"[^\W_]+", text)[:MAX_SEARCH_WORDS]
+    if text.strip() and not words:
+        return products.none()
+    indexed = [w for w in words if len(w) >= MIN_INDEXED_WORD] if connection.vendor == "mysql" else []
+    if indexed:
+        products = products.filter(name__full_text=" ".join(f"+{word}*" for word in indexed))
+    for word in words:
+        if word not in indexed:
+            products = products.filter(name__icontains=word)
+    return products
+
+
+def product_views(products: Sequence[Product], available: dict[int, int]) -> list[ProductView]:
+    """Products (with `category` and `options` fetched) as shown; `available` is units by option id."""
+    return [
+        ProductView(
+            id=product.pk, name=product.name, category=product.category.slug, price=product.price,
+            store=product.store_id,
+            options=[
+                OptionView(option.pk, option.sku, option.size, option.color, available.get(option.pk, 0))
+                for option in product.options.all()
+            ],
+        )
+        for product in products
+    ]  # fmt: skip
+
+
+def visible_stores(*, viewer_id: int | None) -> QuerySet[Store]:
+    """Accepted stores, and the viewer's own in whatever state."""
+    shown = Q(status=Store.Status.ACCEPTED)
+    return Store.objects.filter(shown | Q(owner_id=viewer_id) if viewer_id else shown)
+
+
+def store_view(store: Store) -> StoreView:
+    return StoreView(store.pk, store.name, store.status)
+
+
+def user_view(user: User) -> UserView:
+    address = None
+    if user.address1:
+        address = AddressView(user.recipient, user.phone, user.postal_code, user.address1, user.address2)
+    return UserView(user.pk, user.email, user.name, user.role, address)
+
+
+def token_revocations(since: datetime | None) -> Iterable[Revocation]:
+    """Revocations since then, or (None) all that a living token could still meet."""
+    horizon = timezone.now() - timedelta(hours=settings.TOKEN_HOURS)
+    rows = TokenRevocation.objects.filter(revoked_at__gte=max(since, horizon) if since else horizon)
+    return [
+        Revocation(user_id, token_id, at.timestamp())
+        for user_id, token_id, at in rows.values_list("user_id", "token_id", "revoked_at")
+    ]
