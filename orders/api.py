@@ -4,13 +4,13 @@ import re
 from typing import Annotated
 
 import msgspec
+from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from msgspec import Meta
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.reverse import reverse
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
@@ -24,6 +24,7 @@ from shop.api import Address, PageQuery
 from shop.selectors import Id
 from yousinsa.api import Body, read_body, read_query
 from yousinsa.auth import caller
+from yousinsa.endpoint import Endpoint
 from yousinsa.errors import Invalid
 from yousinsa.limits import OrderThrottle, PingThrottle
 from yousinsa.paging import Ordering, keyset_page
@@ -72,17 +73,17 @@ class ReturnBody(Body, frozen=True):
     lines: Annotated[list[LineBody], Meta(min_length=1, max_length=MAX_LINES)] | None = None
 
 
-class PingView(APIView):
+class PingView(Endpoint):
     """The no-op that speeds are compared with: a token, a throttle, the API's middleware, nothing else."""
 
     throttle_classes = [PingThrottle]
 
     @operation("The cost of a request that does nothing", status=204, errors=(429,))
-    def get(self, request: Request) -> Response:
-        return Response(status=204)
+    def get(self, request: Request) -> HttpResponseBase:
+        return self.answer(None, status=204)
 
 
-class OrdersView(APIView):
+class OrdersView(Endpoint):
     def get_throttles(self) -> list[BaseThrottle]:
         return [OrderThrottle()] if self.request.method == "POST" else []
 
@@ -99,7 +100,7 @@ class OrdersView(APIView):
         "Place an order", request=NewOrder, response=OrderView, status=201, errors=(409, 422, 429, 503),
         headers=[IDEMPOTENCY_KEY, LOCATION, REPLAYED],
     )  # fmt: skip
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponseBase:
         key = idempotency_key(request)
         body = read_body(request, NewOrder)
         placed = place_order(
@@ -109,10 +110,10 @@ class OrdersView(APIView):
                 idempotency_key=key,
             )
         )
-        headers = {"Location": reverse("order", args=[placed.order.number], request=request)}
+        headers = {"Location": f"{request.path}{placed.order.number}/"}
         if placed.replayed:
             headers["Idempotent-Replayed"] = "true"
-        return Response(placed.order, status=201, headers=headers)
+        return self.answer(placed.order, status=201, headers=headers)
 
 
 def idempotency_key(request: Request) -> str | None:

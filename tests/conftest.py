@@ -24,6 +24,12 @@ def fresh_process_state() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def plain_lane(settings: Any) -> None:
+    """One transaction an order: the group commit cannot see what a test has not committed."""
+    settings.PLACEMENT = "row_lock"
+
+
+@pytest.fixture(autouse=True)
 def quick_passwords(settings: Any) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import OperationalError, connection, models, transaction
+from django.db import DatabaseError, OperationalError, connection, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from yousinsa.errors import Busy, is_lock_conflict
+from yousinsa.errors import Busy, is_connection_lost, is_lock_conflict
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -40,6 +40,36 @@ def transact(work: Callable[[], T], *, attempts: int = MAX_ATTEMPTS) -> T:
             logger.info("lock conflict, attempt %d: %s", attempt, exc)
         time.sleep(BACKOFF_SECONDS * attempt * random.uniform(0.5, 1.5))
     raise AssertionError("unreachable")
+
+
+def reading(question: Callable[[], T]) -> T:
+    """Ask the database outside a transaction; once more on a new connection if the old one had died."""
+    try:
+        return question()
+    except DatabaseError as exc:
+        if connection.in_atomic_block or not is_connection_lost(exc):
+            raise
+        connection.close()
+        return question()
+
+
+def limit_statements(seconds: float) -> None:
+    """Let this thread's session give up any statement after `seconds` (MariaDB: error 1969, a lock conflict).
+
+    For threads that keep their connection. MySQL only bounds lock waits, in whole seconds.
+    """
+    if connection.vendor != "mysql":
+        return
+    connection.ensure_connection()
+    raw: Any = connection.connection
+    if getattr(raw, "statement_limit", None) == seconds:
+        return
+    with connection.cursor() as cursor:
+        if connection.mysql_is_mariadb:  # type: ignore[attr-defined]
+            cursor.execute("SET SESSION max_statement_time = %s", [seconds])
+        else:
+            cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", [max(1, round(seconds))])
+    raw.statement_limit = seconds
 
 
 def insert_rows(model: type[models.Model], fields: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:

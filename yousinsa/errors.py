@@ -25,6 +25,7 @@ LOCK_CONFLICTS = {1213, 1205, 1020, 1969}
 # MariaDB: cannot connect, server gone, lost connection, killed, shutting down, too many connections.
 CONNECTION_LOST = {2002, 2003, 2005, 2006, 2013, 2014, 2026, 2055, 1927, 1053, 1040, 1129, 1317}
 DUPLICATE_KEY = 1062
+STATEMENT_TIMEOUT = 1969
 
 
 class Problem(Exception):

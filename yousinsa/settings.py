@@ -81,6 +81,9 @@ TEMPLATES = [
 
 # How long a statement may wait for a lock before the request ends in 503 `busy` (MariaDB waits 50 s).
 LOCK_WAIT_SECONDS = env.int("LOCK_WAIT_SECONDS", default=3)
+# Connections a process may open (MariaDB, MySQL): requests borrow them; the group commit and the poll of
+# token revocations keep one each.
+DB_POOL_SIZE = env.int("DB_POOL_SIZE", default=12)
 
 
 def database_settings() -> dict[str, Any]:
@@ -101,8 +104,7 @@ def database_settings() -> dict[str, Any]:
         options["init_command"] = (
             f"SET SESSION innodb_lock_wait_timeout={LOCK_WAIT_SECONDS}, sql_mode='STRICT_ALL_TABLES'"
         )
-        config["CONN_MAX_AGE"] = 60
-        config["CONN_HEALTH_CHECKS"] = True
+        config["ENGINE"] = "yousinsa.mysql"
     else:
         raise ImproperlyConfigured(f"DATABASE_URL must be sqlite:///… or mysql://…, not {engine}")
     return config
@@ -159,7 +161,10 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 # --- Orders ----------------------------------------------------------------------------------------
 
-PLACEMENT = env.str("PLACEMENT", default="row_lock")
+PLACEMENT = env.str("PLACEMENT", default="group_commit")
+# Threads a gunicorn worker has. Orders that wait for their group leave some of them to everything else.
+WEB_THREADS = env.int("WEB_THREADS", default=320)
+ORDER_QUEUE = WEB_THREADS - max(16, WEB_THREADS // 10)
 ORDER_HOLD_MINUTES = env.int("ORDER_HOLD_MINUTES", default=15)
 
 # --- API -------------------------------------------------------------------------------------------

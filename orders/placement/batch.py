@@ -22,12 +22,20 @@ from inventory.models import Kind
 from inventory.selectors import Offer, offers
 from orders.errors import IdempotencyKeyReused, OutcomeUnknown, UnknownOption
 from orders.models import Order, OrderLine, Status
+from orders.placement.blocked import LockedOut
 from orders.placement.numbers import new_order_id, renew_order_ids
 from orders.placement.requests import Outcome, Placed, PlaceRequest
 from orders.selectors import order_views
 from orders.views import LineView, OrderView
-from yousinsa.db import BACKOFF_SECONDS, MAX_ATTEMPTS, insert_rows
-from yousinsa.errors import Busy, is_connection_lost, is_duplicate, is_lock_conflict
+from yousinsa.db import BACKOFF_SECONDS, MAX_ATTEMPTS, insert_rows, reading
+from yousinsa.errors import (
+    STATEMENT_TIMEOUT,
+    Busy,
+    error_code,
+    is_connection_lost,
+    is_duplicate,
+    is_lock_conflict,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +56,8 @@ def place_batch(requests: Sequence[PlaceRequest]) -> list[Outcome]:
     alone. `Busy`: a lock was not had in time, certainly not placed. `OutcomeUnknown`: the connection was
     lost at COMMIT and the database did not come back to be asked. Anything else is raised.
     """
-    on_sale = offers(option_id for request in requests for option_id, _ in request.lines)
+    wanted = {option_id for request in requests for option_id, _ in request.lines}
+    on_sale = reading(lambda: offers(wanted))
     outcomes: Outcomes = {}
     hopeful: list[PlaceRequest] = []
     short: list[PlaceRequest] = []
@@ -101,6 +110,8 @@ def _commit(requests: list[PlaceRequest], on_sale: Offers) -> Outcomes:
             if duplicate:
                 # Another process took the same idempotency key first, or drew the same ids.
                 _renew_ids(requests)
+            if error_code(exc) == STATEMENT_TIMEOUT and not unknown:
+                return {r.number: LockedOut() for r in requests}
         if attempt >= 2 and len(requests) > 1 and not unknown:
             half = len(requests) // 2
             return _commit(requests[:half], on_sale) | _commit(requests[half:], on_sale)

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from orders.placement.batch import place_batch
+from orders.placement.group_commit import group_commit
 from orders.placement.requests import Placed, PlaceRequest
 
 
@@ -18,6 +19,7 @@ def row_lock(request: PlaceRequest) -> Placed:
 
 
 LANES: dict[str, Callable[[PlaceRequest], Placed]] = {
+    "group_commit": group_commit,
     "row_lock": row_lock,
 }
 
