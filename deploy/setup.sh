@@ -11,8 +11,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 profile=${1:-dev}
 case $profile in
-    run) requirements=requirements.txt ;;
-    dev | bench) requirements=requirements-dev.txt ;;
+    run) requirements="requirements.txt" ;;
+    dev | bench) requirements="requirements-dev.txt" ;;
     *) echo "usage: deploy/setup.sh run|dev|bench" >&2 && exit 2 ;;
 esac
 
@@ -27,7 +27,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 can_install() { has apt-get && { [ "$(id -u)" = 0 ] || { has sudo && sudo -n true 2>/dev/null; }; }; }
-apt_get() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "$@" >&2; }
+apt_get() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "$@" >/dev/null; }
 
 # A package must not start its service: that would take the port of a server the user runs, or wants to run.
 deny_services() {

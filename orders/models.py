@@ -36,7 +36,11 @@ class Order(models.Model):
     id = models.BigIntegerField(primary_key=True)
     number = ExactCharField(_("number"), max_length=40, unique=True)
     buyer = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.PROTECT, related_name="orders", verbose_name=_("buyer")
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        related_name="orders",
+        verbose_name=_("buyer"),
+        db_index=False,
     )
     status = models.CharField(_("status"), max_length=10, choices=Status.choices, default=Status.PENDING)
     total = models.BigIntegerField(_("total (won)"), validators=[MinValueValidator(0)])
@@ -88,7 +92,9 @@ class Order(models.Model):
 class OrderLine(models.Model):
     """So many units of one option, at the price and under the name that they were sold at."""
 
-    order = models.ForeignKey(Order, models.CASCADE, related_name="lines", verbose_name=_("order"))
+    order = models.ForeignKey(
+        Order, models.CASCADE, related_name="lines", verbose_name=_("order"), db_index=False
+    )
     option = models.ForeignKey(Option, models.PROTECT, related_name="order_lines", verbose_name=_("option"))
     product_name = models.CharField(_("product"), max_length=200)
     quantity = models.IntegerField(_("quantity"), validators=[MinValueValidator(1)])

@@ -4,14 +4,19 @@ A request body is a `Body` subclass: decoding checks types, ranges and unknown f
 answer is a struct too, so the OpenAPI page (yousinsa/schema.py) shows exactly what goes over the wire.
 """
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO, Any, TypeVar
 
 import msgspec
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
-from django.http import QueryDict
+from django.http import Http404, QueryDict
+from django.http.request import RawPostDataException
+from django.utils.translation import gettext as _
+from rest_framework.exceptions import NotAcceptable, UnsupportedMediaType
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
@@ -46,29 +51,47 @@ def field_error(exc: msgspec.ValidationError) -> Invalid:
     return Invalid(errors={path or "body": text.replace("Object ", "This object ", 1)})
 
 
-def read_body(request: Request, kind: type[B]) -> B:
-    """The request's JSON body as a `kind`.
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
+    names = [name for name, _value in pairs]
+    if len(set(names)) != len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise Invalid(errors={twice: _("This field is given twice.")})
+
+
+# msgspec takes the last of two fields of one name, another parser may take the first: neither is obeyed.
+_check_names = json.JSONDecoder(object_pairs_hook=_refuse_twice).decode
+
+
+def read_body(request: Request, kind: type[B], *, default: B | None = None) -> B:
+    """The request's JSON body as a `kind`; `default`, where there is one, for an empty body of any type.
 
     Raises `Invalid` naming the field, `MalformedBody`, `TooLarge`, or DRF's UnsupportedMediaType (415).
     """
     content_type = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-    if content_type != "application/json":
-        from rest_framework.exceptions import UnsupportedMediaType
-
+    if content_type != "application/json" and default is None:
         raise UnsupportedMediaType(content_type or "(none)")
     try:
         raw = request._request.body
     except RequestDataTooBig as exc:
         raise TooLarge(f"At most {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes.") from exc
+    except RawPostDataException as exc:
+        # The CSRF check of a session's request has parsed a form from it.
+        raise UnsupportedMediaType(content_type) from exc
+    if default is not None and not raw:
+        return default
+    if content_type != "application/json":
+        raise UnsupportedMediaType(content_type or "(none)")
     decoder = _decoders.get(kind)
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
-        return decoder.decode(raw)
+        body = decoder.decode(raw)
+        _check_names(raw.decode())
     except msgspec.ValidationError as exc:
         raise field_error(exc) from exc
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except (msgspec.DecodeError, ValueError, RecursionError) as exc:
         raise MalformedBody(str(exc)) from exc
+    return body
 
 
 def read_query(params: QueryDict | Mapping[str, str], kind: type[B]) -> B:
@@ -89,6 +112,22 @@ class JSONParser(BaseParser):
             return msgspec.json.decode(stream.read())
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise MalformedBody(str(exc)) from exc
+
+
+class Negotiation(DefaultContentNegotiation):
+    """Answers in what there is when a client accepts nothing of it (RFC 9110, 12.5.1): an error that a
+    client cannot read helps nobody, and most endpoints speak JSON only.
+    """
+
+    def select_renderer(
+        self, request: Request, renderers: Sequence[Any], format_suffix: str | None = None
+    ) -> tuple[Any, str]:
+        if len(renderers) > 1:
+            try:
+                return super().select_renderer(request, renderers, format_suffix)  # type: ignore[arg-type]
+            except (NotAcceptable, Http404):
+                pass
+        return renderers[0], renderers[0].media_type
 
 
 class JSONRenderer(BaseRenderer):

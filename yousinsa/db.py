@@ -4,6 +4,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -82,7 +83,8 @@ def insert_rows(model: type[models.Model], fields: Sequence[str], rows: Iterable
     meta = model._meta
     columns = [meta.get_field(name) for name in fields]
     adapt = [i for i, field in enumerate(columns) if isinstance(field, models.DateTimeField)]
-    convert = connection.ops.adapt_datetimefield_value
+    # The rows of a batch share few moments: each is converted once.
+    convert = lru_cache(maxsize=64)(connection.ops.adapt_datetimefield_value)
     values = []
     for row in rows:
         value = list(row)

@@ -6,13 +6,14 @@ an error body by hand. `code` is stable and meant for programs, `detail` is for 
 
 import logging
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any, cast
 
 import msgspec
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.db import DatabaseError, IntegrityError, OperationalError, connection
-from django.http import Http404, HttpRequest, HttpResponse
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions as drf
 
@@ -202,6 +203,10 @@ def as_problem(exc: Exception) -> Problem | None:
             return _other_api_error(exc)
         case DatabaseError() if is_lock_conflict(exc) or is_connection_lost(exc):
             return Busy(_("The database did not answer in time. Nothing was changed: try again."))
+        case InterfaceError():
+            return Busy(_("The connection to the database was lost. Nothing was changed: try again."))
+        case UnreadablePostError():
+            return MalformedBody(_("The body ended too early."))
         case SuspiciousOperation():
             return Invalid(str(exc))
         case _:
@@ -212,7 +217,7 @@ def _other_api_error(exc: drf.APIException) -> Problem:
     problem = Problem(str(exc.detail))
     problem.status = exc.status_code
     problem.code = str(exc.default_code)
-    problem.title = exc.default_detail
+    problem.title = HTTPStatus(exc.status_code).phrase
     return problem
 
 
@@ -221,7 +226,7 @@ def problem_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse | N
     problem = as_problem(exc)
     if problem is None:
         return None
-    if isinstance(exc, DatabaseError):
+    if isinstance(exc, DatabaseError | InterfaceError):
         logger.warning("database trouble: %s", exc)
         connection.close()
     response = problem.response()

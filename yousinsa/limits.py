@@ -1,7 +1,7 @@
 """Rate limits by the generic cell rate algorithm (GCRA, ITU-T I.371): one number a caller.
 
 The number is the "theoretical arrival time": a request conforms when it comes no earlier than that time
-less the burst tolerance. It lives in memory that gunicorn's workers share (mapped before they fork), so
+less the burst tolerance. It lives in memory that gunicorn's workers share, so
 a limit holds for the machine, exactly, at the cost of a microsecond and without any I/O. Where Redis is
 configured, sign-in and sign-up are counted there, over all machines.
 """
@@ -10,6 +10,7 @@ import hashlib
 import logging
 import math
 import mmap
+import os
 import re
 import struct
 import threading
@@ -64,7 +65,10 @@ class Rate:
 
 
 class SharedMemory:
-    """Theoretical arrival times in a fixed table of slots, shared by processes that fork from this one.
+    """Theoretical arrival times in a fixed table of slots, shared by gunicorn's workers.
+
+    RATE_LIMIT_FILE names the file that they all map (deploy/gunicorn.conf.py makes it, anew at each start);
+    without it the table is this process's own.
 
     Two callers whose keys fall on the same of 2^20 slots share a limit; a lost update between two
     processes gives a caller one request more. Both are harmless for a limit.
@@ -73,7 +77,11 @@ class SharedMemory:
     SLOTS = 1 << 20
 
     def __init__(self) -> None:
-        self._table = mmap.mmap(-1, self.SLOTS * 8)
+        if path := os.environ.get("RATE_LIMIT_FILE"):
+            with open(path, "r+b") as file:
+                self._table = mmap.mmap(file.fileno(), self.SLOTS * 8)
+        else:
+            self._table = mmap.mmap(-1, self.SLOTS * 8)
         self._lock = threading.Lock()
 
     def wait(self, key: str, rate: Rate) -> float:
@@ -82,13 +90,16 @@ class SharedMemory:
         offset = int.from_bytes(digest, "big") % self.SLOTS * 8
         now = time.time()
         with self._lock:
-            (arrival,) = struct.unpack_from("d", self._table, offset)
-            arrival = max(arrival, now)
+            (written,) = struct.unpack_from("d", self._table, offset)
+            # Nobody can be further ahead than a whole burst; a clock that was put back makes it look so.
+            arrival = min(max(written, now), now + rate.interval * rate.burst)
             early = arrival - now - rate.interval * (rate.burst - 1)
-            if early > 1e-6:
-                return early
-            struct.pack_into("d", self._table, offset, arrival + rate.interval)
-        return 0.0
+            conforms = early <= 1e-6
+            if conforms:
+                arrival += rate.interval
+            if arrival != written:
+                struct.pack_into("d", self._table, offset, arrival)
+        return 0.0 if conforms else early
 
     def clear(self) -> None:
         with self._lock:
@@ -131,10 +142,14 @@ def seconds_to_wait(key: str, rate: Rate, *, everywhere: bool = False) -> float:
 
 
 def check(budgets: Iterable[tuple[str, Rate]], *, everywhere: bool = False) -> None:
-    """Count a request against every budget (key, rate); raises `TooManyRequests` when one is used up."""
-    wait = max(seconds_to_wait(key, rate, everywhere=everywhere) for key, rate in budgets)
-    if wait:
-        raise TooManyRequests(retry_after=math.ceil(wait))
+    """Count a request against each budget (key, rate) in turn; raises `TooManyRequests` at one that is used up.
+
+    The budgets after it are not touched: name the narrowest first, so that who has used up his own does
+    not go on using up one that he shares with others.
+    """
+    for key, rate in budgets:
+        if wait := seconds_to_wait(key, rate, everywhere=everywhere):
+            raise TooManyRequests(retry_after=math.ceil(wait))
 
 
 @lru_cache(maxsize=32)

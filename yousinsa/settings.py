@@ -163,7 +163,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 PLACEMENT = env.str("PLACEMENT", default="group_commit")
 # Threads a gunicorn worker has. Orders that wait for their group leave some of them to everything else.
-WEB_THREADS = env.int("WEB_THREADS", default=320)
+WEB_THREADS = env.int("WEB_THREADS", default=576)
 ORDER_QUEUE = WEB_THREADS - max(16, WEB_THREADS // 10)
 ORDER_HOLD_MINUTES = env.int("ORDER_HOLD_MINUTES", default=15)
 
@@ -176,6 +176,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["yousinsa.api.JSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "yousinsa.api.Negotiation",
     "DEFAULT_RENDERER_CLASSES": ["yousinsa.api.JSONRenderer"]
     + (["rest_framework.renderers.BrowsableAPIRenderer"] if DEBUG else []),
     "DEFAULT_SCHEMA_CLASS": "yousinsa.schema.AutoSchema",
@@ -242,5 +243,12 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
-    "loggers": {"django.request": {"level": "ERROR"}},
+    # A refused order is an answer, not an error of ours.
+    "filters": {
+        "unforeseen": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: getattr(record, "status_code", 500) != 503,
+        }
+    },
+    "loggers": {"django.request": {"level": "ERROR", "filters": ["unforeseen"]}},
 }

@@ -1,12 +1,15 @@
 """Every address of the shop."""
 
+from typing import Any
+
 from django.contrib import admin
-from django.urls import include, path, register_converter
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponsePermanentRedirect
+from django.urls import include, path, re_path, register_converter, resolve
 from django.urls.converters import IntConverter
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from yousinsa import health
+from yousinsa import errors, health
 
 
 class Int63Converter(IntConverter):
@@ -17,6 +20,20 @@ class Int63Converter(IntConverter):
 
 register_converter(Int63Converter, "int63")
 
+
+class KeepMethod(HttpResponsePermanentRedirect):
+    """308: to be followed with the same method and body, where 301 turns a POST into a GET."""
+
+    status_code = 308
+
+
+def no_such_call(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+    """What no address of the API matches, in DEBUG as well: a forgotten slash, or nothing."""
+    path_info = request.path_info
+    if not path_info.endswith("/") and resolve(f"{path_info}/").func is not no_such_call:
+        return KeepMethod(request.get_full_path(force_append_slash=True))
+    return errors.not_found(request, Http404())
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="docs"), name="home"),
     path("admin/", admin.site.urls),
@@ -24,6 +41,7 @@ urlpatterns = [
     path("api/v1/", include("orders.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    re_path(r"^api/", no_such_call),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.metrics, name="metrics"),

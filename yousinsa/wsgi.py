@@ -8,17 +8,15 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "yousinsa.settings")
-
 import django
-
-django.setup(set_prefix=False)
-
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.db import connections
 from django.middleware.security import SecurityMiddleware
 from django.urls import get_resolver
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "yousinsa.settings")
+django.setup(set_prefix=False)
 
 
 class ProgramHandler(WSGIHandler):
@@ -59,5 +57,5 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     return pages(environ, start_response)
 
 
-# Load every view, and map the shared memory of the rate limits, before gunicorn forks its workers.
+# Load every view now instead of during the first request.
 get_resolver().url_patterns  # noqa: B018

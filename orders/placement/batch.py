@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from inventory import ledger
@@ -194,14 +193,18 @@ def _insert(
 
 def placed_under_keys(requests: Iterable[PlaceRequest]) -> dict[Key, tuple[str, str]]:
     """Orders that exist under these requests' idempotency keys: (buyer, key) -> (number, fingerprint)."""
-    condition = Q()
-    for request in requests:
-        if request.idempotency_key:
-            condition |= Q(buyer_id=request.buyer_id, idempotency_key=request.idempotency_key)
-    if not condition:
+    keys = [(r.buyer_id, r.idempotency_key) for r in requests if r.idempotency_key]
+    if not keys:
         return {}
-    rows = Order.objects.filter(condition).values_list("buyer_id", "idempotency_key", "number", "fingerprint")
-    return {(buyer_id, str(key)): (number, fingerprint) for buyer_id, key, number, fingerprint in rows}
+    # By hand: the ORM takes longer to build this condition than the database to answer it.
+    matches = " OR ".join(["buyer_id = %s AND idempotency_key = %s"] * len(keys))
+    columns = "buyer_id, idempotency_key, number, fingerprint"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {columns} FROM {Order._meta.db_table} WHERE {matches}",  # noqa: S608
+            [value for key in keys for value in key],
+        )
+        return {(row[0], row[1]): (row[2], row[3]) for row in cursor.fetchall()}
 
 
 def _placed_numbers(requests: Iterable[PlaceRequest]) -> set[str]:
