@@ -86,3 +86,16 @@ def child_exit(_server: Any, worker: Any) -> None:
     from prometheus_client.multiprocess import mark_process_dead
 
     mark_process_dead(worker.pid)
+
+
+def post_worker_init(_worker: Any) -> None:
+    """Spare the garbage collector what lives as long as the worker, and let it run less often.
+
+    Hundreds of orders in flight survive its young generations: at CPython's threshold of 700 allocations it
+    took a fifth of a worker's time. Reference counting frees nearly all that a request makes.
+    """
+    import gc
+
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)

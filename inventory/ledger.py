@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from django.db import connection
+from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from inventory.errors import InsufficientStock, InvalidMovement, UnknownStock
+from inventory.errors import InsufficientStock, InvalidMovement, Shortage, UnknownStock
 from inventory.locks import LockedStock, lock_stock
 from inventory.models import MAX_UNITS, Kind, Movement, Stock
 from yousinsa.db import insert_rows, transact
@@ -114,6 +115,32 @@ def reserve(locked: Locked, units: Units, *, reference: str, actor_id: int | Non
     post(locked, [Entry(id, Kind.RESERVE, 0, n, reference, actor_id) for id, n in units])
 
 
+def reserve_conditionally(
+    units: Sequence[tuple[int, int, int]], *, reference: str, actor_id: int | None = None
+) -> None:
+    """`reserve` without locking first: check and promise are one UPDATE a stock row.
+
+    `units` are (stock id, option id, units), ascending by stock id: the rows stay locked from their UPDATE
+    to the end of the caller's transaction, in the order that everybody locks in. Raises `InsufficientStock`
+    naming every line that cannot be had; the caller's transaction must then be rolled back.
+    """
+    now = timezone.now()
+    rows, short = [], []
+    for stock_id, option_id, n in units:
+        taken = Stock.objects.filter(pk=stock_id, on_hand__gte=F("reserved") + n).update(
+            reserved=F("reserved") + n, sequence=F("sequence") + 1
+        )
+        on_hand, reserved, sequence = Stock.objects.values_list("on_hand", "reserved", "sequence").get(
+            pk=stock_id
+        )
+        if not taken:
+            short.append(Shortage(option=option_id, requested=n, available=on_hand - reserved))
+        rows.append((stock_id, sequence, Kind.RESERVE, 0, n, on_hand, reserved, reference, actor_id, "", now))
+    if short:
+        raise InsufficientStock(short)
+    insert_rows(Movement, _MOVEMENT_FIELDS, rows)
+
+
 def release(
     locked: Locked, units: Units, *, reference: str, actor_id: int | None = None, reason: str = ""
 ) -> None:
@@ -131,6 +158,38 @@ def restock(
 ) -> None:
     """Returned units are back and for sale."""
     post(locked, [Entry(id, Kind.RESTOCK, n, 0, reference, actor_id, reason) for id, n in units])
+
+
+def correct(
+    row: LockedStock,
+    *,
+    on_hand: int,
+    reserved: int,
+    deltas: tuple[int, int],
+    sequence: int,
+    reason: str,
+    reference: str = "",
+    actor_id: int | None = None,
+) -> None:
+    """Set a locked row's counters to what reconciliation found to be true, with the movement that says why.
+
+    `deltas` (on hand, reserved) is what the ledger lacks to add up to them: (0, 0) where a counter had moved
+    alone. `sequence` is the number after the ledger's last. Unlike `post` this starts from neither counter
+    nor last balance, as either may be what is wrong. Raises `InvalidMovement` without a reason or for
+    counters that their rules forbid.
+    """
+    if not reason.strip():
+        raise InvalidMovement(errors={"reason": _("Say why the stock is corrected.")})
+    if not 0 <= reserved <= on_hand <= MAX_UNITS:
+        raise InvalidMovement(
+            _("%(on_hand)s on hand with %(reserved)s reserved cannot be.")
+            % {"on_hand": on_hand, "reserved": reserved}
+        )
+    balance = (*deltas, on_hand, reserved)
+    movement = (row.id, sequence, Kind.CORRECT, *balance, reference, actor_id, reason, timezone.now())
+    insert_rows(Movement, _MOVEMENT_FIELDS, [movement])
+    _write_counters({row.id: (on_hand, reserved, sequence)})
+    row.on_hand, row.reserved, row.sequence = on_hand, reserved, sequence
 
 
 def receive(

@@ -45,7 +45,9 @@ def make_store(*, owner: User | None = None, status: str = Store.Status.ACCEPTED
 
 def make_category(slug: str = "top") -> Category:
     """A root of the tree; transactional tests empty the table that the migration filled."""
-    return Category.objects.filter(slug=slug).first() or Category.add_root(slug=slug, name=slug.title())
+    return Category.objects.filter(slug=slug).first() or Category.objects.add_root(
+        {"slug": slug, "name": slug.title()}
+    )
 
 
 def make_options(

@@ -1,14 +1,15 @@
 """The one durable transaction that every lane feeds: many orders, each decided on its own.
 
-Read `place_batch` first, then `_write`: lock the stock rows (ordered), decide, insert orders, lines and
-movements, move each stock row once, commit. docs/placement.md says what each lane promises on top.
+Read `place_batch` first, then `write_under_lock`: lock the stock rows (ordered), decide, insert orders,
+lines and movements, move each stock row once, commit. docs/placement.md says what each lane promises on top.
 """
 
 import logging
 import random
 import time
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import Protocol
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
@@ -16,7 +17,7 @@ from django.utils import timezone
 
 from inventory import ledger
 from inventory.errors import InsufficientStock, Shortage
-from inventory.locks import LockedStock, lock_stock
+from inventory.locks import lock_stock
 from inventory.models import Kind
 from inventory.selectors import Offer, offers
 from orders.errors import IdempotencyKeyReused, OutcomeUnknown, UnknownOption
@@ -48,13 +49,27 @@ _ORDER_FIELDS = (
 _LINE_FIELDS = ("order", "option", "product_name", "quantity", "unit_price")
 
 
-def place_batch(requests: Sequence[PlaceRequest]) -> list[Outcome]:
+class Write(Protocol):
+    """Decides requests and writes the accepted ones, inside the transaction that `_commit` opened.
+
+    Returns the outcomes, and for the requests that repeat a placed order that order's number.
+    """
+
+    def __call__(
+        self, requests: list[PlaceRequest], on_sale: Offers, *, look_up_numbers: bool
+    ) -> tuple[Outcomes, dict[str, str]]: ...
+
+
+def place_batch(requests: Sequence[PlaceRequest], write: Write | None = None) -> list[Outcome]:
     """Place what can be placed, durably, and say of every request what became of it, in the same order.
 
     A request that cannot be met (`UnknownOption`, `InsufficientStock`, `IdempotencyKeyReused`) is refused
     alone. `Busy`: a lock was not had in time, certainly not placed. `OutcomeUnknown`: the connection was
     lost at COMMIT and the database did not come back to be asked. Anything else is raised.
+
+    `write` is what happens inside the transaction; `write_under_lock` unless a lane compares another way.
     """
+    write = write or write_under_lock
     wanted = {option_id for request in requests for option_id, _ in request.lines}
     on_sale = reading(lambda: offers(wanted))
     outcomes: Outcomes = {}
@@ -79,12 +94,12 @@ def place_batch(requests: Sequence[PlaceRequest]) -> list[Outcome]:
             outcomes[request.number] = InsufficientStock(_shortages(request, available))
 
     if hopeful:
-        outcomes.update(_commit(hopeful, on_sale))
+        outcomes.update(_commit(hopeful, on_sale, write))
     return [outcomes[request.number] for request in requests]
 
 
-def _commit(requests: list[PlaceRequest], on_sale: Offers) -> Outcomes:
-    """Run `_write` in a transaction until it is committed, or the attempts are used up.
+def _commit(requests: list[PlaceRequest], on_sale: Offers, write: Write) -> Outcomes:
+    """Run `write` in a transaction until it is committed, or the attempts are used up.
 
     Every retry looks the numbers up first, under the lock: an attempt whose COMMIT was never answered may
     have taken effect. A batch that fails twice is split, so that one request cannot keep failing the rest.
@@ -95,7 +110,7 @@ def _commit(requests: list[PlaceRequest], on_sale: Offers) -> Outcomes:
         committing = False
         try:
             with transaction.atomic(durable=True):
-                outcomes, replays = _write(requests, on_sale, look_up_numbers=attempt > 1)
+                outcomes, replays = write(requests, on_sale, look_up_numbers=attempt > 1)
                 committing = True
             return _with_replays(outcomes, replays)
         except DatabaseError as exc:
@@ -113,7 +128,7 @@ def _commit(requests: list[PlaceRequest], on_sale: Offers) -> Outcomes:
                 return {r.number: LockedOut() for r in requests}
         if attempt >= 2 and len(requests) > 1 and not unknown:
             half = len(requests) // 2
-            return _commit(requests[:half], on_sale) | _commit(requests[half:], on_sale)
+            return _commit(requests[:half], on_sale, write) | _commit(requests[half:], on_sale, write)
         if time.monotonic() >= give_up_at:
             break
         time.sleep(BACKOFF_SECONDS * attempt * random.uniform(0.5, 1.5))
@@ -126,33 +141,23 @@ def _renew_ids(requests: list[PlaceRequest]) -> None:
         request.order_id = new_order_id()
 
 
-def _write(
+def write_under_lock(
     requests: list[PlaceRequest], on_sale: Offers, *, look_up_numbers: bool
 ) -> tuple[Outcomes, dict[str, str]]:
-    """Inside the transaction: decide every request under the lock and write the accepted ones.
-
-    Returns the outcomes, and for the requests that repeat a placed order that order's number.
-    """
+    """Lock the stock rows, decide every request under the lock, write the accepted ones (see `Write`)."""
     locked = lock_stock(on_sale[option_id].stock_id for r in requests for option_id, _ in r.lines)
     known = placed_under_keys(requests)
-    committed = _placed_numbers(requests) if look_up_numbers else set()
+    outcomes, replays = repeated(requests, known, look_up_numbers=look_up_numbers)
     free = {row.option_id: row.available for row in locked.values()}
-    now = timezone.now()
-    expires_at = now + timedelta(minutes=settings.ORDER_HOLD_MINUTES)
+    new_order = order_maker()
 
-    outcomes: Outcomes = {}
-    replays: dict[str, str] = {}
     accepted: list[PlaceRequest] = []
     for request in requests:
         key = (request.buyer_id, request.idempotency_key or "")
-        if request.number in committed:
-            replays[request.number] = request.number
-        elif request.idempotency_key and key in known:
-            number, fingerprint = known[key]
-            if fingerprint == request.fingerprint:
-                replays[request.number] = number
-            else:
-                outcomes[request.number] = IdempotencyKeyReused()
+        if request.number in outcomes or request.number in replays:
+            continue
+        if request.idempotency_key and key in known:
+            _repeat(request, known[key], outcomes, replays)  # of an order of this very batch
         elif shortages := _shortages(request, free):
             outcomes[request.number] = InsufficientStock(shortages)
         else:
@@ -161,15 +166,49 @@ def _write(
             if request.idempotency_key:
                 known[key] = (request.number, request.fingerprint)
             accepted.append(request)
-            outcomes[request.number] = Placed(_view(request, on_sale, now, expires_at))
+            outcomes[request.number] = Placed(new_order(request, on_sale))
     if accepted:
-        _insert(accepted, outcomes, on_sale, locked)
+        insert_orders(accepted, outcomes)
+        ledger.post(
+            locked,
+            [
+                ledger.Entry(on_sale[option_id].stock_id, Kind.RESERVE, 0, units, r.number, r.buyer_id)
+                for r in accepted
+                for option_id, units in r.lines
+            ],
+        )
     return outcomes, replays
 
 
-def _insert(
-    accepted: list[PlaceRequest], outcomes: Outcomes, on_sale: Offers, locked: dict[int, LockedStock]
+def repeated(
+    requests: list[PlaceRequest], known: dict[Key, tuple[str, str]], *, look_up_numbers: bool
+) -> tuple[Outcomes, dict[str, str]]:
+    """Those that need no deciding: a key that names a placed order, a number that is committed already."""
+    outcomes: Outcomes = {}
+    replays: dict[str, str] = {}
+    committed = _placed_numbers(requests) if look_up_numbers else set()
+    for request in requests:
+        placed = known.get((request.buyer_id, request.idempotency_key or ""))
+        if request.number in committed:
+            replays[request.number] = request.number
+        elif request.idempotency_key and placed:
+            _repeat(request, placed, outcomes, replays)
+    return outcomes, replays
+
+
+def _repeat(
+    request: PlaceRequest, placed: tuple[str, str], outcomes: Outcomes, replays: dict[str, str]
 ) -> None:
+    """The key names a placed order: the same request is answered with it, another is refused."""
+    number, fingerprint = placed
+    if fingerprint == request.fingerprint:
+        replays[request.number] = number
+    else:
+        outcomes[request.number] = IdempotencyKeyReused()
+
+
+def insert_orders(accepted: list[PlaceRequest], outcomes: Outcomes) -> None:
+    """Write the orders of accepted requests, and their lines, as their outcomes describe them."""
     orders, lines = [], []
     # In key order: two batches that insert colliding keys wait for each other in one direction only.
     for r in sorted(accepted, key=lambda r: (r.buyer_id, r.idempotency_key or "")):
@@ -181,14 +220,6 @@ def _insert(
         lines += [(r.order_id, ln.option, ln.name, ln.quantity, ln.unit_price) for ln in order.lines]
     insert_rows(Order, _ORDER_FIELDS, orders)
     insert_rows(OrderLine, _LINE_FIELDS, lines)
-    ledger.post(
-        locked,
-        [
-            ledger.Entry(on_sale[option_id].stock_id, Kind.RESERVE, 0, units, r.number, r.buyer_id)
-            for r in accepted
-            for option_id, units in r.lines
-        ],
-    )
 
 
 def placed_under_keys(requests: Iterable[PlaceRequest]) -> dict[Key, tuple[str, str]]:
@@ -234,15 +265,22 @@ def _unknown_option(option_ids: list[int]) -> UnknownOption:
     return UnknownOption(errors={"lines.option": f"There is no option {named} on sale."}, options=option_ids)
 
 
-def _view(request: PlaceRequest, on_sale: Offers, now: datetime, expires_at: datetime) -> OrderView:
-    lines = []
-    for option_id, units in request.lines:
-        offer = on_sale[option_id]
-        lines.append(
-            LineView(
-                option=option_id, sku=offer.sku, product=offer.product_id, name=offer.product_name,
-                size=offer.size, color=offer.color, quantity=units, unit_price=offer.price,
-            )
-        )  # fmt: skip
-    total = sum(line.quantity * line.unit_price for line in lines)
-    return OrderView(request.number, Status.PENDING, lines, total, expires_at, now)
+def order_maker() -> Callable[[PlaceRequest, Offers], OrderView]:
+    """Makes the pending orders of one batch: all of one moment, at the prices of the offers."""
+    now = timezone.now()
+    expires_at = now + timedelta(minutes=settings.ORDER_HOLD_MINUTES)
+
+    def make(request: PlaceRequest, on_sale: Offers) -> OrderView:
+        lines = []
+        for option_id, units in request.lines:
+            offer = on_sale[option_id]
+            lines.append(
+                LineView(
+                    option=option_id, sku=offer.sku, product=offer.product_id, name=offer.product_name,
+                    size=offer.size, color=offer.color, quantity=units, unit_price=offer.price,
+                )
+            )  # fmt: skip
+        total = sum(line.quantity * line.unit_price for line in lines)
+        return OrderView(request.number, Status.PENDING, lines, total, expires_at, now)
+
+    return make

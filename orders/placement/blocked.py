@@ -29,7 +29,7 @@ def locked_among(model: type[models.Model], column: str, values: Collection[int]
         return set()
     ids = sorted(values)
     marks = ", ".join(["%s"] * len(ids))
-    where = f"FROM {model._meta.db_table} WHERE {column} IN ({marks})"  # noqa: S608
+    where = f"FROM {model._meta.db_table} WHERE {column} IN ({marks})"
     share = "LOCK IN SHARE MODE" if connection.mysql_is_mariadb else "FOR SHARE"  # type: ignore[attr-defined]
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute(f"SELECT {column} {where} {share} SKIP LOCKED", ids)

@@ -14,7 +14,9 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import cast
 
 from django.conf import settings
 from django.db import DatabaseError, connection
@@ -38,21 +40,23 @@ CLAIMED_SECONDS = 15.0
 
 
 class Ticket:
-    """A request that waits. Its `wake` is locked until the outcome is there."""
+    """A request that waits. Its `wake` is locked until the outcome is there.
 
-    __slots__ = ("claimed", "outcome", "request", "since", "wake")
+    Waiters wake each other in a row (`next`): woken all at once, hundreds of threads would fight for the
+    interpreter lock, which costs more than the orders do.
+    """
+
+    __slots__ = ("claimed", "gone", "next", "outcome", "request", "since", "wake")
 
     def __init__(self, request: PlaceRequest) -> None:
         self.request = request
-        self.outcome: Outcome = Busy()
+        self.outcome: Outcome | None = None
         self.claimed = False
+        self.gone = False
+        self.next: Ticket | None = None
         self.since = time.monotonic()
         self.wake = threading.Lock()
         self.wake.acquire()
-
-    def answer(self, outcome: Outcome) -> None:
-        self.outcome = outcome
-        self.wake.release()
 
 
 class Committer:
@@ -60,12 +64,13 @@ class Committer:
 
     def __init__(self, place: Callable[[list[PlaceRequest]], list[Outcome]] = place_batch) -> None:
         self._place = place
-        self._queue: deque[Ticket] = deque()
         self._waiting = 0
         self._lock = threading.Lock()
-        self._arrived = threading.Semaphore(0)
-        self._blocked = BlockedRows()
+        self._inbox: SimpleQueue[Ticket] = SimpleQueue()
+        # Only the committer's thread touches these.
+        self._backlog: deque[Ticket] = deque()
         self._set_aside: list[Ticket] = []
+        self._blocked = BlockedRows()
         threading.Thread(target=self._run, name="group-commit", daemon=True).start()
 
     # --- The waiters' side ------------------------------------------------------------------------
@@ -77,60 +82,75 @@ class Committer:
             if self._waiting >= settings.ORDER_QUEUE:
                 raise Busy
             self._waiting += 1
-            self._queue.append(ticket)
-        self._arrived.release()
-        try:
-            self._await(ticket)
-        finally:
-            with self._lock:
-                self._waiting -= 1
-        if isinstance(ticket.outcome, Exception):
-            raise ticket.outcome
-        return ticket.outcome
-
-    def _await(self, ticket: Ticket) -> None:
-        if ticket.wake.acquire(timeout=QUEUE_SECONDS):
-            return
+        self._inbox.put(ticket)
+        outcome = self._await(ticket)
         with self._lock:
-            if not ticket.claimed:
-                self._forget(ticket)
-                raise Busy
-        # A batch has it: it may be committed at any moment, so only the outcome may be told.
-        if not ticket.wake.acquire(timeout=CLAIMED_SECONDS):
-            raise OutcomeUnknown(ticket.request.number)
+            self._waiting -= 1
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
-    def _forget(self, ticket: Ticket) -> None:
-        if ticket in self._queue:
-            self._queue.remove(ticket)
-        if ticket in self._set_aside:
-            self._set_aside.remove(ticket)
+    def _await(self, ticket: Ticket) -> Outcome:
+        if not ticket.wake.acquire(timeout=QUEUE_SECONDS):
+            with self._lock:
+                ticket.gone = not ticket.claimed
+            if ticket.gone:
+                return Busy()
+            # A batch has it: it may be committed at any moment, so only the outcome may be told.
+            if not ticket.wake.acquire(timeout=CLAIMED_SECONDS):
+                with self._lock:
+                    ticket.gone = ticket.outcome is None
+                if ticket.gone:
+                    return OutcomeUnknown(ticket.request.number)
+                ticket.wake.acquire()  # answered just now: its turn in the row is about to come
+        self._wake(ticket.next)
+        return cast(Outcome, ticket.outcome)
+
+    def _wake(self, ticket: Ticket | None) -> None:
+        """Wake the first of a row that still waits."""
+        while ticket is not None and ticket.gone:
+            ticket = ticket.next
+        if ticket is not None:
+            ticket.wake.release()
 
     # --- The committer's side -----------------------------------------------------------------------
 
     def _run(self) -> None:
         while True:
-            # With nothing set aside, sleep until somebody comes; else look again soon.
-            self._arrived.acquire(timeout=BlockedRows.LOOK_AGAIN_SECONDS if self._set_aside else None)
             try:
+                self._gather()
                 self._settle_set_aside()
-                while tickets := self._claim():
+                if tickets := self._claim():
                     self._commit(tickets)
-                    self._settle_set_aside()
             except Exception:
                 logger.exception("group commit goes on")
                 connection.close()
 
+    def _gather(self) -> None:
+        """Move what waits to the backlog; with nothing to do, sleep until somebody comes."""
+        if not self._backlog:
+            try:
+                self._backlog.append(
+                    self._inbox.get(timeout=BlockedRows.LOOK_AGAIN_SECONDS if self._set_aside else None)
+                )
+            except Empty:
+                return
+        for _ in range(self._inbox.qsize()):
+            self._backlog.append(self._inbox.get())
+
     def _claim(self) -> list[Ticket]:
-        """Take the next batch off the queue; what needs a blocked row is set aside."""
+        """Take the next batch off the backlog; what needs a blocked row is set aside."""
         tickets: list[Ticket] = []
         options: set[int] = set()
         with self._lock:
-            while self._queue and len(tickets) < MAX_BATCH_ORDERS:
-                ticket = self._queue[0]
+            while self._backlog and len(tickets) < MAX_BATCH_ORDERS:
+                ticket = self._backlog[0]
                 wanted = {option_id for option_id, _ in ticket.request.lines}
                 if tickets and len(options | wanted) > MAX_BATCH_OPTIONS:
                     break
-                self._queue.popleft()
+                self._backlog.popleft()
+                if ticket.gone:
+                    continue
                 if self._blocked.concerns(ticket.request):
                     self._set_aside.append(ticket)
                     continue
@@ -147,12 +167,23 @@ class Committer:
         except Exception as exc:
             outcomes = [self._explain(exc)] * len(tickets)
             connection.close()
-        locked_out = [t for t, o in zip(tickets, outcomes, strict=True) if isinstance(o, LockedOut)]
-        if locked_out:
-            self._look_for_blocked_rows(locked_out)
+        decided, locked_out = [], []
         for ticket, outcome in zip(tickets, outcomes, strict=True):
-            if not isinstance(outcome, LockedOut):
-                ticket.answer(outcome)
+            (locked_out if isinstance(outcome, LockedOut) else decided).append((ticket, outcome))
+        self._answer(decided)
+        if locked_out:
+            self._look_for_blocked_rows([ticket for ticket, _ in locked_out])
+
+    def _answer(self, decided: Sequence[tuple[Ticket, Outcome]]) -> None:
+        """Give each waiter its outcome and wake the first; each wakes the next."""
+        if not decided:
+            return
+        with self._lock:
+            following = None
+            for ticket, outcome in reversed(decided):
+                ticket.next, following = following, ticket
+                ticket.outcome = outcome
+        self._wake(following)
 
     @staticmethod
     def _explain(exc: Exception) -> Exception:
@@ -178,7 +209,7 @@ class Committer:
                 if self._blocked.concerns(ticket.request):
                     self._set_aside.append(ticket)
                 else:
-                    self._queue.appendleft(ticket)
+                    self._backlog.appendleft(ticket)
 
     def _settle_set_aside(self) -> None:
         """Put those back in front whose rows are free again; refuse those that waited too long."""
@@ -190,19 +221,16 @@ class Committer:
             logger.warning("cannot tell which rows are blocked", exc_info=True)
             connection.close()
         give_up = time.monotonic() - settings.LOCK_WAIT_SECONDS
-        refused = []
-        with self._lock:
-            waiting, self._set_aside = self._set_aside, []
-            for ticket in reversed(waiting):
-                if not self._blocked.concerns(ticket.request):
-                    self._queue.appendleft(ticket)
-                elif ticket.since < give_up:
-                    ticket.claimed = True
-                    refused.append(ticket)
-                else:
-                    self._set_aside.insert(0, ticket)
-        for ticket in refused:
-            ticket.answer(Busy())
+        waiting, self._set_aside = self._set_aside, []
+        refused: list[tuple[Ticket, Outcome]] = []
+        for ticket in reversed(waiting):
+            if not self._blocked.concerns(ticket.request):
+                self._backlog.appendleft(ticket)
+            elif ticket.since < give_up:
+                refused.append((ticket, Busy()))
+            else:
+                self._set_aside.insert(0, ticket)
+        self._answer(refused)
 
 
 _committer: tuple[int, Committer] | None = None

@@ -6,6 +6,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from orders.placement.batch import place_batch
+from orders.placement.conditional_update import conditional_update
+from orders.placement.distributed_lock import distributed_lock
 from orders.placement.group_commit import group_commit
 from orders.placement.requests import Placed, PlaceRequest
 
@@ -21,6 +23,8 @@ def row_lock(request: PlaceRequest) -> Placed:
 LANES: dict[str, Callable[[PlaceRequest], Placed]] = {
     "group_commit": group_commit,
     "row_lock": row_lock,
+    "conditional_update": conditional_update,
+    "distributed_lock": distributed_lock,
 }
 
 
