@@ -1,0 +1,392 @@
+"""Signing up, in and out; the profile; leaving for good."""
+
+import pytest
+from django.test import Client
+
+from orders.models import Order, Status
+from orders.payments.services import settle_unanswered
+from orders.services import cancel_order, deliver_order, expire_due, ship_order
+from shop import services
+from shop.models import Role, Store, User
+from tests.concurrency import in_threads
+from tests.factories import ADDRESS, PASSWORD, make_options, make_order, make_store, make_user
+from tests.problems import nothing_changes, problem
+from tests.wire import Wire
+from yousinsa.errors import Unauthenticated
+
+pytestmark = pytest.mark.django_db
+
+NEW = {"email": "minji@example.com", "name": "Kim Minji", "password": PASSWORD}
+
+
+def sign_in(email, password=PASSWORD, **headers):
+    return Wire().post("users/sign-in/", {"email": email, "password": password}, **headers)
+
+
+# --- Signing up -------------------------------------------------------------------------------------------
+
+
+def test_signing_up_makes_a_buyer_who_can_sign_in():
+    answer = Wire().post("users/sign-up/", NEW)
+    assert answer.status_code == 201, answer.content
+    user = User.objects.get()
+    assert answer.json() == {
+        "id": user.pk, "email": "minji@example.com", "name": "Kim Minji", "role": "buyer", "address": None,
+    }  # fmt: skip
+    assert not user.is_staff
+    assert PASSWORD not in user.password
+    assert sign_in("minji@example.com").json()["user"] == answer.json()
+
+
+def test_signing_up_as_a_store_owner():
+    answer = Wire().post("users/sign-up/", {**NEW, "role": "store_owner", "email": " Minji@Example.COM "})
+    assert (answer.json()["role"], answer.json()["email"]) == ("store_owner", "minji@example.com")
+    assert User.objects.get().role == Role.STORE_OWNER
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"email": ...}, "email"),
+        ({"name": ...}, "name"),
+        ({"password": ...}, "password"),
+        ({"email": "minji"}, "email"),
+        ({"email": "minji@"}, "email"),
+        ({"email": "min ji@example.com"}, "email"),
+        ({"email": "minji@example"}, "email"),
+        ({"email": "minji\x00@example.com"}, "email"),
+        ({"email": "x" * 300 + "@example.com"}, "email"),
+        # 254 characters as sent, more in lower case.
+        ({"email": "m@" + ".".join(["\u0130" * 60] * 4) + ".example"[:8]}, "email"),
+        ({"email": None}, "email"),
+        ({"name": " "}, "name"),
+        ({"name": "x" * 101}, "name"),
+        ({"password": "short"}, "password"),
+        ({"password": "83726491047"}, "password"),
+        ({"password": "password123"}, "password"),
+        ({"password": "minji@example"}, "password"),
+        ({"password": "x" * 201}, "password"),
+        ({"password": 12345678}, "password"),
+        ({"role": "operator"}, "role"),
+        ({"role": None}, "role"),
+        ({"role": "Buyer"}, "role"),
+        ({"is_staff": True}, "is_staff"),
+    ],
+)
+def test_what_signing_up_refuses_is_named(change, field):
+    body = {name: value for name, value in {**NEW, **change}.items() if value is not ...}
+    with nothing_changes():
+        problem(Wire().post("users/sign-up/", body), 400, "invalid", field)
+
+
+def test_everything_that_is_wrong_is_named_at_once():
+    body = {"email": "minji", "name": "Minji", "password": "1"}
+    problem(Wire().post("users/sign-up/", body), 400, "invalid", "email", "password")
+
+
+@pytest.mark.parametrize("email", ["minji@example.com", "MINJI@EXAMPLE.COM", " minji@Example.com"])
+def test_an_address_is_taken_in_whatever_case(email):
+    make_user("minji@example.com")
+    with nothing_changes():
+        problem(Wire().post("users/sign-up/", {**NEW, "email": email}), 409, "email_taken", "email")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_who_sign_up_with_one_address_at_once_one_succeeds():
+    spellings = ["minji@example.com", "Minji@example.com", "MINJI@EXAMPLE.COM"] * 2
+    answers = in_threads(lambda i: Wire().post("users/sign-up/", {**NEW, "email": spellings[i]}), 6)
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses == [201] + [409] * 5
+    assert {a.json()["code"] for a in answers if a.status_code == 409} == {"email_taken"}
+    assert User.objects.count() == 1
+
+
+# --- Signing in -------------------------------------------------------------------------------------------
+
+
+def test_signing_in_gives_a_token_and_a_session():
+    user = make_user("minji@example.com", password=PASSWORD)
+    client = Client()
+    body = {"email": "MINJI@example.com", "password": PASSWORD}
+    answer = client.post("/api/v1/users/sign-in/", body, content_type="application/json")
+    assert answer.status_code == 200
+    assert answer.json()["user"]["id"] == user.pk
+    assert Wire(token=answer.json()["token"]).get("users/me/").json()["email"] == "minji@example.com"
+    assert client.get("/api/v1/users/me/").json()["email"] == "minji@example.com"
+
+
+def test_signing_in_takes_no_notice_of_an_old_token():
+    make_user("minji@example.com", password=PASSWORD)
+    body = {"email": "minji@example.com", "password": PASSWORD}
+    answer = Wire(token="expired").post("users/sign-in/", body)
+    assert answer.status_code == 200
+    assert "sessionid=" in answer["Set-Cookie"]
+
+
+def test_wrong_password_unknown_address_and_inactive_account_look_alike():
+    make_user("minji@example.com", password=PASSWORD)
+    User.objects.filter(pk=make_user("gone@example.com", password=PASSWORD).pk).update(is_active=False)
+    bodies = [
+        problem(sign_in("minji@example.com", "wrong"), 401, "wrong_credentials"),
+        problem(sign_in("nobody@example.com"), 401, "wrong_credentials"),
+        problem(sign_in("gone@example.com"), 401, "wrong_credentials"),
+        problem(sign_in("not an address"), 401, "wrong_credentials"),
+        problem(sign_in("\x00\x00\x00"), 401, "wrong_credentials"),
+    ]
+    assert all(body == bodies[0] for body in bodies)
+
+
+def test_guessing_is_slowed_down_and_the_owner_still_gets_in(settings, api):
+    settings.SIGN_IN_RATE = "3/min"
+    make_user("minji@example.com", password=PASSWORD)
+    for _ in range(3):
+        problem(sign_in("minji@example.com", "wrong"), 401, "wrong_credentials")
+    answer = sign_in("Minji@example.com")
+    problem(answer, 429, "throttled")
+    assert 1 <= int(answer["Retry-After"]) <= 20
+    # However long one guesser goes on, the owner is let in from elsewhere.
+    for _ in range(100):
+        assert sign_in("minji@example.com", "wrong").status_code == 429
+    client = Client(REMOTE_ADDR="10.0.0.2")
+    body = {"email": "minji@example.com", "password": PASSWORD}
+    assert client.post("/api/v1/users/sign-in/", body, content_type="application/json").status_code == 200
+
+
+def test_one_address_may_not_try_many_accounts(settings):
+    settings.SIGN_IN_RATE = "1/min"
+    statuses = [sign_in(f"user{i}@example.com").status_code for i in range(12)]
+    assert statuses == [401] * 10 + [429] * 2
+
+
+def test_one_account_may_not_be_tried_from_many_addresses(settings):
+    settings.SIGN_IN_RATE = "1/min"
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": 1}
+    statuses = [sign_in("minji@example.com", X_Forwarded_For=f"10.0.0.{i}").status_code for i in range(12)]
+    assert statuses == [401] * 10 + [429] * 2
+
+
+def test_an_address_that_a_caller_makes_up_does_not_count(settings):
+    settings.SIGN_IN_RATE = "1/min"
+    statuses = [sign_in("minji@example.com", X_Forwarded_For=f"10.0.0.{i}").status_code for i in range(2)]
+    assert statuses == [401, 429]
+
+
+def test_signing_up_is_limited_by_address(settings):
+    settings.SIGN_UP_RATE = "2/min"
+    statuses = [
+        Wire().post("users/sign-up/", {**NEW, "email": f"u{i}@example.com"}).status_code for i in "123"
+    ]
+    assert statuses == [201, 201, 429]
+
+
+# --- Sessions ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def browser():
+    """Somebody who has signed in and has the cookies to show for it."""
+    make_user("minji@example.com", password=PASSWORD, address=True)
+    client = Client(enforce_csrf_checks=True, raise_request_exception=False)
+    body = {"email": "minji@example.com", "password": PASSWORD}
+    assert client.post("/api/v1/users/sign-in/", body, content_type="application/json").status_code == 200
+    return client
+
+
+def test_a_session_needs_the_csrf_token_to_change_something(browser):
+    (option,) = make_options([5])
+    body = {"lines": [{"option": option.pk, "quantity": 1}]}
+    assert browser.get("/api/v1/orders/").status_code == 200
+    with nothing_changes():
+        refused = browser.post("/api/v1/orders/", body, content_type="application/json")
+        problem(refused, 403, "permission_denied")
+        forged = browser.post("/api/v1/orders/", body, "application/json", headers={"X-CSRFToken": "x" * 32})
+        problem(forged, 403, "permission_denied")
+    token = {"X-CSRFToken": browser.cookies["csrftoken"].value}
+    placed = browser.post("/api/v1/orders/", body, "application/json", headers=token)
+    assert placed.status_code == 201, placed.content
+
+
+def test_a_session_that_sends_a_form_is_refused(browser):
+    order = make_order(User.objects.get(), (make_options([5])[0], 1))
+    with nothing_changes():
+        for path in (f"orders/{order.number}/cancel/", "orders/", f"orders/{order.number}/return/"):
+            form = {"csrfmiddlewaretoken": browser.cookies["csrftoken"].value, "lines": "1"}
+            problem(browser.post(f"/api/v1/{path}", form), 415, "unsupported_media_type")
+
+
+def test_signing_out_ends_the_session(browser):
+    token = {"X-CSRFToken": browser.cookies["csrftoken"].value}
+    assert browser.post("/api/v1/users/sign-out/", headers=token).status_code == 204
+    problem(browser.get("/api/v1/users/me/"), 401, "not_authenticated")
+
+
+def test_a_new_password_keeps_this_session_and_ends_the_others(browser):
+    other = Client()
+    body = {"email": "minji@example.com", "password": PASSWORD}
+    other.post("/api/v1/users/sign-in/", body, content_type="application/json")
+    token = {"X-CSRFToken": browser.cookies["csrftoken"].value}
+    change = {"current_password": PASSWORD, "new_password": "another horse battery"}
+    assert browser.patch("/api/v1/users/me/", change, "application/json", headers=token).status_code == 200
+    assert browser.get("/api/v1/users/me/").status_code == 200
+    problem(other.get("/api/v1/users/me/"), 401, "not_authenticated")
+
+
+# --- The profile ------------------------------------------------------------------------------------------
+
+
+def test_the_profile_keeps_an_address(buyer):
+    me = Wire(buyer)
+    assert me.get("users/me/").json()["address"] == ADDRESS
+    changed = {**ADDRESS, "address1": " 1 Sejong-daero ", "address2": ""}
+    answer = me.patch("users/me/", {"name": " Lee ", "address": changed})
+    assert answer.json()["name"] == "Lee"
+    assert answer.json()["address"] == {**changed, "address1": "1 Sejong-daero"}
+    assert me.get("users/me/").json() == answer.json()
+    assert me.patch("users/me/", {"address": None}).json()["address"] is None
+    assert me.get("users/me/").json()["name"] == "Lee"
+    assert me.patch("users/me/", {}).json()["name"] == "Lee"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "  "}, "name"),
+        ({"name": None}, "name"),
+        ({"email": "new@example.com"}, "email"),
+        ({"role": "store_owner"}, "role"),
+        ({"is_staff": True}, "is_staff"),
+        ({"address": {}}, "address.recipient"),
+        ({"address": {**ADDRESS, "phone": ""}}, "address.phone"),
+        ({"address": {**ADDRESS, "phone": "1" * 31}}, "address.phone"),
+        ({"address": {**ADDRESS, "address2": None}}, "address.address2"),
+        ({"address": "Seoul"}, "address"),
+        ({"name": "Lee", "new_password": "another horse battery"}, "current_password"),
+        (
+            {"name": "Lee", "new_password": "another horse battery", "current_password": "x"},
+            "current_password",
+        ),
+        ({"name": "Lee", "new_password": "12345", "current_password": PASSWORD}, "new_password"),
+    ],
+)
+def test_a_profile_change_that_is_refused_changes_nothing(body, field):
+    user = make_user("minji@example.com", password=PASSWORD, address=True)
+    with nothing_changes():
+        problem(Wire(user).patch("users/me/", body), 400, "invalid", field)
+
+
+def test_a_stolen_token_is_no_licence_to_guess_the_password(settings):
+    settings.SIGN_IN_RATE = "3/min"
+    wire = Wire(make_user(password=PASSWORD))
+    guess = {"current_password": "wrong", "new_password": "another horse battery"}
+    for _ in range(3):
+        problem(wire.patch("users/me/", guess), 400, "invalid", "current_password")
+    problem(wire.patch("users/me/", {**guess, "current_password": PASSWORD}), 429, "throttled")
+
+
+# --- Leaving ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def leaver():
+    return make_user("minji@example.com", password=PASSWORD, address=True)
+
+
+def paid_order(user, option):
+    order = make_order(user, (option, 1))
+    answer = Wire(user).post(f"orders/{order.number}/pay/", {"provider": "sandbox"})
+    assert answer.status_code == 200, answer.content
+    return order
+
+
+def shipping(order):
+    return Order.objects.values_list("recipient", "phone", "postal_code", "address1", "address2").get(
+        pk=order.pk
+    )
+
+
+NOTHING = ("", "", "", "", "")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_leaving_removes_the_person_and_keeps_the_orders(leaver):
+    (option,) = make_options([10])
+    open_one, done = paid_order(leaver, option), paid_order(leaver, option)
+    ship_order(order_id=done.pk, carrier="CJ", tracking_number="1", actor_id=None)
+    deliver_order(order_id=done.pk, actor_id=None)
+    wire = Wire(leaver)
+    assert wire.delete("users/me/").status_code == 204
+
+    user = User.objects.get(pk=leaver.pk)
+    personal = (user.name, user.recipient, user.phone, user.postal_code, user.address1, user.address2)
+    assert personal == ("",) * 6
+    assert "minji" not in user.email
+    assert not user.is_active
+    assert not user.has_usable_password()
+    problem(wire.get("orders/"), 401, "not_authenticated")
+    problem(sign_in("minji@example.com"), 401, "wrong_credentials")
+    problem(sign_in(user.email), 401, "wrong_credentials")
+
+    assert Order.objects.filter(buyer=user).count() == 2
+    assert shipping(done) == NOTHING
+    # What is under way still has to arrive.
+    assert shipping(open_one) == tuple(ADDRESS.values())
+    ship_order(order_id=open_one.pk, carrier="CJ", tracking_number="2", actor_id=None)
+    assert shipping(open_one) == tuple(ADDRESS.values())
+    deliver_order(order_id=open_one.pk, actor_id=None)
+    assert shipping(open_one) == NOTHING
+
+    again = Wire().post("users/sign-up/", NEW)
+    assert again.status_code == 201
+    assert again.json()["id"] != user.pk
+
+
+def test_an_open_order_forgets_its_address_however_it_ends(leaver, settings):
+    settings.ORDER_HOLD_MINUTES = 0
+    (option,) = make_options([10])
+    cancelled, expired = make_order(leaver, (option, 1)), make_order(leaver, (option, 1))
+    for order in (cancelled, expired):
+        body = {"provider": "manual"}
+        assert Wire(leaver).post(f"orders/{order.number}/pay/", body).status_code == 200
+    assert Wire(leaver).delete("users/me/").status_code == 204
+    assert shipping(expired) == tuple(ADDRESS.values())
+    cancel_order(order_id=cancelled.pk, actor_id=None)
+    assert expire_due() == 1
+    assert shipping(cancelled) == shipping(expired) == NOTHING
+
+
+def test_a_payment_that_comes_after_the_buyer_left_goes_back(leaver, settings):
+    settings.ORDER_HOLD_MINUTES = 0
+    (option,) = make_options([10])
+    order = make_order(leaver, (option, 1))
+    body = {"provider": "sandbox", "token": "timeout-charged"}
+    problem(Wire(leaver).post(f"orders/{order.number}/pay/", body), 503, "payment_unknown")
+    assert Wire(leaver).delete("users/me/").status_code == 204
+    assert expire_due() == 1
+    order.payments.update(created_at=order.created_at.replace(year=2020))
+    assert settle_unanswered() == 1
+    order.refresh_from_db()
+    assert (order.status, shipping(order)) == (Status.EXPIRED, NOTHING)
+    assert [refund.amount for refund in order.payments.get().refunds.all()] == [order.total]
+
+
+def test_a_store_owner_who_leaves_closes_the_stores():
+    store = make_store()
+    (option,) = make_options([3], store=store)
+    assert Wire(store.owner).delete("users/me/").status_code == 204
+    assert Store.objects.get().status == Store.Status.CLOSED
+    assert Wire().get("products/").json()["results"] == []
+    problem(Wire().get(f"products/{option.product_id}/"), 404, "not_found")
+
+
+def test_nobody_can_sit_on_the_address_that_a_leaver_gets(leaver):
+    make_user(f"withdrawn-{leaver.pk}@withdrawn.invalid")
+    assert Wire(leaver).delete("users/me/").status_code == 204
+
+
+def test_a_change_that_was_under_way_when_the_user_left_brings_nothing_back(leaver):
+    stale = User.objects.get(pk=leaver.pk)
+    services.withdraw(user=leaver)
+    with pytest.raises(Unauthenticated):
+        services.update_profile(user=stale, changes={"name": "Kim Minji"})
+    assert User.objects.get().name == ""
