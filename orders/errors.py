@@ -44,6 +44,16 @@ class IdempotencyKeyReused(Problem):
     title = _("This Idempotency-Key was used for an order with another body.")
 
 
+class IdempotencyInFlight(Conflict):
+    """409: the same key was sent before, and that request has not been decided in the time to wait for it."""
+
+    code = "idempotency_in_flight"
+    title = _("A request with this Idempotency-Key is still being decided: ask again in a moment.")
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=1)
+
+
 class OutcomeUnknown(Problem):
     """503: the database was lost at COMMIT and did not come back in time to ask it.
 

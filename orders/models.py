@@ -183,7 +183,12 @@ class Payment(models.Model):
             models.UniqueConstraint(fields=["order", "live"], name="payment_one_live_per_order"),
             models.CheckConstraint(condition=Q(amount__gte=0), name="payment_amount_not_negative"),
             models.CheckConstraint(
-                condition=(Q(live=True) & Q(status__in=["started", "waiting", "approved", "unknown"]))
+                # A CHECK passes what is unknown, as `live = true` is of NULL: hence the first term.
+                condition=(
+                    Q(live__isnull=False)
+                    & Q(live=True)
+                    & Q(status__in=["started", "waiting", "approved", "unknown"])
+                )
                 | (Q(live__isnull=True) & Q(status__in=["declined", "replaced", "approved"])),
                 name="payment_live_matches_status",
             ),

@@ -16,7 +16,7 @@ from django.db import connection, connections, transaction
 from inventory import ledger
 from inventory.errors import InsufficientStock
 from inventory.models import Stock
-from orders.errors import OutcomeUnknown
+from orders.errors import IdempotencyInFlight, OutcomeUnknown
 from orders.models import Order
 from orders.payments.services import pay
 from orders.placement import group_commit as lane
@@ -229,6 +229,33 @@ def test_a_full_queue_refuses_and_says_so(settings):
         hold.set()
         assert [future.result().replayed for future in waiting] == [False, False]
     assert Order.objects.count() == 2
+
+
+def test_a_repeated_key_waits_for_the_first_and_past_the_limit_says_so(monkeypatch):
+    (option,) = make_options([10])
+    buyer = make_user()
+    hold, started = threading.Event(), threading.Event()
+
+    def held(requests):
+        started.set()
+        hold.wait(30)
+        return place_batch(requests)
+
+    queue = Committer(held)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(queue.place, wish(buyer, (option, 1), key="k"))
+        started.wait(30)
+        patient = pool.submit(queue.place, wish(buyer, (option, 1), key="k"))
+        while queue._waiting < 2:
+            pass
+        monkeypatch.setattr(lane, "QUEUE_SECONDS", 0.2)
+        with pytest.raises(IdempotencyInFlight):
+            queue.place(wish(buyer, (option, 1), key="k"))
+        hold.set()
+        placed, repeated = first.result(), patient.result()
+    assert (placed.replayed, repeated.replayed) == (False, True)
+    assert placed.order.number == repeated.order.number
+    assert not queue._keys
 
 
 def test_who_gives_up_before_a_batch_claims_it_is_certainly_not_placed(monkeypatch):

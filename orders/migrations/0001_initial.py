@@ -168,7 +168,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='payment',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('live', True), ('status__in', ['started', 'waiting', 'approved', 'unknown'])), models.Q(('live__isnull', True), ('status__in', ['declined', 'replaced', 'approved'])), _connector='OR'), name='payment_live_matches_status'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('live__isnull', False), ('live', True), ('status__in', ['started', 'waiting', 'approved', 'unknown'])), models.Q(('live__isnull', True), ('status__in', ['declined', 'replaced', 'approved'])), _connector='OR'), name='payment_live_matches_status'),
         ),
         migrations.AddIndex(
             model_name='refund',

@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import cast
@@ -21,7 +21,7 @@ from typing import cast
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from orders.errors import OutcomeUnknown
+from orders.errors import IdempotencyInFlight, OutcomeUnknown
 from orders.placement.batch import place_batch
 from orders.placement.blocked import BlockedRows, LockedOut
 from orders.placement.requests import Outcome, Placed, PlaceRequest
@@ -65,6 +65,7 @@ class Committer:
     def __init__(self, place: Callable[[list[PlaceRequest]], list[Outcome]] = place_batch) -> None:
         self._place = place
         self._waiting = 0
+        self._keys: Counter[tuple[int, str]] = Counter()
         self._lock = threading.Lock()
         self._inbox: SimpleQueue[Ticket] = SimpleQueue()
         # Only the committer's thread touches these.
@@ -78,14 +79,22 @@ class Committer:
     def place(self, request: PlaceRequest) -> Placed:
         """Wait for the batch that takes this request; raises what became of it (see `place_batch`)."""
         ticket = Ticket(request)
+        key = (request.buyer_id, request.idempotency_key or "")
         with self._lock:
             if self._waiting >= settings.ORDER_QUEUE:
                 raise Busy
             self._waiting += 1
+            self._keys[key] += 1
         self._inbox.put(ticket)
         outcome = self._await(ticket)
         with self._lock:
             self._waiting -= 1
+            self._keys[key] -= 1
+            twin_waits = bool(self._keys[key])
+            if not twin_waits:
+                del self._keys[key]
+        if isinstance(outcome, Busy) and request.idempotency_key and twin_waits:
+            raise IdempotencyInFlight
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
