@@ -56,9 +56,9 @@ errorlog = "-"
 # The proxy in front logs requests already; ACCESS_LOG=- prints them here.
 accesslog = os.environ.get("ACCESS_LOG") or None
 
-# What the workers share of the rate limits (yousinsa/limits.py): 2^20 slots of 8 bytes, most of them never touched.
-RATE_LIMITS = Path(os.environ.get("VAR_DIR") or ROOT / "var") / "limits" / PORT
-os.environ["RATE_LIMIT_FILE"] = str(RATE_LIMITS)
+# What the workers share in memory (yousinsa/shared.py). One per port, like the metrics.
+SHARED = Path(os.environ.get("VAR_DIR") or ROOT / "var") / "shared" / PORT
+os.environ["SHARED_DIR"] = str(SHARED)
 
 # prometheus_client sums the workers' counters from files in this directory and reads its name when it is
 # imported. One per port: two servers from one checkout must not empty each other's.
@@ -70,12 +70,12 @@ METRICS = Path(
 
 
 def on_starting(server: Any) -> None:
-    """Forget what an earlier run counted, for metrics and for rate limits."""
+    """Forget what an earlier run counted or shared."""
     if server.master_pid:  # SIGUSR2: the old master's workers still count in there
         return
-    RATE_LIMITS.parent.mkdir(parents=True, exist_ok=True)
-    with RATE_LIMITS.open("wb") as file:
-        file.truncate(8 << 20)
+    SHARED.mkdir(parents=True, exist_ok=True)
+    for memory in SHARED.iterdir():
+        memory.unlink()
     METRICS.mkdir(parents=True, exist_ok=True)
     for counters in METRICS.glob("*.db"):
         counters.unlink()

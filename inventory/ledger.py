@@ -17,6 +17,7 @@ from inventory.errors import InsufficientStock, InvalidMovement, Shortage, Unkno
 from inventory.locks import LockedStock, lock_stock
 from inventory.models import MAX_UNITS, Kind, Movement, Stock
 from yousinsa.db import insert_rows, transact
+from yousinsa.page_cache import pages_changed
 
 _MOVEMENT_FIELDS = (
     "stock", "sequence", "kind", "delta_on_hand", "delta_reserved", "on_hand_after", "reserved_after",
@@ -104,6 +105,7 @@ def _write_counters(balances: Mapping[int, tuple[int, int, int]]) -> None:
         values = [v for i in range(3) for id in ids for v in (id, balances[id][i])] + ids
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
+    pages_changed()
 
 
 Units = Iterable[tuple[int, int]]
@@ -139,6 +141,7 @@ def reserve_conditionally(
     if short:
         raise InsufficientStock(short)
     insert_rows(Movement, _MOVEMENT_FIELDS, rows)
+    pages_changed()
 
 
 def release(
