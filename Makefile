@@ -50,7 +50,7 @@ lint: ## Check style, formatting and types
 	@deploy/setup.sh dev
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
-	$(python) -m mypy
+	DEBUG=1 $(python) -m mypy
 
 format: ## Rewrite the code in the house style
 	@deploy/setup.sh dev

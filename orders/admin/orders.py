@@ -1,0 +1,234 @@
+"""Orders, their lines and their history: looked at here, changed by operations only."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from inventory.models import Movement
+from orders.admin.operations import CANCEL, CONFIRM_PAYMENT, DELIVER, RETURN, SHIP
+from orders.models import MAX_LINES, Order, OrderEvent, OrderLine, Payment
+from orders.placement.numbers import EPOCH_MS
+from shop.admin.base import FOUND, FirstRows, ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment, won
+from shop.admin.operations import OperatedAdmin, Operation
+from shop.models import Option, User
+
+# An order's id is its time in ms above 22 other bits (orders/placement/numbers.py).
+BITS_BELOW_TIME = 22
+# The id is drawn first and the order written later: retries, queues and clocks lie between.
+SLACK = timedelta(days=1)
+
+
+def first_id_since(moment: datetime) -> int:
+    """A lower bound of the ids of orders that were placed at `moment` or later."""
+    return max(0, int((moment - SLACK).timestamp() * 1000) - EPOCH_MS) << BITS_BELOW_TIME
+
+
+def order_ids(term: str) -> list[int]:
+    """Orders whose number begins with `term`, up to `FOUND` of them."""
+    return list(numbered(Order.objects.order_by(), term).values_list("id", flat=True)[:FOUND])
+
+
+def numbered(orders: QuerySet[Order], term: str) -> QuerySet[Order]:
+    """Orders whose number begins with `term`, as a range, since LIKE would not use the index everywhere."""
+    start = term.upper()
+    return orders.filter(number__gte=start, number__lt=start + "\U0010ffff")
+
+
+def order_link(path: str) -> Callable[[Any, Any], SafeString]:
+    """A column that leads to the order; `path` is the way there: `payment.order`."""
+    order_of = attrgetter(path)
+
+    @admin.display(description=_("order"))
+    def shown(self: Any, record: Any) -> SafeString:
+        return link(order_of(record))
+
+    return shown
+
+
+class PlacedFilter(admin.SimpleListFilter):
+    """By the time of ordering, which has no index of its own: the id bounds how far is looked."""
+
+    title = _("date of order")
+    parameter_name = "ordered"
+    days = {"today": 0, "7": 7, "30": 30, "365": 365}
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
+        return [
+            ("today", _("today")),
+            ("7", _("past 7 days")),
+            ("30", _("past 30 days")),
+            ("365", _("past 365 days")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
+        if self.value() not in self.days:
+            return queryset
+        midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+        since = midnight - timedelta(days=self.days[str(self.value())])
+        return queryset.filter(pk__gte=first_id_since(since), created_at__gte=since)
+
+
+class AllLines(FirstRows):
+    shown = MAX_LINES
+
+
+class LineInline(ReadOnlyInline):
+    model = OrderLine
+    formset = AllLines
+    fields = ("option", "product_name", "size", "color", "quantity", "price", "returned")
+    readonly_fields = ("size", "color", "price")
+    ordering = ("id",)
+    select_related = ("option",)
+
+    @admin.display(description=_("size"))
+    def size(self, line: OrderLine) -> str:
+        return line.option.size
+
+    @admin.display(description=_("colour"))
+    def color(self, line: OrderLine) -> str:
+        return line.option.color
+
+    @admin.display(description=_("unit price (won)"))
+    def price(self, line: OrderLine) -> str:
+        return won(line.unit_price)
+
+
+class EventInline(ReadOnlyInline):
+    model = OrderEvent
+    verbose_name_plural = _("status changes")
+    fields = ("at", "from_status", "to_status", "actor", "note")
+    readonly_fields = ("at",)
+    at = moment("created_at", _("at"))
+    ordering = ("id",)
+    select_related = ("actor",)
+
+
+class PaymentInline(ReadOnlyInline):
+    """Money is seen by those who may see payments."""
+
+    model = Payment
+    fields = ("page", "provider", "amount_won", "status", "detail", "started", "decided", "refunded")
+    readonly_fields = ("page", "amount_won", "started", "decided", "refunded")
+    started = moment("created_at", _("started at"))
+    decided = moment("decided_at", _("decided at"))
+    ordering = ("-id",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Payment]:
+        return super().get_queryset(request).prefetch_related("refunds")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super(ReadOnlyInline, self).has_view_permission(request, obj)
+
+    @admin.display(description=_("reference"))
+    def page(self, payment: Payment) -> SafeString:
+        return link(payment, payment.reference)
+
+    @admin.display(description=_("amount (won)"))
+    def amount_won(self, payment: Payment) -> str:
+        return won(payment.amount)
+
+    @admin.display(description=_("refunds (won)"))
+    def refunded(self, payment: Payment) -> SafeString:
+        refunds = payment.refunds.all()
+        return format_html_join(
+            "", "<div>{}, {}</div>",
+            ((link(refund, won(refund.amount)), refund.get_status_display()) for refund in refunds),
+        )  # fmt: skip
+
+
+@admin.register(Order)
+class OrderAdmin(OperatedAdmin, ReadOnlyAdmin):
+    operations = (CONFIRM_PAYMENT, SHIP, DELIVER, CANCEL, RETURN)
+    inlines = (LineInline, EventInline, PaymentInline)
+    list_display = ("number", "status", "buyer", "total_won", "placed")
+    list_select_related = ("buyer",)
+    facts_related = ("buyer", "lines__option")
+    list_filter = ("status", PlacedFilter)
+    search_fields = ("number",)
+    search_help_text = _("Beginning of the order's number, or of the buyer's e-mail address.")
+    ordering = ("-id",)
+    readonly_fields = ("total_won", "movements")
+    fieldsets = (
+        (None, {"fields": ("number", "status", "buyer", "total_won", "created_at", "expires_at", "note")}),
+        (_("Shipping"), {"fields": ("recipient", "phone", "postal_code", "address1", "address2", "carrier",
+                                    "tracking_number")}),
+        (_("Behind the scenes"), {"fields": ("movements", "idempotency_key", "fingerprint"),
+                                  "classes": ("collapse",)}),
+    )  # fmt: skip
+
+    placed = moment("created_at", _("ordered at"))
+
+    @admin.display(description=_("total (won)"))
+    def total_won(self, order: Order) -> str:
+        return won(order.total)
+
+    @admin.display(description=_("stock movements"))
+    def movements(self, order: Order) -> SafeString:
+        address = f"{admin_url(Movement, 'changelist')}?q={order.number}"
+        return format_html('<a href="{}">{}</a>', address, _("movements of this order"))
+
+    def facts(self, record: Order, operation: Operation) -> Sequence[tuple[Any, Any]]:
+        lines = ((line.quantity, line.product_name, line.option.sku) for line in record.lines.all())
+        units = (_("units"), format_html_join("", "<div>{} × {} ({})</div>", lines))
+        if operation is SHIP:
+            address = [record.recipient, record.phone, record.postal_code, record.address1, record.address2]
+            return [units, (_("ship to"), ", ".join(filter(None, address)))]
+        return [
+            (_("status"), record.get_status_display()),
+            (_("buyer"), record.buyer),
+            (_("total (won)"), won(record.total)),
+            units,
+        ]
+
+    def find(self, queryset: QuerySet[Order], term: str) -> QuerySet[Order]:
+        if "@" not in term:
+            # In the order of the index that finds them; numbers are time-ordered as ids are.
+            return numbered(queryset, term).order_by("-number")
+        buyers = User.objects.filter(email__istartswith=term).order_by()
+        return queryset.filter(buyer__in=list(buyers.values_list("id", flat=True)[:FOUND]))
+
+
+@admin.register(OrderLine)
+class OrderLineAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "of_order", "sku", "price", "returned")
+    list_select_related = ("order", "option")
+    search_fields = ("order",)
+    search_help_text = _("Beginning of the order's number, or an SKU in full.")
+    ordering = ("-id",)
+    fields = ("order", "option", "product_name", "quantity", "price", "returned")
+    readonly_fields = ("price",)
+    price = LineInline.price
+    of_order = order_link("order")
+
+    @admin.display(description=_("SKU"))
+    def sku(self, line: OrderLine) -> SafeString:
+        return link(line.option)
+
+    def find(self, queryset: QuerySet[OrderLine], term: str) -> QuerySet[OrderLine]:
+        options = list(Option.objects.filter(sku=term).values_list("id", flat=True))
+        if options:
+            return queryset.filter(option__in=options)
+        return queryset.filter(order__in=order_ids(term))
+
+
+@admin.register(OrderEvent)
+class OrderEventAdmin(ReadOnlyAdmin):
+    list_display = ("at", "of_order", "from_status", "to_status", "actor", "note")
+    at = moment("created_at", _("at"))
+    of_order = order_link("order")
+    list_select_related = ("order", "actor")
+    search_fields = ("order",)
+    search_help_text = _("Beginning of the order's number.")
+    ordering = ("-id",)
+
+    def find(self, queryset: QuerySet[OrderEvent], term: str) -> QuerySet[OrderEvent]:
+        return queryset.filter(order__in=order_ids(term))

@@ -1,0 +1,130 @@
+"""The money: attempts to pay, and what goes back. Decided elsewhere, but for refunds paid out by hand."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _now
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
+
+from orders.admin.orders import order_ids, order_link
+from orders.models import Payment, Refund
+from orders.payments import refunds
+from orders.payments.providers import Manual
+from shop.admin.base import ReadOnlyAdmin, ReadOnlyInline, link, moment, won
+from shop.admin.operations import OperatedAdmin, Operation, OperationForm
+from yousinsa.errors import Conflict
+
+
+class RefundInline(ReadOnlyInline):
+    model = Refund
+    fields = ("page", "amount_won", "status", "reason", "owed", "done")
+    readonly_fields = ("page", "amount_won", "owed", "done")
+    owed = moment("created_at", _("decided at"))
+    done = moment("done_at", _("paid out at"))
+    ordering = ("-id",)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super(ReadOnlyInline, self).has_view_permission(request, obj)
+
+    @admin.display(description=_("reference"))
+    def page(self, refund: Refund) -> SafeString:
+        return link(refund, refund.reference)
+
+    @admin.display(description=_("amount (won)"))
+    def amount_won(self, refund: Refund) -> str:
+        return won(refund.amount)
+
+
+@admin.register(Payment)
+class PaymentAdmin(ReadOnlyAdmin):
+    inlines = (RefundInline,)
+    list_display = ("amount_won", "of_order", "provider", "status", "started", "decided", "reference")
+    of_order = order_link("order")
+    started = moment("created_at", _("started at"))
+    decided = moment("decided_at", _("decided at"))
+    list_select_related = ("order",)
+    list_filter = ("status",)
+    search_fields = ("reference",)
+    search_help_text = _("A reference in full, or the beginning of the order's number.")
+    ordering = ("-id",)
+    # Not the card's token: nobody needs to see it.
+    fields = (
+        "reference", "order", "provider", "amount_won", "status", "live", "detail", "created_at",
+        "decided_at",
+    )  # fmt: skip
+    readonly_fields = ("amount_won", "live")
+
+    @admin.display(description=_("amount (won)"))
+    def amount_won(self, payment: Payment) -> str:
+        return won(payment.amount)
+
+    def find(self, queryset: QuerySet[Payment], term: str) -> QuerySet[Payment]:
+        return queryset.filter(Q(reference=term) | Q(order__in=order_ids(term)))
+
+
+class PaidOutForm(OperationForm):
+    def run(self, *, actor_id: int) -> None:
+        if self.record.payment.provider != Manual.name:
+            raise Conflict(_now("The provider pays this one out by itself."))
+        if not refunds.mark_done(self.record.pk):
+            raise Conflict(_now("It was marked as paid out before."))
+
+
+PAID_OUT = Operation(
+    name="paid-out",
+    label=_("mark as paid out"),
+    explanation=_("The money was transferred back to the buyer."),
+    done=_("marked as paid out."),
+    form=PaidOutForm,
+    possible=lambda refund: refund.status == Refund.Status.DUE and refund.payment.provider == Manual.name,
+    action=_("Mark selected refunds as paid out"),
+    done_many=ngettext_lazy("%d refund marked as paid out.", "%d refunds marked as paid out."),
+)
+
+
+@admin.register(Refund)
+class RefundAdmin(OperatedAdmin, ReadOnlyAdmin):
+    """Refunds of bank transfers are paid out by hand; the other providers pay by themselves."""
+
+    operations = (PAID_OUT,)
+    list_display = ("amount_won", "order", "provider", "status", "reason", "owed", "reference")
+    order = order_link("payment.order")
+    owed = moment("created_at", _("decided at"))
+    list_select_related = ("payment__order",)
+    facts_related = ("payment__order",)
+    list_filter = ("status",)
+    search_fields = ("reference",)
+    search_help_text = _("A reference in full, or the beginning of the order's number.")
+    ordering = ("-id",)
+    fields = ("reference", "order", "payment", "amount_won", "status", "reason", "created_at", "done_at")
+    readonly_fields = ("order", "amount_won")
+
+    def name(self, record: Refund) -> str:
+        amount, number = won(record.amount), record.payment.order.number
+        return _now("%(amount)s won for %(order)s") % {"amount": amount, "order": number}
+
+    @admin.display(description=_("provider"))
+    def provider(self, refund: Refund) -> str:
+        return refund.payment.provider
+
+    @admin.display(description=_("amount (won)"))
+    def amount_won(self, refund: Refund) -> str:
+        return won(refund.amount)
+
+    def facts(self, record: Refund, operation: Operation) -> Sequence[tuple[Any, Any]]:
+        return [
+            (_("order"), record.payment.order),
+            (_("buyer"), record.payment.order.buyer),
+            (_("amount (won)"), won(record.amount)),
+            (_("reason"), record.reason),
+        ]
+
+    def find(self, queryset: QuerySet[Refund], term: str) -> QuerySet[Refund]:
+        payments = Payment.objects.filter(order__in=order_ids(term)).order_by()
+        of_order = Q(payment__in=list(payments.values_list("id", flat=True)))
+        return queryset.filter(Q(reference=term) | of_order)

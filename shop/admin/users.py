@@ -1,0 +1,179 @@
+"""People: accounts, and the tokens that were taken from them."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm, UserChangeForm
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
+
+from orders.models import Order
+from shop import services
+from shop.admin.base import FOUND, DateFilter, ReadOnlyAdmin, admin_url, moment
+from shop.admin.operations import OperatedAdmin, Operation, OperationForm
+from shop.models import Store, TokenRevocation, User
+from yousinsa.errors import Forbidden
+
+# What a bearer token states of its user, or stands on: changing it ends the tokens that say otherwise.
+STATED_BY_TOKENS = {"role", "is_staff", "is_superuser"}
+
+
+class LowerCaseEmail(forms.ModelForm):
+    """Addresses are stored in lower case, as at sign-up: one person, one account."""
+
+    def clean_email(self) -> str:
+        return User.objects.normalize_email(self.cleaned_data["email"])
+
+
+class NewUserForm(LowerCaseEmail, AdminUserCreationForm):
+    class Meta:
+        model = User
+        fields = ("email", "name", "role")
+
+
+class ChangedUserForm(LowerCaseEmail, UserChangeForm):
+    class Meta:
+        model = User
+        fields = "__all__"  # noqa: DJ007 (the admin narrows it to its fieldsets)
+
+
+class PasswordForm(AdminPasswordChangeForm):
+    """A new password ends every token; Django itself ends the sessions."""
+
+    def save(self, commit: bool = True) -> Any:
+        with transaction.atomic():
+            user = super().save(commit=commit)
+            services.revoke_all_tokens(user_id=user.pk)
+        return user
+
+
+class DeactivateForm(OperationForm):
+    def run(self, *, actor_id: int) -> None:
+        if self.record.pk == actor_id:
+            raise Forbidden(_("You cannot deactivate your own account."))
+        with transaction.atomic():
+            self.record.is_active = False
+            self.record.save(update_fields=["is_active"])
+            services.revoke_all_tokens(user_id=self.record.pk)
+
+
+DEACTIVATE = Operation(
+    name="deactivate",
+    label=_("deactivate"),
+    explanation=_("The user is signed out everywhere and cannot sign in any more. Orders and stores stay."),
+    done=_("deactivated, and signed out everywhere."),
+    form=DeactivateForm,
+    possible=lambda user: user.is_active,
+    action=_("Deactivate selected users"),
+    done_many=ngettext_lazy("%d user deactivated.", "%d users deactivated."),
+)
+
+
+@admin.register(User)
+class UserAdmin(OperatedAdmin, DjangoUserAdmin):
+    """Accounts are deactivated, never deleted: orders and the ledger name them."""
+
+    operations = (DEACTIVATE,)
+    form = ChangedUserForm
+    add_form = NewUserForm
+    change_password_form = PasswordForm
+    list_display = ("email", "name", "role", "is_active", "is_staff", "joined", "withdrawn")
+    list_filter = ("role", "is_active", "is_staff", "is_superuser", "groups")
+    search_fields = ("email",)
+    search_help_text = _("Beginning of the e-mail address or of the name.")
+    ordering = ("-id",)
+    readonly_fields = ("last_login", "date_joined", "withdrawn_at", "elsewhere")
+    fieldsets = (
+        (None, {"fields": ("email", "password", "name", "role", "elsewhere")}),
+        (_("Saved address"), {"fields": ("recipient", "phone", "postal_code", "address1", "address2")}),
+        (
+            _("Permissions"),
+            {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")},
+        ),
+        (_("Important dates"), {"fields": ("last_login", "date_joined", "withdrawn_at")}),
+    )
+    add_fieldsets = (
+        (
+            None,
+            {
+                "classes": ("wide",),
+                "fields": ("email", "name", "role", "usable_password", "password1", "password2"),
+            },
+        ),
+    )
+
+    joined = moment("date_joined", _("joined"))
+    withdrawn = moment("withdrawn_at", _("withdrawn"))
+
+    @admin.display(description=_("belongs to"))
+    def elsewhere(self, user: User) -> SafeString:
+        return format_html(
+            '<a href="{}?buyer__id__exact={}">{}</a> · <a href="{}?owner__id__exact={}">{}</a>',
+            admin_url(Order, "changelist"), user.pk, _("orders"),
+            admin_url(Store, "changelist"), user.pk, _("stores"),
+        )  # fmt: skip
+
+    def find(self, queryset: QuerySet[User], term: str) -> QuerySet[User]:
+        by_email = Q(email__istartswith=term)
+        return queryset.filter(by_email if "@" in term else by_email | Q(name__istartswith=term))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
+        """Only superusers give rights, and nobody locks themselves out."""
+        fields = [*super().get_readonly_fields(request, obj)]
+        if not request.user.is_superuser:
+            fields += ["is_staff", "is_superuser", "groups", "user_permissions"]
+        if obj is not None and obj.pk == request.user.pk:
+            fields += ["is_active", "is_staff", "is_superuser"]
+        return fields
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Not of who has withdrawn either: a form opened before would bring their data back."""
+        withdrawn = obj is not None and obj.withdrawn_at is not None
+        return super().has_change_permission(request, obj) and _may_touch(request, obj) and not withdrawn
+
+    def has_operate_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_operate_permission(request, obj) and _may_touch(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        deactivated = "is_active" in form.changed_data and not obj.is_active
+        if change and (deactivated or STATED_BY_TOKENS & set(form.changed_data)):
+            services.revoke_all_tokens(user_id=obj.pk)
+
+
+def _may_touch(request: HttpRequest, user: User | None) -> bool:
+    """Operators' accounts are a superuser's business: a password set here would be a way to their rights."""
+    if user is None or not (user.is_staff or user.is_superuser):
+        return True
+    return bool(request.user.is_superuser) or user.pk == request.user.pk
+
+
+@admin.register(TokenRevocation)
+class TokenRevocationAdmin(ReadOnlyAdmin):
+    """Why a bearer token stopped working. Written by signing out, new passwords and deactivation."""
+
+    list_display = ("user", "what", "at")
+    list_select_related = ("user",)
+    list_filter = (("revoked_at", DateFilter),)
+    search_fields = ("user",)
+    search_help_text = _("Beginning of the user's e-mail address.")
+
+    at = moment("revoked_at", _("revoked at"))
+
+    @admin.display(description=_("revoked"))
+    def what(self, revocation: TokenRevocation) -> Any:
+        return revocation.token_id or _("all tokens up to then")
+
+    def find(self, queryset: QuerySet[TokenRevocation], term: str) -> QuerySet[TokenRevocation]:
+        users = User.objects.filter(email__istartswith=term).order_by()
+        return queryset.filter(user__in=list(users.values_list("id", flat=True)[:FOUND]))

@@ -1,0 +1,48 @@
+"""What tests of the operators' desk share: addresses, people at the desk, what they are told."""
+
+import re
+from typing import Any
+
+from django.contrib.auth.models import Permission
+from django.db.models import Model
+from django.test import Client
+from django.urls import reverse
+
+from shop.models import User
+
+
+def url(model: type[Model], page: str = "changelist", *args: Any) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=args)
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def staff(*permissions: str) -> Client:
+    """An operator who is no superuser and has these permissions (`app.codename`)."""
+    user = User.objects.create_user(f"clerk{User.objects.count()}@example.com", name="Clerk", is_staff=True)
+    for permission in permissions:
+        app, codename = permission.split(".")
+        user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
+    return signed_in(user)
+
+
+def act(client: Client, action: str, *records: Model, **form: Any) -> Any:
+    """Run a list's action on these records, as the list or the action's own page posts it."""
+    chosen = {"action": action, "index": 0, "_selected_action": [record.pk for record in records]}
+    return client.post(url(type(records[0])), chosen | form, follow=True)
+
+
+def said(page: Any) -> list[str]:
+    """The messages on a page."""
+    return [str(message) for message in page.context["messages"]]
+
+
+def buttons(client: Client, record: Any) -> set[str]:
+    """The operations that a record's page offers."""
+    page = client.get(url(type(record), "change", record.pk)).content.decode()
+    tools = page.partition('<ul class="object-tools">')[2].partition("</ul>")[0]
+    return set(re.findall(rf'href="[^"]*/{record.pk}/([a-z-]+)/"', tools)) - {"history"}
