@@ -1,6 +1,7 @@
 """Orders over HTTP. Each endpoint reads, calls one service, shows."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -16,6 +17,7 @@ from rest_framework.views import APIView
 
 from orders import selectors, services
 from orders.models import MAX_LINES, MAX_QUANTITY, Order
+from orders.payments.providers import PROVIDERS
 from orders.payments.services import pay
 from orders.placement.lanes import place_order
 from orders.placement.requests import PlaceRequest
@@ -58,7 +60,7 @@ class NewOrder(Body, frozen=True):
 class PaymentBody(Body, frozen=True):
     """`token` is the card token of the sandbox; `shipping` defaults to the saved address."""
 
-    provider: Annotated[str, Meta(max_length=20)]
+    provider: Annotated[str, Meta(max_length=20, extra_json_schema={"enum": sorted(PROVIDERS)})]
     token: Annotated[str, Meta(max_length=100, pattern=r"^[^\x00]*$")] = ""
     shipping: Address | None = None
 
@@ -97,7 +99,7 @@ class OrdersView(Endpoint):
         return Response(OrderPage(page.next, page.previous, [selectors.order_view(o) for o in page.rows]))
 
     @operation(
-        "Place an order", request=NewOrder, response=OrderView, status=201, errors=(409, 422, 429, 503),
+        "Place an order", request=NewOrder, response=OrderView, status=201, errors=(409, 422, 429),
         headers=[IDEMPOTENCY_KEY, LOCATION, REPLAYED],
     )  # fmt: skip
     def post(self, request: Request) -> HttpResponseBase:
@@ -106,7 +108,7 @@ class OrdersView(Endpoint):
         placed = place_order(
             PlaceRequest.build(
                 buyer_id=caller(request).id,
-                lines=[(line.option, line.quantity) for line in body.lines],
+                lines=units_of(body.lines).items(),
                 idempotency_key=key,
             )
         )
@@ -114,6 +116,17 @@ class OrdersView(Endpoint):
         if placed.replayed:
             headers["Idempotent-Replayed"] = "true"
         return self.answer(placed.order, status=201, headers=headers)
+
+
+def units_of(lines: Iterable[LineBody]) -> dict[int, int]:
+    """Units by option id, lines of one option summed. Raises `Invalid` for more than a line can hold."""
+    units: dict[int, int] = {}
+    for i, line in enumerate(lines):
+        total = units[line.option] = units.get(line.option, 0) + line.quantity
+        if total > MAX_QUANTITY:
+            message = _("At most %s units of one option in an order.") % MAX_QUANTITY
+            raise Invalid(errors={f"lines.{i}.quantity": message})
+    return units
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -139,7 +152,7 @@ def own_order(request: Request, number: str) -> Response:
 
 
 class PayView(APIView):
-    @operation("Pay", request=PaymentBody, response=OrderView, errors=(402, 404, 409, 503))
+    @operation("Pay", request=PaymentBody, response=OrderView, errors=(402, 404, 409))
     def post(self, request: Request, number: str) -> Response:
         body = read_body(request, PaymentBody)
         order = selectors.own_order(buyer_id=caller(request).id, number=number)
@@ -151,24 +164,19 @@ class PayView(APIView):
 
 
 class CancelView(APIView):
-    @operation("Cancel: what was paid goes back", response=OrderView, errors=(404, 409, 503))
+    @operation("Cancel: what was paid goes back", request=CancelBody, response=OrderView, errors=(404, 409))
     def post(self, request: Request, number: str) -> Response:
-        if request._request.body:
-            read_body(request, CancelBody)
+        read_body(request, CancelBody, default=CancelBody())
         order = selectors.own_order(buyer_id=caller(request).id, number=number)
         services.cancel_order(order_id=order.pk, actor_id=caller(request).id)
         return own_order(request, number)
 
 
 class ReturnView(APIView):
-    @operation("Return all or some units", request=ReturnBody, response=OrderView, errors=(404, 409, 503))
+    @operation("Return all or some units", request=ReturnBody, response=OrderView, errors=(404, 409))
     def post(self, request: Request, number: str) -> Response:
-        body = read_body(request, ReturnBody) if request._request.body else ReturnBody()
+        body = read_body(request, ReturnBody, default=ReturnBody())
         order = selectors.own_order(buyer_id=caller(request).id, number=number)
-        units: dict[int, int] | None = None
-        if body.lines is not None:
-            units = {}
-            for line in body.lines:
-                units[line.option] = units.get(line.option, 0) + line.quantity
+        units = None if body.lines is None else units_of(body.lines)
         services.return_order(order_id=order.pk, units=units, actor_id=caller(request).id)
         return own_order(request, number)

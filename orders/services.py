@@ -98,7 +98,7 @@ def cancel_order(*, order_id: int, actor_id: int | None, note: str = "") -> None
         ledger.release(held.stock, held.units, reference=held.order.number, actor_id=actor_id)
         return refunds.owe_all(held.order, reason=_("The order was cancelled."))
 
-    refunds.pay_out(transact(work))
+    refunds.pay_out_now(transact(work))
 
 
 def ship_order(*, order_id: int, carrier: str, tracking_number: str, actor_id: int | None) -> None:
@@ -165,7 +165,7 @@ def return_order(
             move(order, Status.RETURNED, actor_id=actor_id, note=reason)
         return refunds.owe(order, amount, reason=reason or _("Units were returned."))
 
-    refunds.pay_out(transact(work))
+    refunds.pay_out_now(transact(work))
 
 
 def _units_back(lines: list[OrderLine], units: Mapping[int, int] | None) -> dict[int, int]:
@@ -238,6 +238,15 @@ def forget_shipping(*, order_ids: list[int]) -> None:
     """Blank where ended orders were shipped to: personal data of somebody who withdrew."""
     if order_ids:
         Order.objects.filter(pk__in=order_ids).update(**dict.fromkeys(SHIPPING_FIELDS, ""))
+
+
+def lock_orders_of(*, buyer_id: int) -> None:
+    """Lock a buyer's orders, before the transaction withdraws the buyer.
+
+    None of them can end meanwhile without noticing: whoever ends one afterwards finds the buyer withdrawn.
+    """
+    orders = Order.objects.select_for_update().filter(buyer_id=buyer_id).order_by("pk")
+    list(orders.values_list("pk", flat=True))
 
 
 def forget_buyer(*, buyer_id: int) -> None:

@@ -1,8 +1,11 @@
 """Orders as the API shows them."""
 
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class LineView(msgspec.Struct):
@@ -53,8 +56,8 @@ class OrderView(msgspec.Struct):
     status: str
     lines: list[LineView]
     total: int
-    expires_at: datetime
-    created_at: datetime
+    expires_at: Moment
+    created_at: Moment
     note: str = ""
     shipping: ShippingView | None = None
     tracking: TrackingView | None = None

@@ -1,5 +1,6 @@
 """The shop over HTTP: accounts, stores, products. Each endpoint reads, calls one service, shows."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -7,9 +8,10 @@ from django.conf import settings
 from django.contrib.auth import login, logout
 from django.db import transaction
 from django.db.models import Prefetch, QuerySet
-from django.http import Http404
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
 from msgspec import UNSET, Meta, UnsetType
-from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, AllowAny, BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -17,7 +19,7 @@ from rest_framework.views import APIView
 
 from inventory import ledger
 from inventory.selectors import available_units, in_stock
-from orders.services import forget_buyer
+from orders.services import forget_buyer, lock_orders_of
 from shop import selectors, services
 from shop.errors import NotYourStore
 from shop.models import MAX_OPTIONS, MAX_PRICE, Option, Product, User
@@ -25,20 +27,30 @@ from shop.selectors import ORDERINGS, Id, ProductQuery
 from shop.views import ProductPage, ProductView, SignedIn, StorePage, StoreView, UserView
 from yousinsa import limits
 from yousinsa.api import Body, Query, read_body, read_query
-from yousinsa.auth import Principal, caller, issue_token
+from yousinsa.auth import Principal, caller
+from yousinsa.db import transact
+from yousinsa.endpoint import Endpoint
+from yousinsa.errors import Unauthenticated
+from yousinsa.page_cache import cached_answer
 from yousinsa.paging import MAX_PAGE_SIZE, PAGE_SIZE, keyset_page
 from yousinsa.schema import LOCATION, operation
 
-Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
+# No NUL, and something besides white space.
+NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
+Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=NOT_BLANK)]
 Text = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")]
 Password = Annotated[str, Meta(min_length=1, max_length=200)]
-Email = Annotated[str, Meta(min_length=3, max_length=254)]
+NewPassword = Annotated[
+    str,
+    Meta(min_length=1, max_length=200, description="At least 8 characters; not common, not only digits."),
+]
+Email = Annotated[str, Meta(min_length=3, max_length=254, extra_json_schema={"format": "email"})]
 
 
 class SignUp(Body, frozen=True):
     email: Email
     name: Name
-    password: Password
+    password: NewPassword
     role: Literal["buyer", "store_owner"] = "buyer"
 
 
@@ -51,9 +63,9 @@ class Address(Body, frozen=True):
     """Where to ship."""
 
     recipient: Name
-    phone: Annotated[str, Meta(min_length=1, max_length=30, pattern=r"^[^\x00]*$")]
-    postal_code: Annotated[str, Meta(min_length=1, max_length=10, pattern=r"^[^\x00]*$")]
-    address1: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+    phone: Annotated[str, Meta(min_length=1, max_length=30, pattern=NOT_BLANK)]
+    postal_code: Annotated[str, Meta(min_length=1, max_length=10, pattern=NOT_BLANK)]
+    address1: Annotated[str, Meta(min_length=1, max_length=200, pattern=NOT_BLANK)]
     address2: Text = ""
 
 
@@ -61,27 +73,37 @@ class ProfileChange(Body, frozen=True):
     """What is left out stays as it is; `address: null` forgets the saved address."""
 
     name: Name | UnsetType = UNSET
-    address: Address | None | UnsetType = UNSET
+    address: Address | UnsetType | None = UNSET
     current_password: Password | UnsetType = UNSET
-    new_password: Password | UnsetType = UNSET
+    new_password: NewPassword | UnsetType = UNSET
 
 
 class StoreApplication(Body, frozen=True):
     name: Name
 
 
-class OptionBody(Body, frozen=True):
-    sku: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
-    size: Annotated[str, Meta(max_length=30, pattern=r"^[^\x00]*$")] = ""
-    color: Annotated[str, Meta(max_length=50, pattern=r"^[^\x00]*$")] = ""
+Sku = Annotated[str, Meta(min_length=1, max_length=64, pattern=NOT_BLANK)]
+Size = Annotated[str, Meta(max_length=30, pattern=r"^[^\x00]*$")]
+Color = Annotated[str, Meta(max_length=50, pattern=r"^[^\x00]*$")]
 
 
-class NewOption(OptionBody, frozen=True):
+class NewOption(Body, frozen=True):
+    sku: Sku
+    size: Size = ""
+    color: Color = ""
     stock: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
+class OptionChange(Body, frozen=True):
+    """The option with this SKU, or a new one; what is left out stays as it is."""
+
+    sku: Sku
+    size: Size | UnsetType = UNSET
+    color: Color | UnsetType = UNSET
+
+
 Price = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
-ProductName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+ProductName = Annotated[str, Meta(min_length=1, max_length=200, pattern=NOT_BLANK)]
 Slug = Annotated[str, Meta(min_length=1, max_length=100)]
 
 
@@ -99,7 +121,7 @@ class ProductChange(Body, frozen=True):
     name: ProductName | UnsetType = UNSET
     category: Slug | UnsetType = UNSET
     price: Price | UnsetType = UNSET
-    options: Annotated[list[OptionBody], Meta(min_length=1, max_length=MAX_OPTIONS)] | UnsetType = UNSET
+    options: Annotated[list[OptionChange], Meta(min_length=1, max_length=MAX_OPTIONS)] | UnsetType = UNSET
 
 
 class PageQuery(Query, frozen=True):
@@ -108,8 +130,11 @@ class PageQuery(Query, frozen=True):
 
 
 def current_user(request: Request) -> User:
-    """The signed-in user's row; a token alone does not carry it."""
-    return User.objects.get(pk=caller(request).id)
+    """The signed-in user's row; a token alone does not carry it. Raises `Unauthenticated`."""
+    user = User.objects.filter(pk=caller(request).id, is_active=True).first()
+    if user is None:
+        raise Unauthenticated
+    return user
 
 
 class SignUpView(APIView):
@@ -135,8 +160,7 @@ class SignInView(APIView):
         limit_sign_in(request, body.email)
         user = services.sign_in(email=body.email, password=body.password, request=request._request)
         login(request._request, user)
-        token = issue_token(user_id=user.pk, role=user.role, is_staff=user.is_staff)
-        return Response(SignedIn(token, selectors.user_view(user)))
+        return Response(SignedIn(services.new_token(user=user), selectors.user_view(user)))
 
 
 def limit_sign_in(request: Request, email: str) -> None:
@@ -170,7 +194,7 @@ class MeView(APIView):
     def get(self, request: Request) -> Response:
         return Response(selectors.user_view(current_user(request)))
 
-    @operation("Change my profile or password", request=ProfileChange, response=UserView)
+    @operation("Change my profile or password", request=ProfileChange, response=UserView, errors=(429,))
     def patch(self, request: Request) -> Response:
         body = read_body(request, ProfileChange)
         user = current_user(request)
@@ -179,28 +203,44 @@ class MeView(APIView):
             changes |= dict.fromkeys(services.PROFILE_FIELDS[1:], "")
         elif isinstance(body.address, Address):
             changes |= msgspec.structs.asdict(body.address)
-        if body.new_password is not UNSET:
-            current = "" if body.current_password is UNSET else str(body.current_password)
-            services.change_password(
-                user=user, current=current, new=str(body.new_password), request=request._request
-            )
-        if changes:
-            services.update_profile(user=user, changes=changes)
+        # All of it or nothing.
+        with transaction.atomic():
+            if changes:
+                services.update_profile(user=user, changes=changes)
+            if body.new_password is not UNSET:
+                # Whoever holds a stolen token must not try passwords either.
+                limits.check([(f"password:{user.pk}", limits.Rate.parse(settings.SIGN_IN_RATE))])
+                services.change_password(
+                    user=user,
+                    current="" if body.current_password is UNSET else str(body.current_password),
+                    new=str(body.new_password),
+                    # A session goes on; a bearer token, which ends with all others, has none.
+                    request=None if isinstance(request.user, Principal) else request._request,
+                )
         return Response(selectors.user_view(user))
 
     @operation("Withdraw: personal data is removed, orders stay", status=204)
     def delete(self, request: Request) -> Response:
         user = current_user(request)
-        with transaction.atomic():
+
+        def work() -> None:
+            lock_orders_of(buyer_id=user.pk)
             services.withdraw(user=user)
             forget_buyer(buyer_id=user.pk)
+
+        transact(work)
         logout(request._request)
         return Response(status=204)
 
 
+def anybody_reads(method: str | None) -> list[BasePermission]:
+    """Permissions of what everybody may look at and only users may change."""
+    return [AllowAny() if method in SAFE_METHODS else IsAuthenticated()]
+
+
 class StoresView(APIView):
     def get_permissions(self) -> list[BasePermission]:
-        return [AllowAny() if self.request.method == "GET" else IsAuthenticated()]
+        return anybody_reads(self.request.method)
 
     @operation("Stores: all accepted ones, and my own in any state", response=StorePage, query=PageQuery)
     def get(self, request: Request) -> Response:
@@ -216,9 +256,8 @@ class StoresView(APIView):
     )
     def post(self, request: Request) -> Response:
         body = read_body(request, StoreApplication)
-        store = services.apply_for_store(
-            owner_id=caller(request).id, role=caller(request).role, name=body.name
-        )
+        owner = current_user(request)
+        store = services.apply_for_store(owner_id=owner.pk, role=owner.role, name=body.name)
         return Response(selectors.store_view(store), status=201)
 
 
@@ -234,21 +273,50 @@ def show(products: list[Product]) -> list[ProductView]:
     return selectors.product_views(products, available_units(ids))
 
 
-class ProductsView(APIView):
-    def get_permissions(self) -> list[BasePermission]:
-        return [AllowAny() if self.request.method == "GET" else IsAuthenticated()]
+def product_page(query: ProductQuery, request: HttpRequest) -> ProductPage:
+    """The products that a query asks for. Raises `Invalid`."""
+    products = selectors.filter_products(query)
+    if query.in_stock is not None:
+        products = in_stock(products, query.in_stock)
+    page = keyset_page(
+        with_options(products), selectors.ordering_named(query.ordering),
+        cursor=query.cursor, page_size=query.page_size, request=request,
+    )  # fmt: skip
+    return ProductPage(page.next, page.previous, show(page.rows))
 
+
+def product_view(product_id: int) -> ProductView:
+    """A product that shoppers see. Raises Http404."""
+    products = list(with_options(selectors.visible_products().filter(pk=product_id)))
+    if not products:
+        raise Http404
+    return show(products)[0]
+
+
+class CatalogueView(Endpoint):
+    """Everybody may look, whoever they are: an expired token is no reason to refuse the products."""
+
+    def shown(self, request: Request, look: Callable[[], ProductPage | ProductView]) -> HttpResponseBase:
+        """What `look` finds, for everybody who asks for it at about the same time (yousinsa/page_cache.py)."""
+        if self.is_plain_json(request):
+            return cached_answer(request._request, lambda: msgspec.json.encode(look()))
+        return Response(look())
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        initialized = super().initialize_request(request, *args, **kwargs)
+        if request.method in SAFE_METHODS:
+            initialized.authenticators = []
+        return initialized
+
+    def get_permissions(self) -> list[BasePermission]:
+        return anybody_reads(self.request.method)
+
+
+class ProductsView(CatalogueView):
     @operation("Products", response=ProductPage, query=ProductQuery, public=True)
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
         query = read_query(request.query_params, ProductQuery)
-        products = selectors.filter_products(query)
-        if query.in_stock is not None:
-            products = in_stock(products, query.in_stock)
-        page = keyset_page(
-            with_options(products), selectors.ordering_named(query.ordering),
-            cursor=query.cursor, page_size=query.page_size, request=request._request,
-        )  # fmt: skip
-        return Response(ProductPage(page.next, page.previous, show(page.rows)))
+        return self.shown(request, lambda: product_page(query, request._request))
 
     @operation(
         "List a product", request=NewProduct, response=ProductView, status=201, errors=(403, 409),
@@ -257,8 +325,9 @@ class ProductsView(APIView):
     def post(self, request: Request) -> Response:
         body = read_body(request, NewProduct)
         store = services.store_for_sale(store_id=body.store, owner_id=caller(request).id)
-        category = services.category_by_slug(body.category)
-        with transaction.atomic():
+        category = selectors.category_by_slug(body.category)
+
+        def work() -> int:
             product, options = services.create_product(
                 store=store, category=category, name=body.name, price=body.price,
                 options=[services.OptionDraft(o.sku, o.size, o.color) for o in body.options],
@@ -268,21 +337,17 @@ class ProductsView(APIView):
                 {stock[option.pk]: o.stock for option, o in zip(options, body.options, strict=True)},
                 actor_id=caller(request).id, reason="first stock",
             )  # fmt: skip
-        (view,) = show(list(with_options(Product.objects.filter(pk=product.pk))))
-        location = reverse("product", args=[product.pk], request=request)
-        return Response(view, status=201, headers={"Location": location})
+            return product.pk
+
+        product_id = transact(work)
+        (view,) = show(list(with_options(Product.objects.filter(pk=product_id))))
+        return Response(view, status=201, headers={"Location": reverse("product", args=[product_id])})
 
 
-class ProductDetailView(APIView):
-    def get_permissions(self) -> list[BasePermission]:
-        return [AllowAny() if self.request.method == "GET" else IsAuthenticated()]
-
+class ProductDetailView(CatalogueView):
     @operation("A product", response=ProductView, errors=(404,), public=True)
-    def get(self, request: Request, pk: int) -> Response:
-        products = list(with_options(selectors.visible_products().filter(pk=pk)))
-        if not products:
-            raise Http404
-        return Response(show(products)[0])
+    def get(self, request: Request, pk: int) -> HttpResponseBase:
+        return self.shown(request, lambda: product_view(pk))
 
     @operation(
         "Change a product of mine", request=ProductChange, response=ProductView, errors=(403, 404, 409)
@@ -299,12 +364,19 @@ class ProductDetailView(APIView):
             field: value for field in ("name", "price") if (value := getattr(body, field)) is not UNSET
         }
         if body.category is not UNSET:
-            changes["category"] = services.category_by_slug(str(body.category))
-        drafts = [] if body.options is UNSET else list(body.options)
-        with transaction.atomic():
-            added = services.update_product(
-                product=product, changes=changes,
-                options=[services.OptionDraft(o.sku, o.size, o.color) for o in drafts],
-            )  # fmt: skip
+            changes["category"] = selectors.category_by_slug(str(body.category))
+        drafts = [
+            services.OptionDraft(
+                option.sku,
+                None if option.size is UNSET else str(option.size),
+                None if option.color is UNSET else str(option.color),
+            )
+            for option in ([] if body.options is UNSET else list(body.options))
+        ]
+
+        def work() -> None:
+            added = services.update_product(product=product, changes=changes, options=drafts)
             ledger.open_stock([option.pk for option in added])
+
+        transact(work)
         return Response(show(list(with_options(Product.objects.filter(pk=pk))))[0])

@@ -6,6 +6,7 @@ opens it through `inventory.ledger` for the options that it gets back.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
@@ -22,7 +23,7 @@ USER_BATCH = 1000
 
 
 def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The items in lists of `size`, the last one shorter; takes no more than one list from `items` at a time."""
+    """The items in lists of `size`, the last one shorter; no more than one list is taken at a time."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
@@ -93,6 +94,6 @@ def ensure_users(
             for email in batch
             if email not in present
         ]
-        transact(lambda users=users: User.objects.bulk_create(users))  # type: ignore[misc]
+        transact(partial(User.objects.bulk_create, users))
         created += len(users)
     return created

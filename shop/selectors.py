@@ -1,6 +1,7 @@
 """Questions about the shop: read-only."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -29,8 +30,13 @@ ORDERINGS: dict[str, Ordering] = {
     "-name": Ordering(("name", "id"), (str, int), descending=True),
 }
 MAX_SEARCH_WORDS = 8
-# InnoDB's full-text index leaves shorter words out (innodb_ft_min_token_size).
-MIN_INDEXED_WORD = 3
+# What InnoDB's full-text index leaves out: shorter and longer words (innodb_ft_min_token_size, _max_), and
+# its default stop words (information_schema.innodb_ft_default_stopword; those of three letters and more).
+MIN_INDEXED_WORD, MAX_INDEXED_WORD = 3, 84
+STOP_WORDS = (
+    "about", "are", "com", "for", "from", "how", "that", "the", "this", "und", "was", "what", "when", "where",
+    "who", "will", "with", "www",
+)  # fmt: skip
 
 Price = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -41,15 +47,15 @@ class ProductQuery(Query, frozen=True):
 
     category: Annotated[str, Meta(description="A category's slug; what lies below it is included.")] = ""
     store: Id | None = None
-    search: Annotated[str, Meta(description="Words of the name; each must begin a word.", max_length=100)] = (
-        ""
-    )
+    search: Annotated[
+        str, Meta(description="Words; each must begin a word of the product's name.", max_length=100)
+    ] = ""
     min_price: Price | None = None
     max_price: Price | None = None
     in_stock: Annotated[
         bool | None, Meta(description="Only products with (or without) an available option.")
     ] = None
-    ordering: Annotated[str, Meta(description=f"One of {', '.join(ORDERINGS)}.")] = "newest"
+    ordering: Annotated[str, Meta(extra_json_schema={"enum": list(ORDERINGS)})] = "newest"
     cursor: str = ""
     page_size: Annotated[int, Meta(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE
 
@@ -95,31 +101,50 @@ def filter_products(query: ProductQuery) -> QuerySet[Product]:
     return search_names(products, query.search)
 
 
-def category_ids(slug: str) -> list[int]:
-    """A category and all below it; empty for an unknown slug."""
+def category_by_slug(slug: str) -> Category:
+    """Raises `Invalid` naming `category`."""
     category = Category.objects.filter(slug=slug).first()
     if category is None:
-        return []
-    return list(Category.get_tree(category).values_list("id", flat=True))
+        raise Invalid(errors={"category": _("There is no category with the slug %s.") % slug})
+    return category
+
+
+def category_ids(slug: str) -> list[int]:
+    """A category and all below it. Raises `Invalid` naming `category`."""
+    category = category_by_slug(slug)
+    return list(Category.objects.get_tree(category).values_list("id", flat=True))
 
 
 def search_names(products: QuerySet[Product], text: str) -> QuerySet[Product]:
-    """Products whose name has a word that begins with each of the words of `text`.
+    """Products whose name has a word that begins with each of the words of `text`, in whatever case.
 
-    MariaDB answers from its full-text index; words too short for it, and SQLite, scan for the text.
+    A word is what both databases take for one: letters, digits and underscores. MariaDB answers from its
+    full-text index; what that leaves out is looked for row by row, as SQLite does with every word.
     """
     if "\x00" in text:
         raise Invalid(errors={"search": _("Must not contain NUL.")})
-    words = re.findall(r"[^\W_]+", text)[:MAX_SEARCH_WORDS]
+    # Macs send Hangul and accents in pieces (NFD).
+    words = re.findall(r"\w+", unicodedata.normalize("NFC", text))[:MAX_SEARCH_WORDS]
     if text.strip() and not words:
         return products.none()
-    indexed = [w for w in words if len(w) >= MIN_INDEXED_WORD] if connection.vendor == "mysql" else []
+    mysql = connection.vendor == "mysql"
+    indexed = [word for word in words if mysql and _is_indexed(word)]
     if indexed:
+        # Nothing but words gets here: +, -, *, quotes, brackets and @ would be operators.
         products = products.filter(name__full_text=" ".join(f"+{word}*" for word in indexed))
+    begin = r"(^|[^\p{L}\p{N}_])" if mysql else r"(^|\W)"
     for word in words:
         if word not in indexed:
-            products = products.filter(name__icontains=word)
+            products = products.filter(name__iregex=begin + word)
     return products
+
+
+def _is_indexed(word: str) -> bool:
+    """Whether every name that has a word which begins like this is found by the full-text index."""
+    word = word.lower()
+    return MIN_INDEXED_WORD <= len(word) <= MAX_INDEXED_WORD and not any(
+        stop_word.startswith(word) for stop_word in STOP_WORDS
+    )
 
 
 def product_views(products: Sequence[Product], available: dict[int, int]) -> list[ProductView]:

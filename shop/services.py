@@ -1,14 +1,16 @@
 """Accounts, stores and the catalogue: what changes them."""
 
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth import authenticate, update_session_auth_hash
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
+from django.db.models import CharField, Value
+from django.db.models.functions import Cast, Concat
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -23,8 +25,9 @@ from shop.errors import (
     WrongCredentials,
 )
 from shop.models import MAX_OPTIONS, Category, Option, Product, Role, Store, TokenRevocation, User
-from yousinsa.auth import Revocation, revocations
-from yousinsa.errors import Invalid
+from yousinsa.auth import Revocation, issue_token, revocations
+from yousinsa.errors import Invalid, Unauthenticated, is_duplicate
+from yousinsa.page_cache import pages_changed
 
 # --- Accounts -----------------------------------------------------------------------------------------
 
@@ -37,7 +40,8 @@ def sign_up(*, email: str, name: str, password: str, role: str) -> User:
     email = User.objects.normalize_email(email)
     errors: dict[str, str] = {}
     try:
-        validate_email(email)
+        # Again the length: lower case can be longer than what was sent.
+        User._meta.get_field("email").run_validators(email)
     except ValidationError as exc:
         errors["email"] = " ".join(exc.messages)
     if not name.strip():
@@ -53,6 +57,8 @@ def sign_up(*, email: str, name: str, password: str, role: str) -> User:
         with transaction.atomic():
             user.save(force_insert=True)
     except IntegrityError as exc:
+        if not is_duplicate(exc):
+            raise
         raise EmailTaken(errors={"email": EmailTaken.title}) from exc
     return user
 
@@ -66,11 +72,23 @@ def _password_errors(password: str, user: User, field: str = "password") -> dict
 
 
 def sign_in(*, email: str, password: str, request: HttpRequest | None = None) -> User:
-    """The user with these credentials. Raises `WrongCredentials`; the time taken does not tell which is wrong."""
+    """The user with these credentials.
+
+    Raises `WrongCredentials`; neither it nor the time taken tells which of the two is wrong.
+    """
     user = authenticate(request, username=User.objects.normalize_email(email), password=password)
     if not isinstance(user, User):
         raise WrongCredentials
     return user
+
+
+def new_token(*, user: User) -> str:
+    """A bearer token for a user who has signed in."""
+    revoked = TokenRevocation.objects.filter(user=user, token_id="").order_by("-revoked_at").first()
+    return issue_token(
+        user_id=user.pk, role=user.role, is_staff=user.is_staff,
+        not_before=revoked.revoked_at if revoked else None,
+    )  # fmt: skip
 
 
 def revoke_token(*, user_id: int, token_id: str) -> None:
@@ -93,12 +111,17 @@ PROFILE_FIELDS = ("name", "recipient", "phone", "postal_code", "address1", "addr
 
 
 def update_profile(*, user: User, changes: Mapping[str, str]) -> User:
-    """Change the fields of `PROFILE_FIELDS` that are given."""
+    """Change the fields of `PROFILE_FIELDS` that are given.
+
+    Raises `Invalid`, or `Unauthenticated` for a user who withdrew meanwhile: nothing personal comes back.
+    """
     for field, value in changes.items():
         setattr(user, field, value.strip())
     if not user.name:
         raise Invalid(errors={"name": _("Must not be empty.")})
-    user.save(update_fields=list(changes))
+    values = {field: getattr(user, field) for field in changes}
+    if not User.objects.filter(pk=user.pk, withdrawn_at__isnull=True).update(**values):
+        raise Unauthenticated
     return user
 
 
@@ -125,7 +148,8 @@ def withdraw(*, user: User) -> None:
     Orders stay (see `orders.services.forget_buyer` for the addresses on them).
     """
     with transaction.atomic():
-        user.email = f"withdrawn-{user.pk}@withdrawn.invalid"
+        # Not to be guessed: whoever signs up under it first could keep this user from leaving.
+        user.email = f"withdrawn-{user.pk}-{secrets.token_hex(8)}@withdrawn.invalid"
         for field in PROFILE_FIELDS:
             setattr(user, field, "")
         user.is_active = user.is_staff = user.is_superuser = False
@@ -133,6 +157,7 @@ def withdraw(*, user: User) -> None:
         user.set_unusable_password()
         user.save()
         Store.objects.filter(owner=user).update(status=Store.Status.CLOSED, decided_at=timezone.now())
+        pages_changed()
         revoke_all_tokens(user_id=user.pk)
 
 
@@ -149,6 +174,8 @@ def apply_for_store(*, owner_id: int, role: str, name: str) -> Store:
         with transaction.atomic():
             return Store.objects.create(owner_id=owner_id, name=name.strip())
     except IntegrityError as exc:
+        if not is_duplicate(exc):
+            raise
         raise StoreExists(errors={"name": StoreExists.title}) from exc
 
 
@@ -157,6 +184,7 @@ def decide_store(*, store: Store, status: str) -> None:
     store.status = Store.Status(status)
     store.decided_at = timezone.now()
     store.save(update_fields=["status", "decided_at"])
+    pages_changed()
 
 
 # --- Products -----------------------------------------------------------------------------------------
@@ -164,11 +192,11 @@ def decide_store(*, store: Store, status: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OptionDraft:
-    """An option as its owner describes it."""
+    """An option as its owner describes it; None leaves what there is (of a new option: nothing)."""
 
     sku: str
-    size: str = ""
-    color: str = ""
+    size: str | None = None
+    color: str | None = None
 
 
 def store_for_sale(*, store_id: int, owner_id: int) -> Store:
@@ -183,23 +211,16 @@ def store_for_sale(*, store_id: int, owner_id: int) -> Store:
     return store
 
 
-def category_by_slug(slug: str) -> Category:
-    """Raises `Invalid` naming `category`."""
-    category = Category.objects.filter(slug=slug).first()
-    if category is None:
-        raise Invalid(errors={"category": _("There is no category with the slug %s.") % slug})
-    return category
-
-
 def create_product(
     *, store: Store, category: Category, name: str, price: int, options: Sequence[OptionDraft]
 ) -> tuple[Product, list[Option]]:
     """A product with its options, in the order given. Raises `Invalid` naming the option, `SkuTaken`."""
-    _check_drafts(options)
+    drafts = _clean_drafts(options)
     product = Product(store=store, category=category, name=_clean_name(name), price=price)
     with transaction.atomic():
         product.save(force_insert=True)
-        return product, [_save_option(product, draft, i) for i, draft in enumerate(options)]
+        pages_changed()
+        return product, _write_options(product, drafts)
 
 
 def update_product(
@@ -210,20 +231,16 @@ def update_product(
     Options that are not named stay as they are. Returns the options that were added.
     Raises `Invalid`, `SkuTaken`.
     """
-    _check_drafts(options)
+    drafts = _clean_drafts(options)
     with transaction.atomic():
+        # One change of a product at a time: its options are checked against each other.
+        Product.objects.select_for_update().get(pk=product.pk)
         for field, value in changes.items():
             setattr(product, field, _clean_name(value) if field == "name" else value)
         if changes:
             product.save(update_fields=list(changes))
-        present = {option.sku: option for option in product.options.all()}
-        if len(present.keys() | {draft.sku for draft in options}) > MAX_OPTIONS:
-            raise Invalid(errors={"options": _("At most %s options a product.") % MAX_OPTIONS})
-        return [
-            _save_option(product, draft, i)
-            for i, draft in enumerate(options)
-            if not _update_option(present.get(draft.sku.strip()), draft, i)
-        ]
+        pages_changed()
+        return _write_options(product, drafts) if drafts else []
 
 
 def _clean_name(name: str) -> str:
@@ -232,45 +249,74 @@ def _clean_name(name: str) -> str:
     return name.strip()
 
 
-def _check_drafts(options: Sequence[OptionDraft]) -> None:
+def _clean_drafts(options: Sequence[OptionDraft]) -> list[OptionDraft]:
+    drafts: list[OptionDraft] = []
     skus: set[str] = set()
-    looks: set[tuple[str, str]] = set()
     for i, draft in enumerate(options):
-        sku, look = draft.sku.strip(), (draft.size.strip().lower(), draft.color.strip().lower())
+        sku = draft.sku.strip()
         if not sku:
             raise Invalid(errors={f"options.{i}.sku": _("Must not be empty.")})
         if sku in skus:
             raise Invalid(errors={f"options.{i}.sku": _("This SKU is given twice.")})
-        if look in looks:
-            raise Invalid(errors={f"options.{i}.size": _("This size and colour is given twice.")})
         skus.add(sku)
+        size, color = (None if text is None else text.strip() for text in (draft.size, draft.color))
+        drafts.append(OptionDraft(sku, size, color))
+    return drafts
+
+
+def _write_options(product: Product, drafts: Sequence[OptionDraft]) -> list[Option]:
+    """Change the product's options that have a draft's SKU and add the others; returns those added."""
+    present = {option.sku: option for option in Option.objects.filter(product=product)}
+    if len(present.keys() | {draft.sku for draft in drafts}) > MAX_OPTIONS:
+        raise Invalid(errors={"options": _("At most %s options a product.") % MAX_OPTIONS})
+    options: list[Option] = []
+    changed: list[Option] = []
+    added: list[Option] = []
+    for draft in drafts:
+        option = present.pop(draft.sku, None) or Option(product=product, sku=draft.sku)
+        before = (option.size, option.color)
+        option.size = option.size if draft.size is None else draft.size
+        option.color = option.color if draft.color is None else draft.color
+        options.append(option)
+        if option.pk is None:
+            added.append(option)
+        elif (option.size, option.color) != before:
+            changed.append(option)
+    _check_looks(options, others=present.values())
+    _check_skus(options)
+    try:
+        with transaction.atomic():
+            # Two options may trade their looks: each gets out of the other's way first.
+            aside = Concat(Value("#"), Cast("id", CharField()))
+            Option.objects.filter(pk__in=[option.pk for option in changed]).update(size=aside, color="#")
+            Option.objects.bulk_update(changed, ["size", "color"])
+            Option.objects.bulk_create(added)
+    except IntegrityError as exc:
+        if not is_duplicate(exc):
+            raise
+        _check_skus(options)
+        # The database may take two spellings for one that are two to Python (case, accents).
+        raise Invalid(errors={"options": _("Two of them have the same size and colour.")}) from exc
+    # MySQL does not say which ids it gave.
+    ids = dict(Option.objects.filter(sku__in=[option.sku for option in added]).values_list("sku", "id"))
+    for option in added:
+        option.pk = ids[option.sku]
+    return added
+
+
+def _check_looks(options: Sequence[Option], *, others: Iterable[Option]) -> None:
+    looks = {(option.size.lower(), option.color.lower()) for option in others}
+    for i, option in enumerate(options):
+        look = (option.size.lower(), option.color.lower())
+        if look in looks:
+            message = _("The product has two options with this size and colour.")
+            raise Invalid(errors={f"options.{i}.size": message})
         looks.add(look)
 
 
-def _save_option(product: Product, draft: OptionDraft, index: int) -> Option:
-    if Option.objects.filter(sku=draft.sku.strip()).exists():
-        raise SkuTaken(errors={f"options.{index}.sku": SkuTaken.title})
-    option = Option(
-        product=product, sku=draft.sku.strip(), size=draft.size.strip(), color=draft.color.strip()
-    )
-    _write_option(option, index, force_insert=True)
-    return option
-
-
-def _update_option(option: Option | None, draft: OptionDraft, index: int) -> bool:
-    if option is None:
-        return False
-    option.size, option.color = draft.size.strip(), draft.color.strip()
-    _write_option(option, index, update_fields=["size", "color"])
-    return True
-
-
-def _write_option(option: Option, index: int, **how: Any) -> None:
-    try:
-        with transaction.atomic():
-            option.save(**how)
-    except IntegrityError as exc:
-        if "sku" in str(exc):
-            raise SkuTaken(errors={f"options.{index}.sku": SkuTaken.title}) from exc
-        message = _("The product has an option with this size and colour.")
-        raise Invalid(errors={f"options.{index}.size": message}) from exc
+def _check_skus(options: Sequence[Option]) -> None:
+    """Raises `SkuTaken` naming the first new option whose SKU exists."""
+    new = {option.sku: i for i, option in enumerate(options) if option.pk is None}
+    taken = Option.objects.filter(sku__in=new).values_list("sku", flat=True)
+    if found := [new[sku] for sku in taken]:
+        raise SkuTaken(errors={f"options.{min(found)}.sku": SkuTaken.title})

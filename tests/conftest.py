@@ -10,14 +10,19 @@ from django.test import Client
 from shop.models import User
 from tests.factories import make_user
 from tests.services import Redis
+from yousinsa import page_cache as page_cache_module
 from yousinsa.auth import issue_token, revocations
 from yousinsa.limits import shared_memory
+from yousinsa.page_cache import page_cache
 
 
 @pytest.fixture(autouse=True)
-def fresh_process_state() -> Iterator[None]:
+def fresh_process_state(settings: Any) -> Iterator[None]:
     """What a new process would start with: no rate limit used, nothing cached, no revocation known."""
+    # The thread that polls looks once and not between tests, when there is no database to ask.
+    settings.TOKEN_REVOCATION_POLL_SECONDS = 24 * 3600
     shared_memory.clear()
+    page_cache.clear()
     cache.clear()
     yield
     revocations.clear()
@@ -27,6 +32,13 @@ def fresh_process_state() -> Iterator[None]:
 def plain_lane(settings: Any) -> None:
     """One transaction an order: the group commit cannot see what a test has not committed."""
     settings.PLACEMENT = "row_lock"
+
+
+@pytest.fixture(autouse=True)
+def pages_made_for_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test changes in its own transaction is never committed, so no page would be made anew."""
+    monkeypatch.setattr(page_cache_module, "MIN_AGE", 0)
+    monkeypatch.setattr(page_cache_module, "MAX_AGE", 0)
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from inventory.models import Movement, Stock
-from orders.models import OrderLine
+from orders.models import Order, OrderLine
 from orders.states import HOLDING
 
 
@@ -26,3 +26,17 @@ def assert_books_balance() -> None:
         assert stock.reserved == promised[stock.option_id], (
             f"{stock}, but orders hold {promised[stock.option_id]}"
         )
+
+
+def assert_money_balances() -> None:
+    """The shop keeps the price of what the buyers keep: not a won more, not a won less, order by order."""
+    for order in Order.objects.prefetch_related("lines", "payments__refunds"):
+        kept = 0
+        for payment in order.payments.all():
+            taken = payment.amount if payment.status == "approved" else 0
+            given_back = sum(refund.amount for refund in payment.refunds.all())
+            assert 0 <= given_back <= taken, f"{order}: {given_back} of {taken} won went back"
+            kept += taken - given_back
+        sold = order.status in ("paid", "shipped", "delivered", "returned")
+        goods = sum((line.quantity - line.returned) * line.unit_price for line in order.lines.all())
+        assert kept == (goods if sold else 0), f"{order} is {order.status}: {kept} won kept for {goods}"

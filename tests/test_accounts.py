@@ -300,9 +300,7 @@ def paid_order(user, option):
 
 
 def shipping(order):
-    return Order.objects.values_list("recipient", "phone", "postal_code", "address1", "address2").get(
-        pk=order.pk
-    )
+    return Order.objects.values_list(*ADDRESS).get(pk=order.pk)
 
 
 NOTHING = ("", "", "", "", "")

@@ -48,10 +48,14 @@ def catalogue():
         Product.objects.filter(pk=options[0].product_id).update(category=category)
         known.append(
             {
-                "id": options[0].product_id, "categories": {category.slug} | ({"top"} if category == shirts else set()),
-                "store": store.pk, "price": price, "in_stock": any(stock), "name": f"Item {i % 5}",
+                "id": options[0].product_id,
+                "categories": {"top", "shirts"} if category == shirts else {category.slug},
+                "store": store.pk,
+                "price": price,
+                "in_stock": any(stock),
+                "name": f"Item {i % 5}",
             }
-        )  # fmt: skip
+        )
     # What nobody may see, whatever is asked for.
     for hidden in make_options([5], store=stores[0], price=1_000), make_options([5], price=1_000):
         Product.objects.filter(pk=hidden[0].product_id).update(is_active=False)
@@ -201,8 +205,8 @@ SEARCHES = {
     "nothing": [],
 }
 OPERATORS = [
-    "+", "-", "*", '"', "(", ")", "~", "<", ">", "@", "+-", "((", "))", '"""', "~<>", "+*", "***", "'", "\\", ";",
-    "%", "--", "/*", "\U0001f9e5", "___", "\u0301",
+    "+", "-", "*", '"', "(", ")", "~", "<", ">", "@", "+-", "((", "))", '"""', "~<>", "+*", "***", "'", "\\",
+    ";", "%", "--", "/*", "\U0001f9e5", "___", "\u0301",
 ]  # fmt: skip
 
 

@@ -158,7 +158,7 @@ def test_a_sku_is_taken_in_the_whole_shop_byte_by_byte():
 
 @pytest.mark.mariadb
 def test_what_the_database_takes_for_one_size_is_refused_as_such(shirt):
-    """MariaDB compares sizes without accents, and its message quotes them: it must not be taken for a SKU's."""
+    """MariaDB compares sizes without accents, and its message quotes them: no SKU is meant by it."""
     body = {"options": [{"sku": "B-1", "size": "sku-caf\u00e9"}, {"sku": "B-2", "size": "sku-cafe"}]}
     with nothing_changes():
         problem(change(shirt, body), 400, "invalid", "options")

@@ -6,7 +6,7 @@ answer is a struct too, so the OpenAPI page (yousinsa/schema.py) shows exactly w
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import IO, Any, TypeVar
 
 import msgspec
@@ -95,7 +95,7 @@ def read_body(request: Request, kind: type[B], *, default: B | None = None) -> B
 
 
 def read_query(params: QueryDict | Mapping[str, str], kind: type[B]) -> B:
-    """Query parameters as a `kind`; an empty value counts as absent. Raises `Invalid` naming the parameter."""
+    """Query parameters as a `kind`; an empty value counts as absent. Raises `Invalid` naming the field."""
     try:
         return msgspec.convert({k: v for k, v in params.items() if v != ""}, kind, strict=False)
     except msgspec.ValidationError as exc:
@@ -120,14 +120,15 @@ class Negotiation(DefaultContentNegotiation):
     """
 
     def select_renderer(
-        self, request: Request, renderers: Sequence[Any], format_suffix: str | None = None
-    ) -> tuple[Any, str]:
-        if len(renderers) > 1:
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        offered = list(renderers)
+        if len(offered) > 1:
             try:
-                return super().select_renderer(request, renderers, format_suffix)  # type: ignore[arg-type]
+                return super().select_renderer(request, offered, format_suffix)
             except (NotAcceptable, Http404):
                 pass
-        return renderers[0], renderers[0].media_type
+        return offered[0], str(offered[0].media_type)
 
 
 class JSONRenderer(BaseRenderer):

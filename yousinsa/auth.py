@@ -11,7 +11,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import msgspec
@@ -72,21 +73,42 @@ class Revocation(NamedTuple):
     at: float
 
 
-def issue_token(*, user_id: int, role: str, is_staff: bool, lifetime: timedelta | None = None) -> str:
-    """A bearer token, valid from now for `lifetime` (TOKEN_HOURS by default)."""
-    now = time.time()
-    expires = now + (lifetime or timedelta(hours=settings.TOKEN_HOURS)).total_seconds()
-    claims = f"{user_id}.{role}.{int(is_staff)}.{secrets.token_urlsafe(9)}.{now * 1000:.0f}.{expires:.0f}"
+def issue_token(
+    *,
+    user_id: int,
+    role: str,
+    is_staff: bool,
+    lifetime: timedelta | None = None,
+    not_before: datetime | None = None,
+) -> str:
+    """A bearer token, valid from now for `lifetime`: TOKEN_HOURS by default and at most.
+
+    `not_before` is the user's last revocation of all tokens, should there be one: the token counts as
+    issued after it, whatever the clock of the server says that wrote the revocation.
+    """
+    longest = timedelta(hours=settings.TOKEN_HOURS)  # for so long revocations are kept in mind
+    now = time.time_ns() // 1000
+    expires = now / 1_000_000 + min(lifetime or longest, longest).total_seconds()
+    issued = max(now, _microseconds(not_before)) if not_before else now
+    claims = f"{user_id}.{role}.{int(is_staff)}.{secrets.token_urlsafe(9)}.{issued}.{expires:.0f}"
     return _signer.sign(claims)
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+@lru_cache(maxsize=10_000)
+def _verified(token: str) -> Principal:
+    """What a token states, once its signature is checked: a caller's next request need not prove it again."""
+    user_id, role, is_staff, token_id, issued, expires = _signer.unsign(token).split(".")
+    return Principal(int(user_id), role, is_staff == "1", token_id, int(issued) / 1_000_000, float(expires))
 
 
 def read_token(token: str) -> Principal:
     """The principal of a valid token; raises `Unauthenticated` with the reason. No I/O."""
     try:
-        user_id, role, is_staff, token_id, issued, expires = _signer.unsign(token).split(".")
-        principal = Principal(
-            int(user_id), role, is_staff == "1", token_id, int(issued) / 1000, float(expires)
-        )
+        principal = _verified(token)
     except (signing.BadSignature, ValueError) as exc:
         raise Unauthenticated("The bearer token is not valid: sign in again.") from exc
     if principal.expires_at <= time.time():
@@ -188,3 +210,7 @@ class SessionAuthentication(DRFSessionAuthentication):
         if settings.SESSION_COOKIE_NAME not in request.COOKIES:
             return None
         return super().authenticate(request)
+
+    def enforce_csrf(self, request: Any) -> None:
+        # The check looks for a form field: asked of DRF's request, it would parse the body away.
+        super().enforce_csrf(request._request)

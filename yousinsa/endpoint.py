@@ -27,11 +27,15 @@ class Endpoint(APIView):
             return _JSON_RENDERER, JSONRenderer.media_type
         return super().perform_content_negotiation(request, force)
 
+    def is_plain_json(self, request: Request) -> bool:
+        """True where the caller takes JSON as it is."""
+        return request.accepted_renderer is _JSON_RENDERER
+
     def answer(
         self, data: Any, *, status: int = 200, headers: dict[str, str] | None = None
     ) -> HttpResponseBase:
         """`data` (a struct; None: no body) as the response."""
-        if self.request.accepted_renderer is not _JSON_RENDERER:
+        if not self.is_plain_json(self.request):
             return Response(data, status=status, headers=headers)
         if data is None:
             return HttpResponse(status=status, headers=headers)

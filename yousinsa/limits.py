@@ -9,8 +9,6 @@ configured, sign-in and sign-up are counted there, over all machines.
 import hashlib
 import logging
 import math
-import mmap
-import os
 import re
 import struct
 import threading
@@ -22,12 +20,17 @@ from typing import Any
 
 from django.conf import settings
 from django.core.cache import cache
+from django.core.exceptions import ImproperlyConfigured
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from yousinsa.errors import TooManyRequests
+from yousinsa.shared import shared_bytes
 
 logger = logging.getLogger(__name__)
+
+# Seconds since 1970 are exact to a quarter of a microsecond only, and a burst adds up many of them.
+TOLERANCE = 1e-3
 
 _UNITS = {
     "s": 1,
@@ -67,9 +70,6 @@ class Rate:
 class SharedMemory:
     """Theoretical arrival times in a fixed table of slots, shared by gunicorn's workers.
 
-    RATE_LIMIT_FILE names the file that they all map (deploy/gunicorn.conf.py makes it, anew at each start);
-    without it the table is this process's own.
-
     Two callers whose keys fall on the same of 2^20 slots share a limit; a lost update between two
     processes gives a caller one request more. Both are harmless for a limit.
     """
@@ -77,24 +77,20 @@ class SharedMemory:
     SLOTS = 1 << 20
 
     def __init__(self) -> None:
-        if path := os.environ.get("RATE_LIMIT_FILE"):
-            with open(path, "r+b") as file:
-                self._table = mmap.mmap(file.fileno(), self.SLOTS * 8)
-        else:
-            self._table = mmap.mmap(-1, self.SLOTS * 8)
+        self._table = shared_bytes("limits", self.SLOTS * 8)
         self._lock = threading.Lock()
 
-    def wait(self, key: str, rate: Rate) -> float:
+    def wait(self, key: str, rate: Rate, *, now: float | None = None) -> float:
         """Take one request off `key`'s budget: 0.0 when it conforms, else seconds until it would."""
         digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
         offset = int.from_bytes(digest, "big") % self.SLOTS * 8
-        now = time.time()
+        now = time.time() if now is None else now
         with self._lock:
             (written,) = struct.unpack_from("d", self._table, offset)
             # Nobody can be further ahead than a whole burst; a clock that was put back makes it look so.
             arrival = min(max(written, now), now + rate.interval * rate.burst)
             early = arrival - now - rate.interval * (rate.burst - 1)
-            conforms = early <= 1e-6
+            conforms = early <= TOLERANCE
             if conforms:
                 arrival += rate.interval
             if arrival != written:
@@ -108,13 +104,13 @@ class SharedMemory:
 
 shared_memory = SharedMemory()
 
-# KEYS[1] the caller; ARGV: interval and tolerance in seconds. Answers 0, or milliseconds to wait.
+# KEYS[1] the caller; ARGV: interval, burst tolerance and TOLERANCE in seconds. Answers 0, or ms to wait.
 _REDIS_GCRA = """
 local now = redis.call('TIME')
 now = tonumber(now[1]) + tonumber(now[2]) / 1e6
 local arrival = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
 local early = arrival - now - tonumber(ARGV[2])
-if early > 1e-6 then return math.ceil(early * 1000) end
+if early > tonumber(ARGV[3]) then return math.ceil(early * 1000) end
 arrival = arrival + tonumber(ARGV[1])
 redis.call('SET', KEYS[1], string.format('%.6f', arrival), 'PX', math.ceil((arrival - now) * 1000))
 return 0
@@ -123,7 +119,8 @@ return 0
 
 def _redis_wait(key: str, rate: Rate) -> float:
     client: Any = cache.client.get_client(write=True)  # type: ignore[attr-defined]
-    wait = client.eval(_REDIS_GCRA, 1, f"limit:{key}", rate.interval, rate.interval * (rate.burst - 1))
+    burst = rate.interval * (rate.burst - 1)
+    wait = client.eval(_REDIS_GCRA, 1, f"limit:{key}", rate.interval, burst, TOLERANCE)
     return int(wait) / 1000
 
 
@@ -142,7 +139,7 @@ def seconds_to_wait(key: str, rate: Rate, *, everywhere: bool = False) -> float:
 
 
 def check(budgets: Iterable[tuple[str, Rate]], *, everywhere: bool = False) -> None:
-    """Count a request against each budget (key, rate) in turn; raises `TooManyRequests` at one that is used up.
+    """Count a request against each budget (key, rate) in turn; raises `TooManyRequests` at a used-up one.
 
     The budgets after it are not touched: name the narrowest first, so that who has used up his own does
     not go on using up one that he shares with others.
@@ -150,6 +147,14 @@ def check(budgets: Iterable[tuple[str, Rate]], *, everywhere: bool = False) -> N
     for key, rate in budgets:
         if wait := seconds_to_wait(key, rate, everywhere=everywhere):
             raise TooManyRequests(retry_after=math.ceil(wait))
+
+
+for _name in ("ORDER_RATE", "SIGN_IN_RATE", "SIGN_UP_RATE"):
+    try:
+        Rate.parse(getattr(settings, _name))
+    except ValueError as exc:
+        # At the start, not with the first request.
+        raise ImproperlyConfigured(f"{_name}: {exc}") from exc
 
 
 @lru_cache(maxsize=32)

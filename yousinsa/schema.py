@@ -38,6 +38,17 @@ class AutoSchema(SpectacularAutoSchema):
         words = re.findall("[A-Z][a-z]*", type(self.view).__name__.removesuffix("View"))
         return "_".join([*words, self.method]).lower()
 
+    def _get_request_body(self, direction: Any = "request") -> Any:
+        body = super()._get_request_body(direction)
+        if body and self.method == "PATCH":
+            # Any field may be left out, the body may not.
+            body["required"] = True
+        return body
+
+    def get_description(self) -> str:  # type: ignore[override]
+        """None: views' docstrings speak to their readers, the summary to the API's users."""
+        return ""
+
 
 class StructExtension(OpenApiSerializerExtension):
     """msgspec structs in `extend_schema(request=…, responses=…, parameters=[…])`."""
@@ -82,7 +93,7 @@ _MEANINGS = {
     400: "A field is missing, unknown or wrong; `errors` names it.",
     401: "No valid token.",
     402: "The payment was declined.",
-    403: "Not allowed for this user.",
+    403: "Not allowed for this user; or a session's request without its CSRF token.",
     404: "Not found, or somebody else's.",
     409: "In conflict with the present state; `code` says why.",
     413: "The body is too large.",
@@ -105,23 +116,32 @@ def operation(
     headers: Sequence[OpenApiParameter] = (),
     public: bool = False,
 ) -> Callable[[Any], Any]:
-    """Describe one endpoint method: bodies are structs, `errors` the problem statuses it can end in."""
-    codes = {
-        *errors,
-        *(_BODY_ERRORS if request else ()),
-        *(() if public else (401,)),
-        *((400,) if query else ()),
-    }
-    responses: dict[Any, Any] = {status: response or OpenApiResponse(description="Done; no body.")}
-    for code in sorted(codes):
-        responses[code, CONTENT_TYPE] = OpenApiResponse(ProblemView, description=_MEANINGS[code])
-    return extend_schema(
-        summary=summary,
-        request=request,
-        responses=responses,
-        parameters=[*([query] if query else []), *headers],
-        auth=[] if public else None,
-    )
+    """Describe one endpoint method: bodies are structs, `errors` the problem statuses it can end in.
+
+    What any call can end in is added: 503, and 401 and (for one that changes something) 403 unless `public`.
+    """
+
+    def describe(method: Any) -> Any:
+        codes = {503, *errors, *(_BODY_ERRORS if request else ()), *((400,) if query else ())}
+        if not public:
+            codes |= {401} if method.__name__ == "get" else {401, 403}
+        responses: dict[Any, Any] = {status: response or OpenApiResponse(description="Done; no body.")}
+        for code in sorted(codes):
+            responses[code, CONTENT_TYPE] = OpenApiResponse(ProblemView, description=_MEANINGS[code])
+        return extend_schema(
+            summary=summary,
+            request=request,
+            responses=responses,
+            parameters=[*([query] if query else []), *headers, _RETRY_AFTER, *(() if public else (_SCHEME,))],
+            auth=[] if public else None,
+        )(method)
+
+    return describe
 
 
-LOCATION = OpenApiParameter("Location", OpenApiTypes.URI, OpenApiParameter.HEADER, response=[201])
+LOCATION = OpenApiParameter("Location", OpenApiTypes.URI_REF, OpenApiParameter.HEADER, response=[201])
+_RETRY_AFTER = OpenApiParameter(
+    "Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=[429, 503],
+    description="Seconds to wait before the next attempt.",
+)  # fmt: skip
+_SCHEME = OpenApiParameter("WWW-Authenticate", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[401])

@@ -1,14 +1,18 @@
 """The WSGI application that gunicorn serves.
 
-Requests of programs (`/api/`, with an Authorization header) need no session, no CSRF token, no messages
-and no static files: they take a chain that has none of that middleware. All others take settings.MIDDLEWARE.
+Calls of programs (`/api/v1/`, with a token or without any cookie) need no session, no CSRF token, no messages
+and no static files: they take a chain that has none of that middleware. All others, and all that concern
+accounts, take settings.MIDDLEWARE.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from typing import Any
 
 import django
+from django.conf import settings
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.db import connections
@@ -17,6 +21,36 @@ from django.urls import get_resolver
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "yousinsa.settings")
 django.setup(set_prefix=False)
+
+logger = logging.getLogger(__name__)
+
+
+class Request(WSGIRequest):
+    """What Django makes of a request before any view or error handler could answer for it."""
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        if environ.get("wsgi.input_terminated") and "HTTP_TRANSFER_ENCODING" in environ:
+            # Sent in chunks, without its length, which Django takes for no body at all.
+            try:
+                body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+            except Exception:
+                logger.info("a chunked body could not be read", exc_info=True)
+                body = b""
+            environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        super().__init__(environ)
+
+    def _set_content_type_params(self, meta: dict[str, Any]) -> None:
+        try:
+            super()._set_content_type_params(meta)  # type: ignore[misc]
+        except ValueError:
+            # As in `application/json; charset*=no-such-charset''x`.
+            self.content_type, self.content_params = "", {}
+
+
+class PageHandler(WSGIHandler):
+    """Django's handler with the middleware of the settings."""
+
+    request_class = Request
 
 
 class ProgramHandler(WSGIHandler):
@@ -28,14 +62,19 @@ class ProgramHandler(WSGIHandler):
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async)
-        self._view_middleware, self._template_response_middleware, self._exception_middleware = [], [], []
-        inner = convert_exception_to_response(self._get_response)
-        self._middleware_chain = convert_exception_to_response(SecurityMiddleware(inner))
+        handler: Any = self
+        handler._view_middleware = []
+        handler._template_response_middleware = []
+        handler._exception_middleware = []
+        inner = convert_exception_to_response(handler._get_response)
+        handler._middleware_chain = convert_exception_to_response(SecurityMiddleware(inner))
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        response = self.get_response(WSGIRequest(environ))
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        response: Any = self.get_response(Request(environ))
         body = response.content
         headers = list(response.items())
+        if body and not response.has_header("Content-Length"):
+            headers.append(("Content-Length", str(len(body))))
         if response.cookies:
             headers += [("Set-Cookie", cookie.output(header="")) for cookie in response.cookies.values()]
         for close in response._resource_closers:
@@ -44,15 +83,18 @@ class ProgramHandler(WSGIHandler):
         if connection is not None and connection.connection is not None:
             connection.close_if_unusable_or_obsolete()
         start_response(f"{response.status_code} {response.reason_phrase}", headers)
-        return [body]
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
 
-pages = WSGIHandler()
+pages = PageHandler()
 programs = ProgramHandler()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    if "HTTP_AUTHORIZATION" in environ and environ["PATH_INFO"].startswith("/api/"):
+    path: str = environ["PATH_INFO"]
+    # Signing in and out changes the session as well.
+    is_call = path.startswith("/api/v1/") and not path.startswith("/api/v1/users/")
+    if is_call and ("HTTP_AUTHORIZATION" in environ or "HTTP_COOKIE" not in environ):
         return programs(environ, start_response)
     return pages(environ, start_response)
 

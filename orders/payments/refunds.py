@@ -4,6 +4,7 @@ import logging
 import secrets
 from collections.abc import Iterable
 
+from django.db import Error
 from django.db.models import Sum
 from django.utils import timezone
 
@@ -25,10 +26,13 @@ def owe(order: Order, amount: int, *, reason: str) -> list[int]:
 
     Never more than was taken and has not gone back yet.
     """
-    payment = Payment.objects.filter(order=order, status=Payment.Status.APPROVED).order_by("id").last()
-    if payment is None:
-        return []
-    back = Refund.objects.filter(payment__order=order).aggregate(total=Sum("amount"))["total"] or 0
+    payment = Payment.objects.filter(order=order, status=Payment.Status.APPROVED, live=True).first()
+    return owe_of(payment, amount, reason=reason) if payment else []
+
+
+def owe_of(payment: Payment, amount: int, *, reason: str) -> list[int]:
+    """Owe the buyer `amount` won of one approved payment, whose order is locked; the rest as `owe`."""
+    back = Refund.objects.filter(payment=payment).aggregate(total=Sum("amount"))["total"] or 0
     amount = min(amount, payment.amount - back)
     if amount <= 0:
         return []
@@ -49,20 +53,30 @@ def pay_out(refund_ids: Iterable[int]) -> int:
     What a provider does not answer stays due and is tried again by `expire_orders`.
     """
     done = 0
-    for refund in Refund.objects.filter(pk__in=list(refund_ids), status=Refund.Status.DUE).select_related(
-        "payment"
-    ):
-        provider = PROVIDERS[refund.payment.provider]
+    due = Refund.objects.filter(pk__in=list(refund_ids), status=Refund.Status.DUE).select_related("payment")
+    for refund in due:
         try:
-            paid = provider.refund(
+            paid = PROVIDERS[refund.payment.provider].refund(
                 reference=refund.reference, payment_reference=refund.payment.reference, amount=refund.amount
             )
         except ProviderTimeout:
             logger.warning("refund %s was not answered; it stays due", refund.reference)
             continue
+        except Exception:
+            # One provider's failure is no reason to keep the other buyers waiting.
+            logger.exception("refund %s failed; it stays due", refund.reference)
+            continue
         if paid:
             done += mark_done(refund.pk)
     return done
+
+
+def pay_out_now(refund_ids: list[int]) -> None:
+    """`pay_out` right after the decision was committed, which stands whatever happens here."""
+    try:
+        pay_out(refund_ids)
+    except Error:
+        logger.exception("refunds %s stay due", refund_ids)
 
 
 def mark_done(refund_id: int) -> int:
@@ -73,6 +87,6 @@ def mark_done(refund_id: int) -> int:
 
 
 def pay_out_due() -> int:
-    """Try the oldest refunds that are still due with a provider that pays by itself. Returns how many are done."""
+    """Try the oldest refunds that are due with a provider that pays by itself; returns how many are done."""
     due = Refund.objects.filter(status=Refund.Status.DUE).exclude(payment__provider="manual").order_by("id")
     return pay_out(due.values_list("id", flat=True)[:PAY_OUT_BATCH])

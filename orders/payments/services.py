@@ -4,15 +4,16 @@ An attempt is written before the provider is asked and settled after it answered
 and no transaction is open. A crash in between leaves an attempt that `settle_unanswered` asks about.
 """
 
+import logging
 from collections.abc import Mapping
 from datetime import timedelta
 
+from django.db import Error
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from inventory import ledger
 from inventory.errors import InsufficientStock
-from orders import states
 from orders.errors import (
     InvalidTransition,
     PaymentDeclined,
@@ -25,7 +26,9 @@ from orders.payments import refunds
 from orders.payments.providers import APPROVED, DECLINED, PROVIDERS, WAITING, Answer, ProviderTimeout
 from orders.services import SHIPPING_FIELDS, LockedOrder, lock_order, move
 from yousinsa.db import transact
-from yousinsa.errors import Invalid
+from yousinsa.errors import Busy, Invalid
+
+logger = logging.getLogger(__name__)
 
 # A provider answers within seconds; an attempt that is older was cut off (crash, lost answer).
 UNANSWERED_AFTER = timedelta(seconds=60)
@@ -39,7 +42,7 @@ def pay(
 
     `shipping` has the fields of `SHIPPING_FIELDS`; None takes the buyer's saved address.
     Raises `InvalidTransition`, `ShippingRequired`, `PaymentInProgress`, `PaymentDeclined`,
-    `PaymentUnknown`, `Invalid` for an unknown provider, `OrderNotFound`, `Busy`.
+    `PaymentUnknown`, `Invalid` for an unknown provider, `OrderNotFound`, `Busy` (nothing was charged).
     """
     if provider not in PROVIDERS:
         raise Invalid(errors={"provider": _("Must be one of: %s.") % ", ".join(sorted(PROVIDERS))})
@@ -47,26 +50,40 @@ def pay(
     if not fresh:
         return
     try:
-        answer = PROVIDERS[provider].charge(reference=payment.reference, amount=payment.amount, token=token)
-    except ProviderTimeout as exc:
-        Payment.objects.filter(pk=payment.pk, status=Payment.Status.STARTED).update(
-            status=Payment.Status.UNKNOWN
-        )
+        answer = _charge(payment, token)
+        settle(payment_id=payment.pk, answer=answer, actor_id=actor_id)
+    except (PaymentUnknown, Busy, Error) as exc:
+        # From here on the money may have been taken: nothing less may be said.
         raise PaymentUnknown(retry_after=UNANSWERED_AFTER.total_seconds()) from exc
-    settle(payment_id=payment.pk, answer=answer, actor_id=actor_id)
     if answer.status == DECLINED:
         raise PaymentDeclined(answer.detail)
 
 
+def _charge(payment: Payment, token: str) -> Answer:
+    """Ask the provider for the money. Raises `PaymentUnknown` for whatever is not an answer."""
+    try:
+        return PROVIDERS[payment.provider].charge(
+            reference=payment.reference, amount=payment.amount, token=token
+        )
+    except Exception as exc:
+        if not isinstance(exc, ProviderTimeout):
+            logger.exception("payment %s: the provider failed", payment.reference)
+        Payment.objects.filter(pk=payment.pk, status=Payment.Status.STARTED).update(
+            status=Payment.Status.UNKNOWN
+        )
+        raise PaymentUnknown from exc
+
+
 def _start(
-    order_id: int, provider: str, token: str, shipping: Mapping[str, str] | None
+    order_id: int, provider: str, token: str, shipping: Mapping[str, str] | None, *, by_buyer: bool = True
 ) -> tuple[Payment, bool]:
     """The attempt's row, and whether it is new (a repeated bank transfer is not)."""
     order = lock_order(order_id, with_stock=False).order
     # A payment is started for a pending order only; an expired one is paid late by `settle` alone.
     if order.status != Status.PENDING:
         raise InvalidTransition(order.status, Status.PAID)
-    _keep_shipping(order, shipping)
+    if by_buyer or not order.address1:
+        _keep_shipping(order, shipping)
     live = Payment.objects.filter(order=order, live=True).first()
     if live and live.status != Payment.Status.WAITING:
         raise PaymentInProgress
@@ -93,10 +110,11 @@ def _keep_shipping(order: Order, shipping: Mapping[str, str] | None) -> None:
 
 
 def settle(*, payment_id: int, answer: Answer, actor_id: int | None = None) -> None:
-    """Write down what a provider said of an attempt, once; an attempt that is settled stays as it is.
+    """Write down what a provider said of an attempt, once; an approved attempt stays as it is.
 
     Approved: a pending order is paid. One whose hold expired takes its units again if there are any; else,
-    and for a cancelled order, the money goes back and the order says so. Raises `Busy`.
+    and for a cancelled order, the money goes back and the order says so. So it does where another attempt
+    has taken this one's place meanwhile. Raises `Busy`.
     """
     # Only a late payment moves stock; whether it is late is certain only under the order's lock.
     order_id, status = Payment.objects.values_list("order_id", "order__status").get(pk=payment_id)
@@ -104,7 +122,7 @@ def settle(*, payment_id: int, answer: Answer, actor_id: int | None = None) -> N
     outcome = transact(lambda: _settle(payment_id, order_id, answer, actor_id, with_stock=late))
     if outcome is None:
         outcome = transact(lambda: _settle(payment_id, order_id, answer, actor_id, with_stock=True))
-    refunds.pay_out(outcome or [])
+    refunds.pay_out_now(outcome or [])
 
 
 def _settle(
@@ -115,41 +133,51 @@ def _settle(
     if held.order.status == Status.EXPIRED and not with_stock:
         return None
     payment = Payment.objects.select_for_update().get(pk=payment_id)
-    if not payment.live or payment.status == Payment.Status.APPROVED:
+    approved = answer.status == APPROVED
+    # An attempt that was given up for declined can turn out to have taken the money all the same.
+    if payment.status == Payment.Status.APPROVED or not (payment.live or approved):
         return []
     payment.detail = answer.detail[:200]
     if answer.status == WAITING:
         payment.status = Payment.Status.WAITING
         payment.save(update_fields=["status", "detail"])
         return []
+    replaced = Payment.objects.filter(order_id=order_id, live=True).exclude(pk=payment_id).exists()
     payment.decided_at = timezone.now()
     payment.status = Payment.Status(answer.status)
-    payment.live = True if answer.status == APPROVED else None
+    payment.live = True if approved and not replaced else None
     payment.save(update_fields=["status", "detail", "decided_at", "live"])
-    return _accept_money(held, actor_id) if answer.status == APPROVED else []
+    if not approved:
+        return []
+    return _give_back(held.order, payment) if replaced else _accept_money(held, payment, actor_id)
 
 
-def _accept_money(held: LockedOrder, actor_id: int | None) -> list[int]:
+def _give_back(order: Order, payment: Payment, note: str = "") -> list[int]:
+    """The money of a payment that buys nothing goes back, and the order says so."""
+    order.note = note or _("A second payment was taken for this order: it was refunded.")
+    order.save(update_fields=["note"])
+    return refunds.owe_of(payment, payment.amount, reason=order.note)
+
+
+def _accept_money(held: LockedOrder, payment: Payment, actor_id: int | None) -> list[int]:
     order = held.order
     if order.status == Status.PENDING:
         move(order, Status.PAID, actor_id=actor_id)
         return []
-    if order.status == Status.EXPIRED and states.allowed(order.status, Status.PAID):
-        try:
-            ledger.reserve(held.stock, held.units, reference=order.number, actor_id=actor_id)
-        except InsufficientStock:
-            note = _("The payment came after the hold had expired and the units were gone: it was refunded.")
-        else:
-            note = _("The payment came after the hold had expired; the units were still there.")
-            order.note = note
-            order.save(update_fields=["note"])
-            move(order, Status.PAID, actor_id=actor_id, note=note)
-            return []
-    else:
+    # Who withdrew meanwhile took the address away: there is nowhere to ship to.
+    if order.status != Status.EXPIRED or not order.address1:
         note = _("The payment came after the order had ended: it was refunded.")
+        return _give_back(order, payment, note)
+    try:
+        ledger.reserve(held.stock, held.units, reference=order.number, actor_id=actor_id)
+    except InsufficientStock:
+        note = _("The payment came after the hold had expired and the units were gone: it was refunded.")
+        return _give_back(order, payment, note)
+    note = _("The payment came after the hold had expired; the units were still there.")
+    move(order, Status.PAID, actor_id=actor_id, note=note)
     order.note = note
     order.save(update_fields=["note"])
-    return refunds.owe_all(order, reason=note)
+    return []
 
 
 def confirm_transfer(*, order_id: int, actor_id: int) -> None:
@@ -159,12 +187,15 @@ def confirm_transfer(*, order_id: int, actor_id: int) -> None:
     """
     waiting = Payment.objects.filter(order_id=order_id, live=True, status=Payment.Status.WAITING).first()
     if waiting is None:
-        waiting, _fresh = transact(lambda: _start(order_id, "manual", "", None))
+        waiting, _fresh = transact(lambda: _start(order_id, "manual", "", None, by_buyer=False))
     settle(payment_id=waiting.pk, answer=Answer(APPROVED), actor_id=actor_id)
 
 
 def settle_unanswered() -> int:
-    """Ask the providers about attempts that were never answered; returns how many are settled now."""
+    """Ask the providers about attempts that were never answered; returns how many are settled now.
+
+    One that cannot be settled now does not keep the others waiting; it is asked about again.
+    """
     cut_off = timezone.now() - UNANSWERED_AFTER
     open_attempts = Payment.objects.filter(
         status__in=[Payment.Status.STARTED, Payment.Status.UNKNOWN], created_at__lte=cut_off
@@ -173,8 +204,12 @@ def settle_unanswered() -> int:
     for payment in open_attempts[:SETTLE_BATCH]:
         try:
             answer = PROVIDERS[payment.provider].lookup(reference=payment.reference, token=payment.token)
-        except ProviderTimeout:
-            continue
-        settle(payment_id=payment.pk, answer=answer)
-        settled += 1
+            settle(payment_id=payment.pk, answer=answer)
+        except Error:
+            raise
+        except Exception as exc:
+            if not isinstance(exc, ProviderTimeout):
+                logger.exception("payment %s stays unanswered", payment.reference)
+        else:
+            settled += 1
     return settled

@@ -176,12 +176,16 @@ class Committer:
         except Exception as exc:
             outcomes = [self._explain(exc)] * len(tickets)
             connection.close()
-        decided, locked_out = [], []
+        decided: list[tuple[Ticket, Outcome]] = []
+        locked_out: list[Ticket] = []
         for ticket, outcome in zip(tickets, outcomes, strict=True):
-            (locked_out if isinstance(outcome, LockedOut) else decided).append((ticket, outcome))
+            if isinstance(outcome, LockedOut):
+                locked_out.append(ticket)
+            else:
+                decided.append((ticket, outcome))
         self._answer(decided)
         if locked_out:
-            self._look_for_blocked_rows([ticket for ticket, _ in locked_out])
+            self._look_for_blocked_rows(locked_out)
 
     def _answer(self, decided: Sequence[tuple[Ticket, Outcome]]) -> None:
         """Give each waiter its outcome and wake the first; each wakes the next."""

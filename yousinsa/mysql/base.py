@@ -12,9 +12,9 @@ import time
 from collections import deque
 from typing import Any
 
+import MySQLdb as Database
 from django.conf import settings
 from django.db.backends.mysql import base
-from django.db.backends.mysql.base import Database
 
 # A connection that was idle for longer is asked whether it still lives before it is used.
 PING_AFTER_SECONDS = 1.0

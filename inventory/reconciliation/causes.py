@@ -1,0 +1,13 @@
+"""Why a figure differs, as likely as can be told. Stable: programs may compare these."""
+
+COUNTER_ALONE = "counter without movement"
+COUNTER_BEHIND = "movement without counter"
+MOVEMENT_MISSING = "movement missing"
+MOVEMENT_ALTERED = "movement altered"
+MOVEMENT_WITHOUT_ORDER = "movement without order"
+ORDER_WITHOUT_MOVEMENT = "order without movement"
+SHIPPED_WITHOUT_MOVEMENT = "shipped order without movement"
+RETURNED_WITHOUT_MOVEMENT = "returned order without movement"
+CLOSED_STILL_HOLDING = "closed order still holding"
+CORRECTION_UNFOUNDED = "correction without cause"
+NO_STOCK_ROW = "option without stock row"

@@ -1,0 +1,184 @@
+"""What reconciliation reads: stock rows, the ledger in sum, and the orders, as they are handed in."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from django.db import connection, transaction
+
+from inventory.models import Movement
+
+
+class Units(Protocol):
+    """What orders say of an option, in units: promised by open orders, shipped by, and returned to them."""
+
+    @property
+    def promised(self) -> int: ...
+    @property
+    def shipped(self) -> int: ...
+    @property
+    def returned(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OrderBook:
+    """How to ask the orders. Inventory does not know them: whoever reconciles hands their selectors in.
+
+    `units`: option ids -> all orders' units by option id. `lines`: an option's id -> (order number, that
+    order's units) for each of its orders, closed ones included, streamed. `escrow`: option ids -> units by
+    option id that are reserved for no order yet, such as a drop's allotment.
+    """
+
+    units: Callable[[Sequence[int]], Mapping[int, Units]]
+    lines: Callable[[int], Iterable[tuple[str, Units]]]
+    escrow: Callable[[Sequence[int]], Mapping[int, int]] = lambda option_ids: {}
+
+
+@contextmanager
+def snapshot() -> Iterator[None]:
+    """All reads inside see one moment of the database; no lock is taken and nobody waits.
+
+    By hand, as Django offers neither: MariaDB's connections are READ COMMITTED, where each statement sees a
+    moment of its own, and on SQLite `atomic` would take the write lock. Raises RuntimeError inside another
+    transaction, whose moment may have been an earlier one.
+    """
+    if connection.in_atomic_block:
+        with transaction.atomic(durable=True):  # refuses, but for a test that is rolled back as a whole
+            yield
+        return
+    with connection.cursor() as cursor:
+        if connection.vendor == "mysql":
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # the next transaction only
+            cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        else:
+            cursor.execute("BEGIN DEFERRED")
+    try:
+        yield
+    finally:
+        connection.rollback()
+
+
+class Row(NamedTuple):
+    """A stock row as it was read."""
+
+    id: int
+    option_id: int
+    on_hand: int
+    reserved: int
+    sequence: int
+
+
+class Sums(NamedTuple):
+    """What the movements of one stock row add up to.
+
+    The last four are for `whole`: deltas times their movement's number, and balances.
+    """
+
+    movements: int = 0
+    last: int = 0
+    on_hand: int = 0
+    reserved: int = 0
+    shipped: int = 0
+    restocked: int = 0
+    corrected: int = 0
+    on_hand_moments: int = 0
+    reserved_moments: int = 0
+    on_hand_balances: int = 0
+    reserved_balances: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """False where a movement is missing or a balance does not follow from the one before.
+
+        Of n movements without a gap, the delta of number k is part of n + 1 - k balances: so much must all
+        balances add up to.
+        """
+        n = self.last
+        return self.movements == n and (self.on_hand_balances, self.reserved_balances) == (
+            (n + 1) * self.on_hand - self.on_hand_moments,
+            (n + 1) * self.reserved - self.reserved_moments,
+        )
+
+
+_SUMS = f"""
+SELECT stock_id, COUNT(*), MAX(sequence), SUM(delta_on_hand), SUM(delta_reserved),
+    -SUM(CASE WHEN kind = 'ship' THEN delta_on_hand ELSE 0 END),
+    SUM(CASE WHEN kind = 'restock' THEN delta_on_hand ELSE 0 END),
+    SUM(CASE WHEN kind = 'correct' THEN delta_on_hand ELSE 0 END),
+    SUM(sequence * 1.0 * delta_on_hand), SUM(sequence * 1.0 * delta_reserved),
+    SUM(on_hand_after), SUM(reserved_after)
+FROM {Movement._meta.db_table} WHERE stock_id {{}} GROUP BY stock_id
+"""  # noqa: S608
+
+
+def read_sums(stock_ids: Sequence[int]) -> dict[int, Sums]:
+    """What the ledger adds up to, by stock id; rows without any movement are left out. One query."""
+    if not stock_ids:
+        return {}
+    first, last = min(stock_ids), max(stock_ids)
+    # A list of thousands of ids would be looked up one by one, a range is read in the order of the table.
+    if last - first < 2 * len(stock_ids):
+        condition, values = "BETWEEN %s AND %s", [first, last]
+    else:
+        condition, values = f"IN ({', '.join(['%s'] * len(stock_ids))})", list(stock_ids)
+    with connection.cursor() as cursor:
+        cursor.execute(_SUMS.format(condition), values)
+        return {row[0]: Sums(*map(int, row[1:])) for row in cursor.fetchall()}
+
+
+class Chain(NamedTuple):
+    """How the movements of one stock row follow from each other: where they do not, and what they end with.
+
+    From `closed` on, the fields are movement numbers (0: none): the last `correct`, the last after a gap,
+    the first and the last whose balance does not follow, and the last receipt or adjustment among these.
+    `ordered` is what all reserve, release and ship movements did to `reserved`.
+    """
+
+    ordered: int = 0
+    last_on_hand: int = 0
+    last_reserved: int = 0
+    closed: int = 0
+    gap: int = 0
+    first_break: int = 0
+    last_break: int = 0
+    altered: int = 0
+
+    @property
+    def has_gap(self) -> bool:
+        return self.gap > self.closed
+
+    @property
+    def has_break(self) -> bool:
+        return self.last_break > self.closed
+
+
+_OFF = "on_hand_after <> on_hand_before + delta_on_hand"
+_BROKEN = f"({_OFF} OR reserved_after <> reserved_before + delta_reserved)"
+_CHAIN = f"""
+SELECT
+    SUM(CASE WHEN kind IN ('reserve', 'release', 'ship') THEN delta_reserved ELSE 0 END),
+    SUM(CASE WHEN sequence_after IS NULL THEN on_hand_after ELSE 0 END),
+    SUM(CASE WHEN sequence_after IS NULL THEN reserved_after ELSE 0 END),
+    MAX(CASE WHEN kind = 'correct' THEN sequence END),
+    MAX(CASE WHEN sequence <> sequence_before + 1 THEN sequence END),
+    MIN(CASE WHEN {_BROKEN} THEN sequence END),
+    MAX(CASE WHEN {_BROKEN} THEN sequence END),
+    MAX(CASE WHEN {_OFF} AND kind IN ('receive', 'adjust') THEN sequence END)
+FROM (
+    SELECT sequence, kind, delta_on_hand, delta_reserved, on_hand_after, reserved_after,
+        COALESCE(LAG(sequence) OVER line, 0) AS sequence_before,
+        COALESCE(LAG(on_hand_after) OVER line, 0) AS on_hand_before,
+        COALESCE(LAG(reserved_after) OVER line, 0) AS reserved_before,
+        LEAD(sequence) OVER line AS sequence_after
+    FROM {Movement._meta.db_table} WHERE stock_id = %s
+    WINDOW line AS (ORDER BY sequence)
+) chained
+"""  # noqa: S608
+
+
+def read_chain(stock_id: int) -> Chain:
+    """Every movement of one stock row against the one before it: where the sums alone do not tell."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CHAIN, [stock_id])
+        return Chain(*(int(value or 0) for value in cursor.fetchone()))

@@ -1,0 +1,79 @@
+"""Replay a file of real invoices as orders of this shop."""
+
+import time
+from argparse import ArgumentParser, ArgumentTypeError
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import IntegrityError, InterfaceError, OperationalError
+
+from orders.management.replay.invoices import WON_A_POUND
+from orders.management.replay.run import Replay, count_invoices
+from orders.models import MAX_LINES
+from yousinsa.errors import Problem
+from yousinsa.progress import progress
+
+RATES = (Decimal(1), Decimal(1_000_000))
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) == 0:
+        raise ArgumentTypeError("must be a whole number above 0")
+    return int(text)
+
+
+def _rate(text: str) -> Decimal:
+    low, high = RATES
+    try:
+        rate = Decimal(text)
+        if low <= rate <= high:
+            return rate
+    except InvalidOperation:
+        pass
+    raise ArgumentTypeError(f"must be an amount in won from {low:,} to {high:,}")
+
+
+class Command(BaseCommand):
+    help = (
+        "Replays a CSV file of invoices (.csv or .csv.gz; columns InvoiceNo, StockCode, Description, "
+        "Quantity, InvoiceDate, UnitPrice, CustomerID, Country) through the shop's services: articles become "
+        "products, goods are received as they are needed, invoices become orders that are paid (sandbox), "
+        "shipped and delivered, and cancellations become returns. A product's price is changed to the "
+        f"invoice's before each order; an invoice of more than {MAX_LINES} articles, or of one article at "
+        "two prices, becomes several orders. Orders are dated now, the invoice's number and date are in "
+        "their note. Lines that are no sales are skipped, counted and named. What was replayed before is "
+        "left as it is, so a second run changes nothing and an interrupted one goes on. Run one replay at a "
+        "time."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", metavar="FILE", type=Path, help="The file of invoice lines.")
+        parser.add_argument("--limit", type=_count, metavar="N", help="Replay only the first N invoices.")
+        parser.add_argument(
+            "--rate", type=_rate, default=WON_A_POUND, metavar="WON",
+            help="Won a pound (default: %(default)s, so that a penny is 18 won and no price is rounded).",
+        )  # fmt: skip
+
+    def handle(self, *args: Any, file: Path, limit: int | None, rate: Decimal, **options: Any) -> None:
+        started = time.monotonic()
+        total = count_invoices(file, limit)
+        replay = Replay(file, limit=limit, rate=rate)
+        try:
+            with progress("Replaying", total, self.stderr) as advance:
+                replay.run(advance)
+        except (Problem, IntegrityError, InterfaceError, OperationalError) as exc:
+            self._tell(replay, rate, started)
+            raise CommandError(
+                f"The database did not answer, or somebody else writes the same data ({exc}). Run the replay "
+                "again: it goes on where it stopped."
+            ) from exc
+        except KeyboardInterrupt as exc:
+            self._tell(replay, rate, started)
+            raise CommandError("Interrupted. Run the replay again: it goes on here.", returncode=130) from exc
+        self._tell(replay, rate, started)
+
+    def _tell(self, replay: Replay, rate: Decimal, started: float) -> None:
+        for sentence in replay.report.sentences(rate, time.monotonic() - started):
+            self.stdout.write(sentence)

@@ -1,0 +1,228 @@
+"""Reads a file of invoice lines: what each line says, or why it cannot be used, gathered by invoice.
+
+The file is comma-separated UTF-8 text, plain or gzip-compressed, and never in memory as a whole. A row is a
+line of the file, so that one stray quote costs one row instead of everything up to the next quote.
+"""
+
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from django.core.management.base import CommandError
+
+COLUMNS = (
+    "InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country",
+)  # fmt: skip
+
+MAX_LINE = 10_000
+# The real file's largest invoice has 675; a file that never changes the number must not fill the memory.
+MAX_INVOICE_LINES = 10_000
+
+_INVOICE = re.compile(r"C?[0-9]{1,12}")
+_CODE = re.compile(r"[0-9A-Z][0-9A-Z _-]{0,29}")
+_CUSTOMER = re.compile(r"[0-9A-Za-z_-]{1,40}")
+_QUANTITY = re.compile(r"-?[0-9]{1,9}")
+_PRICE = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,4})?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# What table tools write where a value is missing.
+_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
+
+
+class Line(NamedTuple):
+    """One row. `row` is counted as a spreadsheet does (the header is 1), `price` is in pounds a unit.
+
+    `code` is in upper case: the file writes some articles both ways, and they are the same. `customer` is
+    empty for a sale to nobody in particular.
+    """
+
+    row: int
+    invoice: str
+    code: str
+    description: str
+    quantity: int
+    date: datetime
+    price: Decimal
+    customer: str
+    country: str
+
+    def __str__(self) -> str:
+        return f"{self.invoice} {self.code} {self.description!r} {self.quantity} x {self.price}"
+
+
+class Skipped(NamedTuple):
+    """A row that is not used, and why; the reasons are few, so that they can be counted."""
+
+    row: int
+    reason: str
+    text: str = ""
+
+
+@dataclass(slots=True)
+class Invoice:
+    """The lines under one invoice number; `number` has a C in front where it is a cancellation."""
+
+    number: str
+    customer: str
+    date: datetime
+    country: str
+    lines: list[Line] = field(default_factory=list)
+
+    @property
+    def is_cancellation(self) -> bool:
+        return self.number.startswith("C")
+
+
+def read_invoices(path: Path, *, limit: int | None = None) -> Iterator[Invoice | Skipped]:
+    """Up to `limit` invoices in the file's order, and the rows that belong to none or cannot be used.
+
+    Raises CommandError where the file as a whole cannot be used; it names the file and the remedy.
+    """
+    invoice: Invoice | None = None
+    found = 0
+    for line in read_lines(path):
+        if isinstance(line, Skipped):
+            yield line
+            continue
+        if invoice is None or line.invoice != invoice.number:
+            if invoice is not None:
+                yield invoice
+            if found == limit:
+                return
+            found += 1
+            invoice = Invoice(line.invoice, line.customer, line.date, line.country)
+        if line.customer != invoice.customer:
+            yield Skipped(line.row, "another customer than the invoice's first line", str(line))
+        elif len(invoice.lines) == MAX_INVOICE_LINES:
+            yield Skipped(line.row, f"its invoice has more than {MAX_INVOICE_LINES:,} lines", str(line))
+        else:
+            invoice.lines.append(line)
+    if invoice is not None:
+        yield invoice
+
+
+def read_lines(path: Path) -> Iterator[Line | Skipped]:
+    """Every row below the header. Raises CommandError (see `read_invoices`)."""
+    rows = _rows(path)
+    header = _header(path, next(rows, None))
+    for row, text in rows:
+        if text.strip():
+            yield _line(row, text, header)
+
+
+def _open(path: Path) -> BinaryIO:
+    """The file's bytes, decompressed. Raises CommandError."""
+    if not path.exists():
+        raise CommandError(f"{path}: there is no such file. Name a .csv or .csv.gz file of invoice lines.")
+    if not path.is_file():
+        raise CommandError(f"{path} is not a regular file. Name a .csv or .csv.gz file of invoice lines.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+        if start.startswith(b"\x1f\x8b"):
+            return io.BufferedReader(gzip.GzipFile(path))
+        if start == b"PK\x03\x04":
+            raise CommandError(f"{path} is a zip archive (or a spreadsheet): save it as CSV in UTF-8.")
+        if path.suffix == ".gz":
+            raise CommandError(
+                f"{path} is named .gz but is not compressed with gzip: rename it to .csv, or compress it."
+            )
+        return path.open("rb")
+    except OSError as exc:
+        raise CommandError(f"{path} cannot be read ({exc.strerror}): give this user access to it.") from exc
+
+
+def _rows(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Rows with their numbers; one that is too long is cut at `MAX_LINE` + 1 bytes and its rest left out."""
+    number = 0
+    with _open(path) as file:
+        try:
+            while text := file.readline(MAX_LINE + 1):
+                number += 1
+                yield number, text
+                while text and not text.endswith(b"\n"):
+                    text = file.readline(MAX_LINE)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
+            raise CommandError(
+                f"{path}: the compressed data is cut off or damaged after row {number} ({exc}). "
+                "Fetch or compress the file again; what was replayed so far is not replayed twice."
+            ) from exc
+
+
+def _header(path: Path, first: tuple[int, bytes] | None) -> list[str]:
+    """The columns' names in the file's order. Raises CommandError naming those that are missing."""
+    if first is None:
+        raise CommandError(f"{path} is empty. Its first line must name the columns: {', '.join(COLUMNS)}.")
+    try:
+        names = [name.strip() for name in _fields(first[1].decode("utf-8-sig"))]
+    except (UnicodeDecodeError, csv.Error) as exc:
+        raise CommandError(
+            f"{path}: the first line is not comma-separated UTF-8 text ({exc}). Save it as CSV in UTF-8."
+        ) from exc
+    if missing := [name for name in COLUMNS if name not in names]:
+        raise CommandError(
+            f"{path}: no column {', '.join(missing)}. The first line must name the columns, separated by "
+            f"commas: {', '.join(COLUMNS)}. It says: {', '.join(names)[:200]}"
+        )
+    return names
+
+
+def _fields(text: str) -> list[str]:
+    return next(csv.reader([text], strict=True), [])
+
+
+def _line(row: int, text: bytes, header: Sequence[str]) -> Line | Skipped:
+    if len(text) > MAX_LINE:
+        return Skipped(row, f"longer than {MAX_LINE:,} bytes")
+    try:
+        fields = _fields(text.decode())
+    except UnicodeDecodeError:
+        return Skipped(row, "not UTF-8 text")
+    except csv.Error:
+        return Skipped(row, "a quote is not closed, or text follows it")
+    if len(fields) != len(header):
+        return Skipped(row, "more or fewer columns than the header")
+    values = {
+        name: "" if value.strip().lower() in _MISSING else " ".join(_CONTROL.sub(" ", value).split())
+        for name, value in zip(header, fields, strict=True)
+    }
+    # Spreadsheets turn whole numbers into 17850.0.
+    for name in ("InvoiceNo", "Quantity", "CustomerID"):
+        values[name] = values[name].removesuffix(".0")
+    values["InvoiceNo"], values["StockCode"] = values["InvoiceNo"].upper(), values["StockCode"].upper()
+    date = _date(values["InvoiceDate"])
+    if date is None or (reason := _reason(values)):
+        return Skipped(row, "InvoiceDate is not like 2010-12-01 08:26:00" if date is None else reason)
+    return Line(
+        row, values["InvoiceNo"], values["StockCode"], values["Description"], int(values["Quantity"]), date,
+        Decimal(values["UnitPrice"]), values["CustomerID"].lower(), values["Country"],
+    )  # fmt: skip
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _reason(values: dict[str, str]) -> str:
+    """Why a row's values cannot be used; empty where they can."""
+    if not _INVOICE.fullmatch(values["InvoiceNo"]):
+        return "InvoiceNo is neither a number nor a C and a number"
+    if not _CODE.fullmatch(values["StockCode"]):
+        return "StockCode is missing or has other characters than letters, digits, blanks, _ and -"
+    if not _QUANTITY.fullmatch(values["Quantity"]):
+        return "Quantity is not a whole number"
+    if not _PRICE.fullmatch(values["UnitPrice"]):
+        return "UnitPrice is not an amount in pounds"
+    if values["CustomerID"] and not _CUSTOMER.fullmatch(values["CustomerID"]):
+        return "CustomerID has other characters than letters, digits, _ and -"
+    return ""

@@ -1,0 +1,551 @@
+"""Real invoices as orders: what is kept, what is skipped, and that no run does anything twice."""
+
+import csv
+import gzip
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import transaction
+from django.utils import timezone
+
+from inventory.models import Movement, Stock
+from orders.management.replay import catalogue, returns, sales
+from orders.models import MAX_LINES, Order, OrderEvent, OrderLine, Payment, Refund, Status
+from orders.payments import services as payments
+from orders.services import cancel_order, expire_due
+from shop.models import Product, Store, User
+from tests.invariants import assert_books_balance
+
+pytestmark = pytest.mark.django_db
+
+COLUMNS = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+REAL_FILE = (
+    Path(os.environ.get("YOUSINSA_DATA", Path(settings.BASE_DIR).parent / "shared" / "data"))
+    / "orders_2010-12_2011-01.csv.gz"
+)
+
+
+def line(
+    invoice: Any,
+    code: str = "85123A",
+    quantity: Any = 1,
+    price: Any = "2.55",
+    customer: Any = 17850,
+    *,
+    name: str = "WHITE HANGING HEART",
+    date: str = "2010-12-01 08:26:00",
+    country: str = "United Kingdom",
+) -> str:
+    row = io.StringIO()
+    csv.writer(row, lineterminator="\n").writerow(
+        [invoice, code, name, quantity, date, price, customer, country]
+    )
+    return row.getvalue()
+
+
+@pytest.fixture
+def replay(tmp_path: Path) -> Callable[..., str]:
+    """`replay(line(…), …)` writes the lines to a file, replays it and returns what was said."""
+
+    def run(*lines: str | bytes, **options: Any) -> str:
+        path = tmp_path / "orders.csv"
+        rows = (text.encode() if isinstance(text, str) else text for text in lines)
+        path.write_bytes(COLUMNS.encode() + b"\n" + b"".join(rows))
+        return replay_file(path, **options)
+
+    return run
+
+
+def replay_file(path: Path, **options: Any) -> str:
+    out = io.StringIO()
+    call_command("replay_orders", str(path), stdout=out, stderr=io.StringIO(), **options)
+    return out.getvalue()
+
+
+def order(key: str) -> Order:
+    return Order.objects.get(idempotency_key=f"replay:{key}")
+
+
+def lines_of(key: str) -> list[tuple[str, int, int, int]]:
+    """(SKU, units, unit price, returned) of an order."""
+    lines = order(key).lines.order_by("option__sku")
+    return list(lines.values_list("option__sku", "quantity", "unit_price", "returned"))
+
+
+def state() -> dict[str, Any]:
+    """Everything that a replay writes, without ids and times."""
+    key = "order__idempotency_key"
+    names = dict(Order.objects.values_list("number", "idempotency_key"))
+    movements = Movement.objects.order_by("stock__option__sku", "sequence")
+    return {
+        "orders": list(
+            Order.objects.order_by("idempotency_key").values_list(
+                "buyer__email", "idempotency_key", "status", "total", "note", "address1", "tracking_number"
+            )
+        ),
+        "lines": list(
+            OrderLine.objects.order_by(key, "option__sku").values_list(
+                key, "option__sku", "product_name", "quantity", "unit_price", "returned"
+            )
+        ),
+        "events": list(OrderEvent.objects.order_by(key, "id").values_list(key, "from_status", "to_status")),
+        "payments": list(Payment.objects.order_by(key, "id").values_list(key, "amount", "status", "live")),
+        "refunds": sorted(Refund.objects.values_list(f"payment__{key}", "amount", "status", "reason")),
+        "stock": list(
+            Stock.objects.order_by("option__sku").values_list("option__sku", "on_hand", "reserved")
+        ),
+        "movements": [
+            (sku, kind, on_hand, reserved, names.get(reference, reference), reason)
+            for sku, kind, on_hand, reserved, reference, reason in movements.values_list(
+                "stock__option__sku", "kind", "delta_on_hand", "delta_reserved", "reference", "reason"
+            )
+        ],
+        "products": list(Product.objects.order_by("source_id").values_list("source_id", "name", "price")),
+        "users": sorted(User.objects.values_list("email", flat=True)),
+    }
+
+
+# --- What an invoice becomes ------------------------------------------------------------------------
+
+
+def test_an_invoice_becomes_a_delivered_order(replay: Callable[..., str]) -> None:
+    said = replay(
+        line(536365, "85123A", 6, "2.55"),
+        line(536365, "71053", 120, "3.39", name="WHITE METAL LANTERN"),
+        line(536365, "85123a", 2, "2.55", name="OTHER WORDS"),
+    )
+    placed = order("536365")
+    assert (placed.status, placed.total) == (Status.DELIVERED, 8 * 4590 + 120 * 6102)
+    assert lines_of("536365") == [("REPLAY-71053", 120, 6102, 0), ("REPLAY-85123A", 8, 4590, 0)]
+    assert placed.note == "Invoice 536365 of 2010-12-01 08:26"
+    assert (placed.address1, placed.recipient) == ("United Kingdom", "Customer 17850")
+    assert (placed.carrier, placed.tracking_number) == ("replay", "536365")
+    assert placed.buyer.email == "customer-17850@replay.yousinsa.test"
+    assert not placed.buyer.has_usable_password()
+    assert abs(placed.created_at - timezone.now()) < timedelta(minutes=1)
+    assert Payment.objects.get().amount == placed.total
+    assert list(Product.objects.order_by("source_id").values_list("source_id", "name")) == [
+        ("replay:71053", "WHITE METAL LANTERN"),
+        ("replay:85123A", "WHITE HANGING HEART"),
+    ]
+    # Goods arrive by the hundred.
+    assert dict(Stock.objects.values_list("option__sku", "on_hand")) == {
+        "REPLAY-71053": 80,
+        "REPLAY-85123A": 92,
+    }
+    assert "3 lines of 1 invoices and 0 cancellations: 3 sold, 0 returned, 0 skipped" in said
+    assert "1 orders placed and delivered (128 units, 768,960 won)" in said
+    assert "at 1,800 won a pound" in said.splitlines()[-1]
+    assert_books_balance()
+
+
+def test_an_invoice_without_a_customer_has_a_guest_of_its_own(replay: Callable[..., str]) -> None:
+    replay(line(1, customer=""), line(2, customer=""), line(3, customer="17850.0"), line(4))
+    buyers = dict(Order.objects.values_list("idempotency_key", "buyer__email"))
+    assert buyers == {
+        "replay:1": "guest-1@replay.yousinsa.test",
+        "replay:2": "guest-2@replay.yousinsa.test",
+        "replay:3": "customer-17850@replay.yousinsa.test",
+        "replay:4": "customer-17850@replay.yousinsa.test",
+    }
+    assert not any(user.has_usable_password() for user in User.objects.all())
+
+
+def test_every_order_has_the_price_of_its_invoice(replay: Callable[..., str]) -> None:
+    said = replay(line(1, price="2.55"), line(2, price="4.95"), line(3, price="2.55"))
+    totals = dict(Order.objects.values_list("idempotency_key", "total"))
+    assert totals == {"replay:1": 4590, "replay:2": 8910, "replay:3": 4590}
+    assert Product.objects.get().price == 4590
+    assert "cost another sum" not in said
+
+
+def test_an_article_at_two_prices_in_one_invoice_makes_a_second_order(replay: Callable[..., str]) -> None:
+    replay(
+        line(1, "A1", 2, "1.00"), line(1, "B1", 1, "5.00"), line(1, "A1", 3, "0.50"), line(1, "A1", 1, "1.00")
+    )
+    assert lines_of("1") == [("REPLAY-A1", 3, 1800, 0), ("REPLAY-B1", 1, 9000, 0)]
+    assert lines_of("1/2") == [("REPLAY-A1", 3, 900, 0)]
+    assert sum(Order.objects.values_list("total", flat=True)) == 3 * 1800 + 9000 + 3 * 900
+    assert_books_balance()
+
+
+def test_an_invoice_longer_than_the_api_takes_makes_several_orders(replay: Callable[..., str]) -> None:
+    articles = 2 * MAX_LINES + 1
+    replay(*(line(1, f"A{n}", n, "0.01") for n in range(1, articles + 1)))
+    placed = Order.objects.order_by("idempotency_key").values_list("idempotency_key", "total")
+    sizes = Counter(OrderLine.objects.values_list("order__idempotency_key", flat=True))
+    assert sizes == {"replay:1": MAX_LINES, "replay:1/2": MAX_LINES, "replay:1/3": 1}
+    assert sum(total for _, total in placed) == sum(range(1, articles + 1)) * 18
+
+
+def test_the_rate_is_the_callers_and_rounding_is_told(replay: Callable[..., str]) -> None:
+    said = replay(line(1, "A1", 3, "0.01"), line(2, "A1", 1, "1.00"), rate=Decimal(1750))
+    assert lines_of("1") == [("REPLAY-A1", 3, 18, 0)]  # 17.5 won each, 52.5 together
+    assert lines_of("2") == [("REPLAY-A1", 1, 1750, 0)]
+    assert "1 invoices cost another sum than in the file: unit prices are rounded to whole won" in said
+    assert "at 1,750 won a pound" in said
+
+
+def test_limit_counts_invoices(replay: Callable[..., str]) -> None:
+    lines = [line(1, "A1"), line(1, "B1"), line("C2", "A1", -1), line(3, "A1"), line("C4", "B1", -1)]
+    said = replay(*lines, limit=2)
+    assert "3 lines of 1 invoices and 1 cancellations: 2 sold, 1 returned, 0 skipped" in said
+    said = replay(*lines)
+    assert "5 lines of 2 invoices and 2 cancellations: 3 sold, 2 returned, 0 skipped" in said
+    assert (order("1").status, order("3").status) == (Status.RETURNED, Status.DELIVERED)
+    assert_books_balance()
+
+
+# --- What is skipped ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (line(9, "POST", 1, "18.00"), "not an article"),
+        (line(9, "m", 1, "1.25"), "not an article"),
+        (line(9, "BANK CHARGES", 1, "15.00"), "not an article"),
+        (line(9, "gift_0001_20", 1, "17.02"), "a gift voucher"),
+        (line(9, price="0.0"), "no price"),
+        (line(9, price="-11.06"), "a price below zero"),
+        (line(9, quantity=-10, price="0.0", name=""), "units below zero in an invoice"),
+        (line(9, quantity=0), "no units"),
+        (line(9, quantity=1_000_001), "more than 1,000,000 units"),
+        (line(9, price="900000000"), "a unit price above"),
+        (line("C9", quantity=1), "units above zero in a cancellation"),
+        (line("A9"), "InvoiceNo is neither"),
+        (line(""), "InvoiceNo is neither"),
+        (line(9, code=""), "StockCode is missing"),
+        (line(9, code="<b>"), "StockCode is missing or has other"),
+        (line(9, quantity="6.5"), "Quantity is not a whole number"),
+        (line(9, quantity="٣"), "Quantity is not a whole number"),
+        (line(9, price="2,55"), "UnitPrice is not an amount"),
+        (line(9, price="NaN"), "UnitPrice is not an amount"),
+        (line(9, date="12/1/2010 8:26"), "InvoiceDate is not like"),
+        (line(9, customer="a@b"), "CustomerID has other characters"),
+        ("9,85123A,too short\n", "more or fewer columns"),
+        ('9,85123A,"no end,1,2010-12-01 08:26:00,1,1,UK\n', "a quote is not closed"),
+        (b"9,85123A,\xff,1,2010-12-01 08:26:00,1,1,UK\n", "not UTF-8"),
+        (line(9, name="x" * 20_000), "longer than 10,000 bytes"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "\n" not in value else "",
+)
+def test_a_line_that_is_no_sale_is_skipped_and_named(
+    replay: Callable[..., str], row: str | bytes, reason: str
+) -> None:
+    said = replay(line(1), row, line(10))
+    assert f"skipped 1: {reason}" in said
+    assert "(row 3" in said
+    assert "3 lines of" in said
+    assert "2 sold, 0 returned, 1 skipped" in said
+    assert set(Order.objects.values_list("idempotency_key", flat=True)) == {"replay:1", "replay:10"}
+    assert_books_balance()
+
+
+def test_lines_are_skipped_alone_and_a_bad_one_does_not_part_an_invoice(replay: Callable[..., str]) -> None:
+    said = replay(
+        line(1, "A1"), "rubbish\n", line(1, "POST"), line(1, "B1", customer=99), "\n", line(1, "C1", name="")
+    )
+    assert [sku for sku, *_ in lines_of("1")] == ["REPLAY-A1", "REPLAY-C1"]
+    assert Product.objects.get(source_id="replay:C1").name == "C1"
+    assert "another customer than the invoice's first line (row 5: 1 B1 " in said
+    assert "2 sold, 0 returned, 3 skipped" in said
+
+
+def test_names_are_cleaned_and_cut(replay: Callable[..., str]) -> None:
+    name = "LONG\x00  \tNAME " + "X" * 300
+    replay(line(1, name=name, country="Y" * 300))
+    assert Product.objects.get().name == ("LONG NAME " + "X" * 300)[:200]
+    assert order("1").address1 == "Y" * 200
+
+
+def test_only_a_few_examples_are_named(replay: Callable[..., str]) -> None:
+    said = replay(*(line(n, "POST", 1, "18.00", name="POSTAGE") for n in range(1, 6)))
+    assert "skipped 5: not an article" in said
+    assert "(row 2: 1 POST 'POSTAGE' 1 x 18.00; row 3: " in said
+    assert said.count("'POSTAGE'") == 3
+    assert "; …)" in said
+    assert "Nothing changed: 0 orders" in said
+
+
+def test_a_number_that_comes_again_with_other_lines_is_skipped(replay: Callable[..., str]) -> None:
+    again = [line(1, "A1"), line(2, "A1"), line(1, "B1")]
+    said = replay(*again)
+    assert "skipped 1: an order with this invoice number has other lines (row 4: 1 B1" in said
+    before = state()
+    assert "Nothing changed: 2 orders" in replay(*again)
+    assert state() == before
+    # The same in a later run, with an invoice of two orders: neither is guessed at.
+    said = replay(line(2, "A1", 2), line(2, "A1", 1, "9.99"))
+    assert "skipped 2: an order with this invoice number has other lines" in said
+    assert state() == before
+
+
+# --- Returns ------------------------------------------------------------------------------------------
+
+
+def test_a_cancellation_is_a_return_of_what_was_bought_before(replay: Callable[..., str]) -> None:
+    said = replay(
+        line(1, "A1", 6, "2.00"), line(1, "B1", 4, "1.00"), line(2, "A1", 5, "1.00"),
+        line("C3", "A1", -2, "2.00"), line("C4", "A1", -1, "1.00"), line("C4", "B1", -4, "1.00"),
+    )  # fmt: skip
+    assert lines_of("1") == [("REPLAY-A1", 6, 3600, 2), ("REPLAY-B1", 4, 1800, 4)]
+    assert lines_of("2") == [("REPLAY-A1", 5, 1800, 1)]
+    assert order("1").status == Status.DELIVERED
+    refunds = Refund.objects.order_by("reason", "amount").values_list("reason", "amount", "status")
+    assert list(refunds) == [
+        ("replay:C3", 7200, "done"),
+        ("replay:C4", 1800, "done"),
+        ("replay:C4", 7200, "done"),
+    ]
+    assert "6 lines of 2 invoices and 2 cancellations: 3 sold, 3 returned, 0 skipped" in said
+    assert "3 returns (7 units, 16,200 won)" in said
+    assert_books_balance()
+
+
+def test_the_last_unit_back_makes_an_order_returned(replay: Callable[..., str]) -> None:
+    replay(line(1, "A1", 2), line("C2", "A1", -1), line("C3", "A1", -1))
+    assert order("1").status == Status.RETURNED
+    assert sum(Refund.objects.values_list("amount", flat=True)) == order("1").total
+    assert dict(Stock.objects.values_list("option__sku", "on_hand")) == {"REPLAY-A1": 100}
+
+
+def test_units_come_back_from_several_orders_the_latest_first(replay: Callable[..., str]) -> None:
+    said = replay(
+        line(1, "A1", 5, "2.00"), line(2, "A1", 5, "1.00"), line(3, "A1", 5, "1.00"),
+        line("C4", "A1", -12, "1.00"),
+    )  # fmt: skip
+    assert [lines_of(str(n))[0][3] for n in (1, 2, 3)] == [2, 5, 5]
+    assert "1 lines came back at another price: what was paid is refunded" in said
+    assert "3 returns (12 units, 25,200 won)" in said
+
+
+@pytest.mark.parametrize(
+    ("cancellation", "reason"),
+    [
+        (line("C5", "A1", -1, customer=""), "a cancellation without a customer"),
+        (line("C5", "A1", -1, customer=4711), "has not bought before"),
+        (line("C5", "B1", -1), "has not bought before"),
+        (line("C5", "NEVER", -1), "has not bought before"),
+        (line("C5", "A1", -4), "more units than the customer has bought before"),
+        (line("C0", "A1", -1), "has not bought before"),
+        (line("C5", "POST", -1, "18.00"), "not an article"),
+        (line("C5", "D", -1, "27.50"), "not an article"),
+    ],
+    ids=lambda value: value.strip().replace(",", " ")[:12] if value.startswith("C") else value,
+)
+def test_a_cancellation_that_matches_nothing_is_skipped(
+    replay: Callable[..., str], cancellation: str, reason: str
+) -> None:
+    said = replay(line(1, "A1", 3), cancellation, line(9, "B1", 1))
+    assert reason in said
+    assert "skipped 1:" in said
+    assert "2 sold, 0 returned, 1 skipped" in said
+    assert not Refund.objects.exists()
+    assert_books_balance()
+
+
+def test_what_came_back_cannot_come_back_again(replay: Callable[..., str]) -> None:
+    said = replay(line(1, "A1", 3), line("C2", "A1", -3), line("C3", "A1", -3))
+    assert "skipped 1: a cancellation of units that came back before (row 4: C3 A1" in said
+    assert "1 returns (3 units" in said
+
+
+# --- Again, and after an interruption -----------------------------------------------------------------
+
+EVENTFUL = [
+    line(1, "A1", 6, "2.00"), line(1, "B1", 120, "1.00"), line(1, "A1", 1, "3.00"), line(1, "POST", 1, "18"),
+    line(2, "A1", 5, "1.00", customer=""),
+    line(3, "A1", 5, "1.00"),
+    line("C4", "A1", -9, "2.00"), line("C4", "A1", -1, "1.00"), line("C4", "B1", -500, "1.00"),
+    line("C5", "B1", -120, "1.00"), line("C5", "A1", -1, "1.00"), line("C5", "A1", -50, "1.00"),
+]  # fmt: skip
+
+
+def test_a_second_run_changes_nothing(replay: Callable[..., str]) -> None:
+    said = replay(*EVENTFUL)
+    assert "12 lines of 3 invoices and 2 cancellations: 5 sold, 4 returned, 3 skipped" in said
+    before = state()
+    again = replay(*EVENTFUL)
+    assert state() == before
+    assert again.splitlines()[-1].startswith("Nothing changed: 4 orders and 4 returns were there already")
+    assert "5 sold, 4 returned, 3 skipped" in again
+    # Nor does one at another rate; it tells that the orders were placed at the first one.
+    other_rate = replay(*EVENTFUL, rate=Decimal(900))
+    assert state() == before
+    assert "3 invoices cost another sum than in the file: placed at another rate" in other_rate
+
+
+STEPS = [
+    (catalogue, "insert_products"), (catalogue, "update_product"), (catalogue, "receive"),
+    (sales, "row_lock"), (sales, "pay"), (payments, "settle"), (sales, "ship_order"),
+    (sales, "deliver_order"), (returns, "return_order"),
+]  # fmt: skip
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """Take back what the block did to the database (a savepoint: services refuse to run below `atomic`)."""
+    point = transaction.savepoint()
+    yield
+    transaction.savepoint_rollback(point)
+
+
+@contextmanager
+def interrupted(at: int | str, *, after: bool) -> Iterator[list[str]]:
+    """Ctrl-C just before (or after) a step, named by number or name; yields the steps that were called."""
+    called: list[str] = []
+
+    def interruptible(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            called.append(name)
+            mine = at in (len(called) - 1, name)
+            if mine and not after:
+                raise KeyboardInterrupt
+            result = step(*args, **kwargs)
+            if mine:
+                raise KeyboardInterrupt
+            return result
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in STEPS:
+            patch.setattr(module, name, interruptible(name, getattr(module, name)))
+        yield called
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_replay_interrupted_at_any_step_goes_on(replay: Callable[..., str], after: bool) -> None:
+    with undone(), interrupted(-1, after=after) as called:
+        replay(*EVENTFUL)
+        expected = state()
+    steps = Counter(called)
+    assert steps.keys() == {name for _, name in STEPS}
+    assert steps["pay"] == steps["row_lock"] == steps["ship_order"] == 4
+    for at, step in enumerate(called):
+        with undone():
+            with (
+                interrupted(at, after=after),
+                pytest.raises(CommandError, match=r"Interrupted.*goes on here") as stopped,
+            ):
+                replay(*EVENTFUL)
+            assert stopped.value.returncode == 130
+            replay(*EVENTFUL)
+            assert state() == expected, f"call {at}, {step}"
+            assert_books_balance()
+
+
+def test_an_order_that_expired_after_an_interruption_is_placed_anew(replay: Callable[..., str]) -> None:
+    with interrupted("row_lock", after=True), pytest.raises(CommandError):
+        replay(line(1, "A1", 6))
+    assert expire_due(now=timezone.now() + timedelta(days=1)) == 1
+    said = replay(line(1, "A1", 6))
+    assert "1 orders placed and delivered (6 units" in said
+    assert order("1").status == Status.EXPIRED
+    assert order("1~2").status == Status.DELIVERED
+    assert Payment.objects.count() == 1
+    assert_books_balance()
+    assert "Nothing changed: 1 orders" in replay(line(1, "A1", 6))
+
+
+def test_a_payment_that_was_cut_off_is_settled_not_repeated(replay: Callable[..., str]) -> None:
+    """Also where the hold ended meanwhile: the money was taken, the units are still there."""
+    with interrupted("settle", after=False), pytest.raises(CommandError):
+        replay(line(1, "A1", 6))
+    assert Payment.objects.get().status == Payment.Status.STARTED
+    assert expire_due(now=timezone.now() + timedelta(days=1)) == 1
+    said = replay(line(1, "A1", 6))
+    assert "0 orders placed and delivered, 1 finished (6 units" in said
+    assert order("1").status == Status.DELIVERED
+    assert order("1").note.startswith("Invoice 1 of 2010-12-01 08:26. The payment came after")
+    assert Payment.objects.get().status == Payment.Status.APPROVED
+    assert_books_balance()
+
+
+def test_what_an_operator_cancelled_stays_cancelled(replay: Callable[..., str]) -> None:
+    with interrupted("row_lock", after=True), pytest.raises(CommandError):
+        replay(line(1, "A1", 6))
+    cancel_order(order_id=order("1").pk, actor_id=None)
+    said = replay(line(1, "A1", 6))
+    assert "skipped 1: its order is cancelled: somebody else has taken it in hand (row 2" in said
+    assert order("1").status == Status.CANCELLED
+    assert not Payment.objects.exists()
+    assert_books_balance()
+
+
+# --- Files that cannot be replayed --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("absent.csv", None, r"absent\.csv: there is no such file\. Name a"),
+        ("empty.csv", b"", r"empty\.csv is empty\. Its first line must name"),
+        (
+            "other.csv",
+            b"Invoice,StockCode,Quantity\n",
+            r"other\.csv: no column InvoiceNo, Description, .*It says",
+        ),
+        ("binary.csv", b"\xff\xfe\x00", r"not comma-separated UTF-8 text.*Save it as CSV"),
+        ("sheet.csv", b"PK\x03\x04rest", r"zip archive .*save it as CSV"),
+        ("plain.gz", COLUMNS.encode(), r"not compressed with gzip: rename it"),
+        ("cut.csv.gz", gzip.compress(line(1).encode() * 9, mtime=0)[:-9], r"cut off or damaged.*again"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.endswith((".csv", ".gz")) else "",
+)
+def test_a_file_that_cannot_be_used_is_named_with_the_remedy(
+    tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CommandError, match=message):
+        replay_file(path)
+    assert not User.objects.exists()
+
+
+def test_a_directory_is_not_a_file(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="is not a regular file"):
+        replay_file(tmp_path)
+
+
+@pytest.mark.parametrize("options", [{"rate": "0"}, {"rate": "much"}, {"rate": "nan"}, {"limit": "0"}])
+def test_numbers_that_make_no_sense_are_refused(tmp_path: Path, options: dict[str, str]) -> None:
+    (name, value), *_ = options.items()
+    with pytest.raises(CommandError, match=f"argument --{name}: must be"):
+        call_command("replay_orders", str(tmp_path), f"--{name}", value)
+
+
+def test_a_closed_store_is_named(replay: Callable[..., str]) -> None:
+    replay(line(1))
+    Store.objects.update(status=Store.Status.CLOSED)
+    with pytest.raises(CommandError, match=r"The store 'Replayed orders' is closed.*accepted in the admin"):
+        replay(line(2))
+
+
+# --- The real file ------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not REAL_FILE.exists(), reason=f"{REAL_FILE.name} is not there (see YOUSINSA_DATA)")
+def test_the_first_real_invoices() -> None:
+    said = replay_file(REAL_FILE, limit=60)
+    assert "cost another sum" not in said
+    assert order("536365").total == round(139.12 * 1800)
+    assert set(Order.objects.values_list("status", flat=True)) <= {Status.DELIVERED, Status.RETURNED}
+    assert Payment.objects.exclude(status=Payment.Status.APPROVED).count() == 0
+    assert_books_balance()
+    before = state()
+    assert "Nothing changed" in replay_file(REAL_FILE, limit=60).splitlines()[-1]
+    assert state() == before
