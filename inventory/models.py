@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -24,11 +24,19 @@ class Stock(models.Model):
     on_hand = models.IntegerField(_("on hand"), default=0, db_default=0)
     reserved = models.IntegerField(_("reserved"), default=0, db_default=0)
     sequence = models.BigIntegerField(_("movements"), default=0, db_default=0, editable=False)
+    # Made by the database; its index changes only when an option sells out or comes back.
+    sold_out = models.GeneratedField(
+        expression=Case(When(on_hand__lte=F("reserved"), then=True), default=False),
+        output_field=models.BooleanField(),
+        db_persist=True,
+        verbose_name=_("sold out"),
+    )
 
     class Meta:
         verbose_name = _("stock")
         verbose_name_plural = _("stock")
         ordering = ["id"]
+        indexes = [models.Index(fields=["sold_out", "option"], name="stock_sold_out")]
         constraints = [
             models.CheckConstraint(condition=Q(on_hand__gte=0), name="stock_on_hand_not_negative"),
             models.CheckConstraint(

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import OuterRef, Subquery
 
 from inventory.models import Stock
-from shop.models import Option, Product, Store
+from shop.models import Option, Store
 
 
 class Offer(NamedTuple):
@@ -57,9 +57,21 @@ def stock_ids(option_ids: Iterable[int]) -> dict[int, int]:
     return dict(Stock.objects.filter(option_id__in=set(option_ids)).values_list("option_id", "id"))
 
 
-def in_stock(products: QuerySet[Product], wanted: bool) -> QuerySet[Product]:
-    """Narrow products to those with (or without) an option that is available now."""
-    available = Exists(
-        Stock.objects.filter(option__product=OuterRef("pk"), on_hand__gt=F("reserved")).order_by()
-    )
-    return products.filter(available if wanted else ~available)
+def in_stock(product_ids: Iterable[int]) -> set[int]:
+    """Those of these products that have an option which is available now. One query."""
+    rows = Stock.objects.filter(option__product__in=list(product_ids), sold_out=False).order_by()
+    return set(rows.values_list("option__product", flat=True))
+
+
+def sold_out_products(limit: int = 20_000) -> set[int] | None:
+    """Products none of whose options is available. Two queries.
+
+    None when more than `limit` options are sold out: then a look at any products finds enough of them.
+    """
+    sold_out = Stock.objects.filter(sold_out=True).order_by()
+    if sold_out.count() > limit:
+        return None
+    # LIMIT keeps MariaDB from turning this into a join with all the stock that there is.
+    available = Stock.objects.filter(option__product=OuterRef("option__product"), sold_out=False)
+    alone = sold_out.annotate(another=Subquery(available.order_by().values("pk")[:1]))
+    return set(alone.filter(another__isnull=True).values_list("option__product", flat=True))

@@ -490,6 +490,12 @@ def test_another_method_is_refused_and_told_which_there_are(buyer, method, path,
     assert set(answer["Allow"].split(", ")) == set(allowed.split(", "))
 
 
+def test_what_everybody_may_read_everybody_may_ask_about(option):
+    for path in ("products/", f"products/{option.product_id}/", "stores/"):
+        for method in ("HEAD", "OPTIONS"):
+            assert Wire()(method, path).status_code == 200, (method, path)
+
+
 @pytest.mark.parametrize(
     "accept",
     ["text/html", "application/xml", "application/problem+json", "image/png;q=1", "*/*;q=0", "garbage", ";;;",

@@ -6,13 +6,14 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
-from hypothesis import HealthCheck, assume, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
     initialize,
     invariant,
+    multiple,
     rule,
     run_state_machine_as_test,
 )
@@ -178,11 +179,17 @@ class Shop(RuleBasedStateMachine):
         transaction.set_rollback(True)
         self._day.__exit__(None, None, None)
 
-    @initialize(stock=st.lists(st.integers(0, 6), min_size=1, max_size=3))
-    def open(self, stock):
-        self.options = make_options(stock, price=1_000)
+    @initialize(target=orders)
+    def open(self):
+        self.options = make_options([9, 6, 3], price=1_000)
         self.buyers = [make_user(address=True) for _ in range(2)]
         self.clerk = make_user(staff=True)
+        one, two, three = self.options
+        return multiple(
+            make_order(self.buyers[0], (one, 2), (two, 1)),
+            make_order(self.buyers[1], (one, 1), (three, 2)),
+            make_order(self.buyers[1], (two, 3)),
+        )
 
     def status(self, order):
         return Order.objects.values_list("status", flat=True).get(pk=order.pk)
@@ -205,18 +212,27 @@ class Shop(RuleBasedStateMachine):
     def place(self, who, wishes):
         wanted = {}
         for index, units in wishes:
-            option = self.options[index % len(self.options)]
+            option = self.options[index]
             wanted[option] = wanted.get(option, 0) + units
         free = {option: on_hand - reserved for option in wanted for on_hand, reserved in [stock_of(option)]}
         if all(units <= free[option] for option, units in wanted.items()):
             return make_order(self.buyers[who], *wanted.items())
         with nothing_changes(), pytest.raises(InsufficientStock):
             make_order(self.buyers[who], *wanted.items())
-        return None
+        return multiple()
+
+    @rule(order=orders, steps=st.integers(1, 3))
+    def all_goes_well(self, order, steps):
+        """The usual way: without it few orders would live long enough for what comes last."""
+        if order.pk in self.unanswered:
+            return
+        usual = {"pending": "paid", "paid": "shipped", "shipped": "delivered"}
+        for _ in range(steps):
+            if after := usual.get(self.status(order)):
+                self.attempt(order, after, lambda after=after: LEADS_TO[after](order))
 
     @rule(order=orders, token=st.sampled_from(["ok", "ok", "decline", "timeout", "timeout-charged"]))
     def pay_by_card(self, order, token):
-        assume(order)
         before = self.status(order)
         try:
             pay(order_id=order.pk, provider="sandbox", token=token, actor_id=order.buyer_id)
@@ -233,7 +249,6 @@ class Shop(RuleBasedStateMachine):
 
     @rule(order=orders)
     def transfer(self, order):
-        assume(order)
         before = self.status(order)
         try:
             pay(order_id=order.pk, provider="manual", actor_id=order.buyer_id)
@@ -246,7 +261,8 @@ class Shop(RuleBasedStateMachine):
 
     @rule(order=orders)
     def see_the_transfer(self, order):
-        assume(order and order.pk not in self.unanswered)
+        if order.pk in self.unanswered:
+            return
         waits = Payment.objects.filter(order=order, status="waiting").exists()
         before = self.status(order)
         if before == "pending":
@@ -266,48 +282,44 @@ class Shop(RuleBasedStateMachine):
 
     @rule(order=orders)
     def hear_late_that_a_given_up_payment_was_taken(self, order):
-        assume(order)
         payment = Payment.objects.filter(order=order, status="declined").first()
-        assume(payment)
-        settle(payment_id=payment.pk, answer=Answer(APPROVED))
+        if payment:
+            settle(payment_id=payment.pk, answer=Answer(APPROVED))
 
     @rule(order=orders)
     def cancel(self, order):
-        assume(order)
         self.attempt(order, "cancelled", lambda: LEADS_TO["cancelled"](order))
 
     @rule(order=orders)
     def hold_ends(self, order):
-        assume(order)
         before = self.status(order)
         run_out(order)
         assert self.status(order) == ("expired" if before == "pending" else before)
 
     @rule(order=orders)
     def ship(self, order):
-        assume(order)
         self.attempt(order, "shipped", lambda: ship(order))
 
     @rule(order=orders)
     def deliver(self, order):
-        assume(order)
         self.attempt(order, "delivered", lambda: LEADS_TO["delivered"](order))
 
     @rule(order=orders)
     def send_all_back(self, order):
-        assume(order)
         self.attempt(order, "returned", lambda: LEADS_TO["returned"](order))
 
     @rule(order=orders)
     def send_one_back(self, order):
-        assume(order and self.status(order) == "delivered")
+        if self.status(order) != "delivered":
+            return
         line = next(line for line in order.lines.order_by("id") if line.returned < line.quantity)
         return_order(order_id=order.pk, units={line.option_id: 1}, actor_id=order.buyer_id)
+        out = any(line.returned < line.quantity for line in order.lines.all())
+        assert self.status(order) == ("delivered" if out else "returned")
 
-    @rule(index=st.integers(0, 2), units=st.integers(-3, 4))
+    @rule(index=st.integers(0, 2), units=st.integers(-3, 4).filter(bool))
     def count_the_stock(self, index, units):
-        option = self.options[index % len(self.options)]
-        assume(units)
+        option = self.options[index]
         on_hand, reserved = stock_of(option)
         if on_hand + units >= reserved:
             ledger.adjust(option_id=option.pk, delta=units, reason="counted", actor_id=self.clerk.pk)

@@ -226,10 +226,12 @@ def looks(answer):
 
 
 def test_options_are_recognised_by_sku(shirt):
-    answer = change(shirt, {"options": [{"sku": "A-M", "size": "m"}, {"sku": "A-S", "size": "S"}]})
+    changes = [{"sku": "A-M", "size": "m"}, {"sku": "A-L", "color": "blue"}, {"sku": "A-S", "size": "S"}]
+    answer = change(shirt, {"options": changes})
     assert answer.status_code == 200, answer.content
-    # What is left out stays: the colour of A-M, all of A-L, and stock anyway.
-    assert looks(answer) == {"A-M": ("m", "red", 5), "A-L": ("L", "red", 0), "A-S": ("S", "", 0)}
+    # What is left out stays: the colour of the one, the size of the other, and stock anyway.
+    assert looks(answer) == {"A-M": ("m", "red", 5), "A-L": ("L", "blue", 0), "A-S": ("S", "", 0)}
+    assert looks(change(shirt, {"options": [{"sku": "A-S", "color": ""}]})) == looks(answer)
     assert stock_of(Option.objects.get(sku="A-S")) == (0, 0)
     assert Movement.objects.count() == 1
 

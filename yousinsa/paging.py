@@ -5,7 +5,7 @@ A cursor names the last row's values in the list's order; it is opaque to client
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -79,18 +79,30 @@ class Page(NamedTuple):
     previous: str | None
 
 
-def keyset_page(
-    rows: QuerySet[Any], ordering: Ordering, *, cursor: str, page_size: int, request: HttpRequest
-) -> Page:
-    """One page of `rows` in `ordering`, after `cursor` (empty: the first). One query.
+Keep = Callable[[Sequence[Any]], Sequence[Any]]
+"""Of some rows, in order, those that belong on the list."""
 
+CHUNK_GROWTH, MAX_CHUNK = 4, 2_000
+
+
+def keyset_page(
+    rows: QuerySet[Any],
+    ordering: Ordering,
+    *,
+    cursor: str,
+    page_size: int,
+    request: HttpRequest,
+    keep: Keep | None = None,
+) -> Page:
+    """One page of `rows` in `ordering`, after `cursor` (empty: the first).
+
+    One query; with `keep`, as many as it takes to fill the page with rows that it lets through: for a
+    condition that no index serves, and that most rows meet.
     Raises `Invalid` naming `cursor`.
     """
     at = Cursor.decode(cursor, ordering.types) if cursor else None
     backwards = at is not None and at.backwards
-    if at is not None:
-        rows = rows.filter(ordering.after(at.values, backwards=backwards))
-    found = list(rows.order_by(*ordering.order_by(backwards=backwards))[: page_size + 1])
+    found = _seek(rows, ordering, at, backwards, page_size + 1, keep)
     more = len(found) > page_size
     found = found[:page_size]
     if backwards:
@@ -108,3 +120,23 @@ def keyset_page(
         address(found[-1], False) if has_next else None,
         address(found[0], True) if has_previous else None,
     )
+
+
+def _seek(
+    rows: QuerySet[Any],
+    ordering: Ordering,
+    at: Cursor | None,
+    backwards: bool,
+    wanted: int,
+    keep: Keep | None,
+) -> list[Any]:
+    """The first `wanted` rows after `at` that `keep` lets through, asked for in growing chunks."""
+    found: list[Any] = []
+    rows = rows.order_by(*ordering.order_by(backwards=backwards))
+    after, size = at.values if at else None, wanted
+    while True:
+        chunk = list((rows.filter(ordering.after(after, backwards=backwards)) if after else rows)[:size])
+        found += keep(chunk) if keep else chunk
+        if len(found) >= wanted or len(chunk) < size:
+            return found[:wanted]
+        after, size = ordering.values(chunk[-1]), min(size * CHUNK_GROWTH, MAX_CHUNK)

@@ -2,88 +2,196 @@
 
 import django.db.models.deletion
 import django.utils.timezone
-import yousinsa.db
 from django.conf import settings
 from django.db import migrations, models
 
+import yousinsa.db
+
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('shop', '0002_search_and_categories'),
+        ("shop", "0002_search_and_categories"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Stock',
+            name="Stock",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('on_hand', models.IntegerField(db_default=0, default=0, verbose_name='on hand')),
-                ('reserved', models.IntegerField(db_default=0, default=0, verbose_name='reserved')),
-                ('sequence', models.BigIntegerField(db_default=0, default=0, editable=False, verbose_name='movements')),
-                ('option', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='stock', to='shop.option', verbose_name='option')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("on_hand", models.IntegerField(db_default=0, default=0, verbose_name="on hand")),
+                ("reserved", models.IntegerField(db_default=0, default=0, verbose_name="reserved")),
+                (
+                    "sequence",
+                    models.BigIntegerField(db_default=0, default=0, editable=False, verbose_name="movements"),
+                ),
+                (
+                    "option",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="stock",
+                        to="shop.option",
+                        verbose_name="option",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'stock',
-                'verbose_name_plural': 'stock',
-                'ordering': ['id'],
+                "verbose_name": "stock",
+                "verbose_name_plural": "stock",
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Movement',
+            name="Movement",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('sequence', models.BigIntegerField(verbose_name='no.')),
-                ('kind', models.CharField(choices=[('receive', 'receive'), ('adjust', 'adjust'), ('reserve', 'reserve'), ('release', 'release'), ('ship', 'ship'), ('restock', 'restock'), ('allot', 'allot'), ('unallot', 'unallot'), ('correct', 'correct')], max_length=10, verbose_name='kind')),
-                ('delta_on_hand', models.IntegerField(verbose_name='on hand +/-')),
-                ('delta_reserved', models.IntegerField(verbose_name='reserved +/-')),
-                ('on_hand_after', models.IntegerField(verbose_name='on hand after')),
-                ('reserved_after', models.IntegerField(verbose_name='reserved after')),
-                ('reference', yousinsa.db.ExactCharField(blank=True, default='', max_length=40, verbose_name='reference')),
-                ('reason', models.CharField(blank=True, default='', max_length=200, verbose_name='reason')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='at')),
-                ('actor', models.ForeignKey(blank=True, db_constraint=False, db_index=False, help_text='Who did it; empty for the system.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='actor')),
-                ('stock', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='movements', to='inventory.stock', verbose_name='stock')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("sequence", models.BigIntegerField(verbose_name="no.")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("receive", "receive"),
+                            ("adjust", "adjust"),
+                            ("reserve", "reserve"),
+                            ("release", "release"),
+                            ("ship", "ship"),
+                            ("restock", "restock"),
+                            ("allot", "allot"),
+                            ("unallot", "unallot"),
+                            ("correct", "correct"),
+                        ],
+                        max_length=10,
+                        verbose_name="kind",
+                    ),
+                ),
+                ("delta_on_hand", models.IntegerField(verbose_name="on hand +/-")),
+                ("delta_reserved", models.IntegerField(verbose_name="reserved +/-")),
+                ("on_hand_after", models.IntegerField(verbose_name="on hand after")),
+                ("reserved_after", models.IntegerField(verbose_name="reserved after")),
+                (
+                    "reference",
+                    yousinsa.db.ExactCharField(
+                        blank=True, default="", max_length=40, verbose_name="reference"
+                    ),
+                ),
+                ("reason", models.CharField(blank=True, default="", max_length=200, verbose_name="reason")),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="at")),
+                (
+                    "actor",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        db_index=False,
+                        help_text="Who did it; empty for the system.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="actor",
+                    ),
+                ),
+                (
+                    "stock",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="movements",
+                        to="inventory.stock",
+                        verbose_name="stock",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'movement',
-                'verbose_name_plural': 'movements',
-                'ordering': ['-id'],
+                "verbose_name": "movement",
+                "verbose_name_plural": "movements",
+                "ordering": ["-id"],
             },
         ),
         migrations.AddConstraint(
-            model_name='stock',
-            constraint=models.CheckConstraint(condition=models.Q(('on_hand__gte', 0)), name='stock_on_hand_not_negative'),
+            model_name="stock",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("on_hand__gte", 0)), name="stock_on_hand_not_negative"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='stock',
-            constraint=models.CheckConstraint(condition=models.Q(('reserved__gte', 0), ('reserved__lte', models.F('on_hand'))), name='stock_reserved_within_on_hand'),
+            model_name="stock",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("reserved__gte", 0), ("reserved__lte", models.F("on_hand"))),
+                name="stock_reserved_within_on_hand",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='stock',
-            constraint=models.CheckConstraint(condition=models.Q(('on_hand__lte', 1000000000)), name='stock_on_hand_bounded'),
+            model_name="stock",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("on_hand__lte", 1000000000)), name="stock_on_hand_bounded"
+            ),
         ),
         migrations.AddIndex(
-            model_name='movement',
-            index=models.Index(fields=['reference'], name='movement_reference'),
+            model_name="movement",
+            index=models.Index(fields=["reference"], name="movement_reference"),
         ),
         migrations.AddConstraint(
-            model_name='movement',
-            constraint=models.UniqueConstraint(fields=('stock', 'sequence'), name='movement_stock_sequence_unique'),
+            model_name="movement",
+            constraint=models.UniqueConstraint(
+                fields=("stock", "sequence"), name="movement_stock_sequence_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='movement',
-            constraint=models.CheckConstraint(condition=models.Q(('on_hand_after__gte', models.F('reserved_after')), ('reserved_after__gte', 0)), name='movement_balance_valid'),
+            model_name="movement",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("on_hand_after__gte", models.F("reserved_after")), ("reserved_after__gte", 0)
+                ),
+                name="movement_balance_valid",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='movement',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'receive'), ('delta_on_hand__gt', 0), ('delta_reserved', 0)), models.Q(('kind', 'adjust'), models.Q(('delta_on_hand', 0), _negated=True), ('delta_reserved', 0)), models.Q(('kind', 'reserve'), ('delta_on_hand', 0), ('delta_reserved__gt', 0)), models.Q(('kind', 'release'), ('delta_on_hand', 0), ('delta_reserved__lt', 0)), models.Q(('kind', 'ship'), ('delta_on_hand__lt', 0), ('delta_reserved', models.F('delta_on_hand'))), models.Q(('kind', 'restock'), ('delta_on_hand__gt', 0), ('delta_reserved', 0)), models.Q(('kind', 'allot'), ('delta_on_hand', 0), ('delta_reserved__gt', 0)), models.Q(('kind', 'unallot'), ('delta_on_hand', 0), ('delta_reserved__lt', 0)), ('kind', 'correct'), _connector='OR'), name='movement_kind_shape'),
+            model_name="movement",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("kind", "receive"), ("delta_on_hand__gt", 0), ("delta_reserved", 0)),
+                    models.Q(
+                        ("kind", "adjust"),
+                        models.Q(("delta_on_hand", 0), _negated=True),
+                        ("delta_reserved", 0),
+                    ),
+                    models.Q(("kind", "reserve"), ("delta_on_hand", 0), ("delta_reserved__gt", 0)),
+                    models.Q(("kind", "release"), ("delta_on_hand", 0), ("delta_reserved__lt", 0)),
+                    models.Q(
+                        ("kind", "ship"),
+                        ("delta_on_hand__lt", 0),
+                        ("delta_reserved", models.F("delta_on_hand")),
+                    ),
+                    models.Q(("kind", "restock"), ("delta_on_hand__gt", 0), ("delta_reserved", 0)),
+                    models.Q(("kind", "allot"), ("delta_on_hand", 0), ("delta_reserved__gt", 0)),
+                    models.Q(("kind", "unallot"), ("delta_on_hand", 0), ("delta_reserved__lt", 0)),
+                    ("kind", "correct"),
+                    _connector="OR",
+                ),
+                name="movement_kind_shape",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='movement',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind__in', ['adjust', 'correct']), _negated=True), models.Q(('reason', ''), _negated=True), _connector='OR'), name='movement_reason_given'),
+            model_name="movement",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("kind__in", ["adjust", "correct"]), _negated=True),
+                    models.Q(("reason", ""), _negated=True),
+                    _connector="OR",
+                ),
+                name="movement_reason_given",
+            ),
         ),
     ]

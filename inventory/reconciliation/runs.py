@@ -17,9 +17,9 @@ from shop.models import Option
 from yousinsa.db import transact
 from yousinsa.errors import Conflict
 
-# Large, as the database reads its tables about once for each chunk, wherever the chunk's rows lie in them;
-# SQLite takes 32,766 values in a statement.
-CHUNK = 20_000
+# Large, as the database reads its tables about once a chunk, wherever the chunk's rows lie in them; SQLite
+# takes no more than 32,766 values in a statement.
+CHUNK = 30_000
 REASON_LENGTH = 200
 
 

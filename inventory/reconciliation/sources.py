@@ -54,9 +54,37 @@ def snapshot() -> Iterator[None]:
         else:
             cursor.execute("BEGIN DEFERRED")
     try:
-        yield
+        with _reading_many_rows():
+            yield
     finally:
         connection.rollback()
+
+
+_MANY_ROWS = (
+    "SET optimizer_switch='mrr=on,mrr_sort_keys=on,mrr_cost_based=off', mrr_buffer_size=16777216, "
+    "in_predicate_conversion_threshold=0"
+)
+_AS_BEFORE = (
+    "SET optimizer_switch=DEFAULT, mrr_buffer_size=DEFAULT, in_predicate_conversion_threshold=DEFAULT"
+)
+
+
+@contextmanager
+def _reading_many_rows() -> Iterator[None]:
+    """Have MariaDB read the rows that an index names in the order in which they lie in the table.
+
+    It otherwise goes from page to page in the order of the index; where the tables are larger than its
+    memory, this halves the work and the reads. And a long list of ids is no table to be joined.
+    """
+    if not getattr(connection, "mysql_is_mariadb", False):
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(_MANY_ROWS)
+        try:
+            yield
+        finally:
+            cursor.execute(_AS_BEFORE)
 
 
 class Row(NamedTuple):
