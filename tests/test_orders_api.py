@@ -127,3 +127,18 @@ def test_another_buyers_order_is_not_there(api, buyer):
     assert stranger.post(f"orders/{number}/pay/", {"provider": "sandbox"}).status_code == 404
     assert stranger.get("orders/").json()["results"] == []
     assert [o["number"] for o in api(buyer).get("orders/").json()["results"]] == [number]
+
+
+def test_metrics_count_what_became_of_orders(api, buyer):
+    def counted(outcome):
+        text = api().client.get("/metrics").content.decode()
+        name = f'yousinsa_order_requests_total{{outcome="{outcome}"}} '
+        return sum(float(line.removeprefix(name)) for line in text.splitlines() if line.startswith(name))
+
+    (option,) = make_options([1])
+    before = [counted(outcome) for outcome in ("placed", "replayed", "insufficient_stock")]
+    buy(api, buyer, option, Idempotency_Key="k")
+    buy(api, buyer, option, Idempotency_Key="k")
+    buy(api, buyer, option)
+    after = [counted(outcome) for outcome in ("placed", "replayed", "insufficient_stock")]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 1]

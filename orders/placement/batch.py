@@ -23,6 +23,7 @@ from inventory.selectors import Offer, offers
 from orders.errors import IdempotencyKeyReused, OutcomeUnknown, UnknownOption
 from orders.models import Order, OrderLine, Status
 from orders.placement.blocked import LockedOut
+from orders.placement.metrics import count_batch
 from orders.placement.numbers import new_order_id, renew_order_ids
 from orders.placement.requests import Outcome, Placed, PlaceRequest
 from orders.selectors import order_views
@@ -70,6 +71,7 @@ def place_batch(requests: Sequence[PlaceRequest], write: Write | None = None) ->
     `write` is what happens inside the transaction; `write_under_lock` unless a lane compares another way.
     """
     write = write or write_under_lock
+    begun = time.monotonic()
     wanted = {option_id for request in requests for option_id, _ in request.lines}
     on_sale = reading(lambda: offers(wanted))
     outcomes: Outcomes = {}
@@ -95,6 +97,7 @@ def place_batch(requests: Sequence[PlaceRequest], write: Write | None = None) ->
 
     if hopeful:
         outcomes.update(_commit(hopeful, on_sale, write))
+    count_batch(outcomes.values(), time.monotonic() - begun)
     return [outcomes[request.number] for request in requests]
 
 
