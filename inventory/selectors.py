@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 
 from inventory.models import Stock
-from shop.models import Option, Store
+from shop.models import Option, Product, Store
+from shop.views import OptionView, ProductView
 
 
 class Offer(NamedTuple):
@@ -55,6 +56,28 @@ def available_units(option_ids: Iterable[int]) -> dict[int, int]:
 def stock_ids(option_ids: Iterable[int]) -> dict[int, int]:
     """Stock ids by option id."""
     return dict(Stock.objects.filter(option_id__in=set(option_ids)).values_list("option_id", "id"))
+
+
+def product_views(products: QuerySet[Product]) -> list[ProductView]:
+    """Products as shoppers see them, with what is available of each option now. One query.
+
+    In the order of the queryset, which must keep a product's rows together; options by id.
+    """
+    rows = products.values_list(
+        "id", "name", "category__slug", "price", "store_id",
+        "options__id", "options__sku", "options__size", "options__color",
+        "options__stock__on_hand", "options__stock__reserved",
+    )  # fmt: skip
+    views: dict[int, ProductView] = {}
+    for id, name, category, price, store, option, sku, size, color, on_hand, reserved in rows:
+        view = views.get(id)
+        if view is None:
+            view = views[id] = ProductView(id, name, category, price, store, [])
+        if option is not None:
+            view.options.append(OptionView(option, sku, size, color, (on_hand or 0) - (reserved or 0)))
+    for view in views.values():
+        view.options.sort(key=lambda option: option.id)
+    return list(views.values())
 
 
 def in_stock(product_ids: Iterable[int]) -> set[int]:

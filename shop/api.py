@@ -7,7 +7,6 @@ import msgspec
 from django.conf import settings
 from django.contrib.auth import login, logout
 from django.db import transaction
-from django.db.models import Prefetch, QuerySet
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from msgspec import UNSET, Meta, UnsetType
@@ -18,11 +17,11 @@ from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
 from inventory import ledger
-from inventory.selectors import available_units, in_stock, sold_out_products
+from inventory.selectors import in_stock, product_views, sold_out_products
 from orders.services import forget_buyer, lock_orders_of
 from shop import selectors, services
 from shop.errors import NotYourStore
-from shop.models import MAX_OPTIONS, MAX_PRICE, Option, Product, User
+from shop.models import MAX_OPTIONS, MAX_PRICE, Product, User
 from shop.selectors import ORDERINGS, Id, ProductQuery
 from shop.views import ProductPage, ProductView, SignedIn, StorePage, StoreView, UserView
 from yousinsa import limits
@@ -209,7 +208,9 @@ class MeView(APIView):
                 services.update_profile(user=user, changes=changes)
             if body.new_password is not UNSET:
                 # Whoever holds a stolen token must not try passwords either.
-                limits.check([(f"password:{user.pk}", limits.Rate.parse(settings.SIGN_IN_RATE))])
+                limits.check(
+                    [(f"password:{user.pk}", limits.Rate.parse(settings.SIGN_IN_RATE))], everywhere=True
+                )
                 services.change_password(
                     user=user,
                     current="" if body.current_password is UNSET else str(body.current_password),
@@ -261,18 +262,6 @@ class StoresView(APIView):
         return Response(selectors.store_view(store), status=201)
 
 
-def with_options(products: QuerySet[Product]) -> QuerySet[Product]:
-    return products.select_related("category").prefetch_related(
-        Prefetch("options", Option.objects.order_by("id"))
-    )
-
-
-def show(products: list[Product]) -> list[ProductView]:
-    """Products fetched by `with_options`, with what is available of each option now."""
-    ids = [option.pk for product in products for option in product.options.all()]
-    return selectors.product_views(products, available_units(ids))
-
-
 def product_page(query: ProductQuery, request: HttpRequest) -> ProductPage:
     """The products that a query asks for. Raises `Invalid`."""
     products = selectors.filter_products(query)
@@ -289,16 +278,17 @@ def product_page(query: ProductQuery, request: HttpRequest) -> ProductPage:
         cursor=query.cursor, page_size=query.page_size, request=request,
         keep=None if query.in_stock is None else with_the_stock_wanted,
     )  # fmt: skip
-    whole = with_options(Product.objects.all()).in_bulk([row.pk for row in page.rows])
-    return ProductPage(page.next, page.previous, show([whole[row.pk] for row in page.rows]))
+    ids = [row.pk for row in page.rows]
+    views = {view.id: view for view in product_views(Product.objects.filter(pk__in=ids))}
+    return ProductPage(page.next, page.previous, [views[id] for id in ids])
 
 
 def product_view(product_id: int) -> ProductView:
     """A product that shoppers see. Raises Http404."""
-    products = list(with_options(selectors.visible_products().filter(pk=product_id)))
-    if not products:
+    views = product_views(selectors.visible_products().filter(pk=product_id))
+    if not views:
         raise Http404
-    return show(products)[0]
+    return views[0]
 
 
 class CatalogueView(Endpoint):
@@ -348,7 +338,7 @@ class ProductsView(CatalogueView):
             return product.pk
 
         product_id = transact(work)
-        (view,) = show(list(with_options(Product.objects.filter(pk=product_id))))
+        (view,) = product_views(Product.objects.filter(pk=product_id))
         return Response(view, status=201, headers={"Location": reverse("product", args=[product_id])})
 
 
@@ -387,4 +377,4 @@ class ProductDetailView(CatalogueView):
             ledger.open_stock([option.pk for option in added])
 
         transact(work)
-        return Response(show(list(with_options(Product.objects.filter(pk=pk))))[0])
+        return Response(product_views(Product.objects.filter(pk=pk))[0])

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from msgspec import Meta
 
 from shop.models import MAX_PRICE, Category, Product, Store, TokenRevocation, User
-from shop.views import AddressView, OptionView, ProductView, StoreView, UserView
+from shop.views import AddressView, StoreView, UserView
 from yousinsa.api import Query
 from yousinsa.auth import Revocation
 from yousinsa.errors import Invalid
@@ -145,21 +145,6 @@ def _is_indexed(word: str) -> bool:
     return MIN_INDEXED_WORD <= len(word) <= MAX_INDEXED_WORD and not any(
         stop_word.startswith(word) for stop_word in STOP_WORDS
     )
-
-
-def product_views(products: Sequence[Product], available: dict[int, int]) -> list[ProductView]:
-    """Products (with `category` and `options` fetched) as shown; `available` is units by option id."""
-    return [
-        ProductView(
-            id=product.pk, name=product.name, category=product.category.slug, price=product.price,
-            store=product.store_id,
-            options=[
-                OptionView(option.pk, option.sku, option.size, option.color, available.get(option.pk, 0))
-                for option in product.options.all()
-            ],
-        )
-        for product in products
-    ]  # fmt: skip
 
 
 def visible_stores(*, viewer_id: int | None) -> QuerySet[Store]:

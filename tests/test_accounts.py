@@ -1,15 +1,20 @@
 """Signing up, in and out; the profile; leaving for good."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from django.db import transaction
 from django.test import Client
 
+from inventory import ledger
 from orders.models import Order, Status
 from orders.payments.services import settle_unanswered
-from orders.services import cancel_order, deliver_order, expire_due, ship_order
+from orders.services import cancel_order, deliver_order, expire_due, lock_order, move, ship_order
 from shop import services
 from shop.models import Role, Store, User
 from tests.concurrency import in_threads
 from tests.factories import ADDRESS, PASSWORD, make_options, make_order, make_store, make_user
+from tests.locks import until_somebody_waits
 from tests.problems import nothing_changes, problem
 from tests.wire import Wire
 from yousinsa.errors import Unauthenticated
@@ -351,6 +356,21 @@ def test_an_open_order_forgets_its_address_however_it_ends(leaver, settings):
     cancel_order(order_id=cancelled.pk, actor_id=None)
     assert expire_due() == 1
     assert shipping(cancelled) == shipping(expired) == NOTHING
+
+
+@pytest.mark.mariadb
+@pytest.mark.django_db(transaction=True)
+def test_an_order_that_ends_in_the_moment_of_leaving_forgets_its_address(leaver):
+    order = paid_order(leaver, make_options([10])[0])
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            held = lock_order(order.pk, with_stock=True)
+            move(held.order, Status.CANCELLED, actor_id=None)
+            ledger.release(held.stock, held.units, reference=order.number)
+            left = pool.submit(lambda: Wire(leaver).delete("users/me/").status_code)
+            until_somebody_waits()
+        assert left.result() == 204
+    assert shipping(order) == NOTHING
 
 
 def test_a_payment_that_comes_after_the_buyer_left_goes_back(leaver, settings):

@@ -1,21 +1,32 @@
 """Money: taken once, never kept for nothing, and never asked for while a lock is held."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from inventory import ledger
 from orders.errors import InvalidTransition, PaymentInProgress, PaymentUnknown, ShippingRequired
 from orders.models import Order, Payment, Refund, Status
 from orders.payments import refunds
 from orders.payments.providers import APPROVED, DECLINED, PROVIDERS, Answer, ProviderTimeout
 from orders.payments.services import confirm_transfer, pay, settle, settle_unanswered
-from orders.services import cancel_order, deliver_order, expire_due, return_order, ship_order
+from orders.services import (
+    cancel_order,
+    deliver_order,
+    expire_due,
+    lock_order,
+    move,
+    return_order,
+    ship_order,
+)
 from tests.concurrency import in_threads
 from tests.factories import ADDRESS, make_options, make_order, make_user, stock_of
 from tests.invariants import assert_books_balance
+from tests.locks import kill_connection, until_somebody_waits
 from tests.problems import nothing_changes, problem
 from tests.wire import Wire
 
@@ -490,6 +501,43 @@ def test_of_many_who_pay_for_one_order_at_once_one_is_charged(sale, bank):
     assert len(codes) == 5
     assert set(codes) <= {"payment_in_progress", "invalid_transition"}
     assert (status_of(sale), bank.balance) == ("paid", 20_000)
+
+
+@pytest.mark.mariadb
+def test_who_pays_while_the_order_is_being_cancelled_is_not_charged(sale, bank):
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            held = lock_order(sale.pk, with_stock=True)
+            move(held.order, Status.CANCELLED, actor_id=None)
+            ledger.release(held.stock, held.units, reference=sale.number)
+            payment = pool.submit(lambda: pay_for(sale, "bank"))
+            until_somebody_waits()
+        problem(payment.result(), 409, "invalid_transition")
+    assert bank.balance == 0
+
+
+@pytest.mark.mariadb
+def test_a_change_whose_connection_dies_is_not_said_to_be_undone(sale):
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            lock_order(sale.pk, with_stock=True)
+            cancel = pool.submit(lambda: Wire(sale.buyer).post(f"orders/{sale.number}/cancel/"))
+            kill_connection(until_somebody_waits())
+            answer = cancel.result()
+    problem(answer, 503, "outcome_unknown")
+    assert int(answer["Retry-After"]) >= 1
+    assert Wire(sale.buyer).post(f"orders/{sale.number}/cancel/").json()["status"] == "cancelled"
+
+
+@pytest.mark.mariadb
+def test_who_pays_while_another_attempt_is_being_written_down_waits_for_it(sale):
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            lock_order(sale.pk, with_stock=False)
+            started(sale)
+            second = pool.submit(lambda: pay_for(sale))
+            until_somebody_waits()
+        problem(second.result(), 409, "payment_in_progress")
 
 
 def test_a_cancel_while_a_card_is_being_charged_gives_the_money_back(sale, bank, monkeypatch):

@@ -1,6 +1,9 @@
 """Stores and what they list."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from django.db import transaction
 
 from inventory.models import Kind, Movement, Stock
 from shop import services
@@ -8,6 +11,7 @@ from shop.models import MAX_OPTIONS, Option, Product, Role, Store
 from tests.concurrency import in_threads
 from tests.factories import make_category, make_options, make_store, make_user, stock_of
 from tests.invariants import assert_books_balance
+from tests.locks import until_somebody_waits
 from tests.problems import nothing_changes, problem
 from tests.wire import Wire
 
@@ -265,6 +269,21 @@ def test_a_product_has_at_most_200_options_however_they_come(shirt):
         problem(change(shirt, {"options": more}), 400, "invalid", "options")
     assert change(shirt, {"options": more[:-1]}).status_code == 200
     assert shirt.options.count() == MAX_OPTIONS
+
+
+@pytest.mark.mariadb
+@pytest.mark.django_db(transaction=True)
+def test_two_changes_of_one_product_come_one_after_the_other():
+    product = make_options([1])[0].product
+    full = [services.OptionDraft(f"B-{i}", f"B{i}") for i in range(MAX_OPTIONS - 1)]
+    one_more = {"options": [{"sku": "C", "size": "C"}]}
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            services.update_product(product=product, changes={}, options=full)
+            second = pool.submit(lambda: change(product, one_more))
+            until_somebody_waits()
+        problem(second.result(), 400, "invalid", "options")
+    assert product.options.count() == MAX_OPTIONS
 
 
 def test_only_its_owner_changes_a_product(shirt, buyer):
