@@ -19,7 +19,7 @@ backlog = 2048
 worker_class = "gthread"
 # The cores this process may use, which in a container can be fewer than the machine has.
 workers = int(os.environ.get("WEB_CONCURRENCY") or len(os.sched_getaffinity(0)))
-# An order that waits for its group's commit keeps its thread: enough for 500 shoppers who all meet one worker.
+# An order that waits for its group's commit keeps its thread: enough for 500 shoppers of one worker.
 threads = int(os.environ.get("WEB_THREADS") or 576)
 # The settings bound waiting orders below the number of threads: they must bound them by this very number.
 os.environ["WEB_THREADS"] = str(threads)

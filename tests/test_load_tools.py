@@ -17,7 +17,7 @@ from inventory.models import Movement, Stock
 from orders.models import Order, OrderLine
 from tests.factories import make_options, make_order
 from tests.load import checks, people, report, wrk
-from tests.load.__main__ import effort_of, is_whole, read_options, wanted
+from tests.load.__main__ import effort_of, is_whole, read_options, wanted, without_out
 from tests.load.machine import cpu_seconds, facts
 from tests.load.measuring import Figure
 
@@ -219,7 +219,8 @@ def test_what_is_written(results: report.Results, tmp_path: Path) -> None:
     assert "![Orders a second by lane](2026-01-02.png)" in table
     assert "| hot_order | mariadb | row_lock | 500 | 250 | 0.10 |" in table
     assert "MISSED" in table
-    assert "'503': 3" in table
+    assert "answers by status 201: 97, 503: 3; broken none" in table
+    assert "2 deadlocks" in table
     assert (tmp_path / "latest.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -250,6 +251,11 @@ def test_only_a_whole_bench_goes_to_the_documentation(results: report.Results) -
         assert not is_whole(read_options(arguments), results)
     results.broken = "an order is lost"
     assert not is_whole(read_options([]), results)
+
+
+def test_the_recorded_command_does_not_say_where_the_results_went() -> None:
+    assert without_out(["--quick", "--out", "/x", "--only", "pay"]) == ["--quick", "--only", "pay"]
+    assert without_out(["--out=/x", "--quick"]) == ["--quick"]
 
 
 def test_the_effort_follows_the_command_line() -> None:

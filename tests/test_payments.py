@@ -518,12 +518,11 @@ def test_who_pays_while_the_order_is_being_cancelled_is_not_charged(sale, bank):
 
 @pytest.mark.mariadb
 def test_a_change_whose_connection_dies_is_not_said_to_be_undone(sale):
-    with ThreadPoolExecutor(1) as pool:
-        with transaction.atomic():
-            lock_order(sale.pk, with_stock=True)
-            cancel = pool.submit(lambda: Wire(sale.buyer).post(f"orders/{sale.number}/cancel/"))
-            kill_connection(until_somebody_waits())
-            answer = cancel.result()
+    with ThreadPoolExecutor(1) as pool, transaction.atomic():
+        lock_order(sale.pk, with_stock=True)
+        cancel = pool.submit(lambda: Wire(sale.buyer).post(f"orders/{sale.number}/cancel/"))
+        kill_connection(until_somebody_waits())
+        answer = cancel.result()
     problem(answer, 503, "outcome_unknown")
     assert int(answer["Retry-After"]) >= 1
     assert Wire(sale.buyer).post(f"orders/{sale.number}/cancel/").json()["status"] == "cancelled"

@@ -198,7 +198,7 @@ def test_promises_beyond_what_is_there_are_left_to_a_person(shop):
     insert_order(shop, units=20)
     code, out, _err = reconcile("--fix")
     assert code == 1
-    assert "Orders were promised 23 units, but there are 14. Receive 9 units" in out
+    assert "Orders were promised 23 units, but the ledger adds up to 14. Receive 9 units" in out
     assert out.endswith("0 stock rows corrected, 1 left as they are\n")
     assert stock_of(shop.option) == (14, 3)
     with pytest.raises(Uncorrectable):

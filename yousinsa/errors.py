@@ -25,6 +25,8 @@ CONTENT_TYPE = "application/problem+json"
 LOCK_CONFLICTS = {1213, 1205, 1020, 1969}
 # MariaDB: cannot connect, server gone, lost connection, killed, shutting down, too many connections.
 CONNECTION_LOST = {2002, 2003, 2005, 2006, 2013, 2014, 2026, 2055, 1927, 1053, 1040, 1129, 1317}
+# Those among them that say that there was no connection to begin with.
+NOT_CONNECTED = {2002, 2003, 2005, 1040, 1129}
 DUPLICATE_KEY = 1062
 STATEMENT_TIMEOUT = 1969
 
@@ -132,6 +134,17 @@ class Busy(Problem):
         super().__init__(detail, retry_after=retry_after, **members)
 
 
+class Interrupted(Problem):
+    """503: the database was lost in the middle of a change: nobody knows yet whether it was made."""
+
+    status = 503
+    code = "outcome_unknown"
+    title = _("The database was lost while it worked on this. Look at what came of it before you try again.")
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=5)
+
+
 class InternalError(Problem):
     status = 500
     code = "internal_error"
@@ -153,6 +166,13 @@ def is_lock_conflict(exc: BaseException) -> bool:
 def is_connection_lost(exc: BaseException) -> bool:
     """True where the connection died: at COMMIT this leaves the outcome open."""
     return error_code(exc) in CONNECTION_LOST
+
+
+def _may_be_half_done(exc: BaseException) -> bool:
+    """True where the connection died after it had been made: a COMMIT may have been on its way."""
+    if isinstance(exc, InterfaceError):
+        return True
+    return is_connection_lost(exc) and error_code(exc) not in NOT_CONNECTED
 
 
 def is_duplicate(exc: BaseException) -> bool:
@@ -226,6 +246,8 @@ def problem_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse | N
     problem = as_problem(exc)
     if problem is None:
         return None
+    if _may_be_half_done(exc) and context["request"].method not in ("GET", "HEAD", "OPTIONS"):
+        problem = Interrupted()
     if isinstance(exc, DatabaseError | InterfaceError):
         logger.warning("database trouble: %s", exc)
         connection.close()

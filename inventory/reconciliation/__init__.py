@@ -12,7 +12,8 @@ right, a sum of the ledger's deltas that is not (`ledger_on_hand`, `ledger_reser
 what a deleted or changed movement leaves behind is a difference too: the row's last movement number is not
 the ledger's (`sequence`), numbers are missing (`ledger_sequence`: how many there should be, and are), or a
 balance does not follow from the one before (`ledger_balance`). A `correct` movement closes the books: gaps
-and balances before it are not reported again.
+and balances before it are not reported again. Where a receipt or an adjustment was itself deleted or changed,
+`on_hand` follows what is left of the ledger, for want of a better witness: then the units must be counted.
 
 Two faults of one option that cancel out to the unit, and leave numbers and balances whole, are not seen:
 stocks are compared in sum, and single orders only where a sum is off.

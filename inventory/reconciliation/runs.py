@@ -155,8 +155,8 @@ def _write(row: LockedStock, verdict: Verdict, faults: list[Fault], actor_id: in
     if reserved > on_hand:
         raise Uncorrectable(
             _(
-                "Orders were promised %(reserved)s units, but there are %(on_hand)s. Receive %(missing)s "
-                "units or cancel orders for as many, then correct again."
+                "Orders were promised %(reserved)s units, but the ledger adds up to %(on_hand)s. Receive "
+                "%(missing)s units or cancel orders for as many, then correct again."
             )
             % {"reserved": reserved, "on_hand": on_hand, "missing": reserved - on_hand}
         )

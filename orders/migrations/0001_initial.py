@@ -3,179 +3,455 @@
 import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
-import yousinsa.db
 from django.conf import settings
 from django.db import migrations, models
 
+import yousinsa.db
+
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('shop', '0002_search_and_categories'),
+        ("shop", "0002_search_and_categories"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Order',
+            name="Order",
             fields=[
-                ('id', models.BigIntegerField(primary_key=True, serialize=False)),
-                ('number', yousinsa.db.ExactCharField(max_length=40, unique=True, verbose_name='number')),
-                ('status', models.CharField(choices=[('pending', 'pending'), ('paid', 'paid'), ('shipped', 'shipped'), ('delivered', 'delivered'), ('returned', 'returned'), ('cancelled', 'cancelled'), ('expired', 'expired')], default='pending', max_length=10, verbose_name='status')),
-                ('total', models.BigIntegerField(validators=[django.core.validators.MinValueValidator(0)], verbose_name='total (won)')),
-                ('idempotency_key', yousinsa.db.ExactCharField(blank=True, max_length=255, null=True, verbose_name='idempotency key')),
-                ('fingerprint', yousinsa.db.ExactCharField(blank=True, default='', help_text='What the idempotency key was used for: the same key with another body is refused.', max_length=32, verbose_name='request fingerprint')),
-                ('expires_at', models.DateTimeField(verbose_name='held until')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='ordered at')),
-                ('note', models.CharField(blank=True, db_default='', default='', help_text='Shown to the buyer.', max_length=200, verbose_name='note')),
-                ('recipient', models.CharField(blank=True, db_default='', default='', max_length=100, verbose_name='recipient')),
-                ('phone', models.CharField(blank=True, db_default='', default='', max_length=30, verbose_name='phone')),
-                ('postal_code', models.CharField(blank=True, db_default='', default='', max_length=10, verbose_name='postal code')),
-                ('address1', models.CharField(blank=True, db_default='', default='', max_length=200, verbose_name='address')),
-                ('address2', models.CharField(blank=True, db_default='', default='', max_length=200, verbose_name='address, second line')),
-                ('carrier', models.CharField(blank=True, db_default='', default='', max_length=50, verbose_name='carrier')),
-                ('tracking_number', models.CharField(blank=True, db_default='', default='', max_length=50, verbose_name='tracking number')),
-                ('buyer', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='orders', to=settings.AUTH_USER_MODEL, verbose_name='buyer')),
+                ("id", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("number", yousinsa.db.ExactCharField(max_length=40, unique=True, verbose_name="number")),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "pending"),
+                            ("paid", "paid"),
+                            ("shipped", "shipped"),
+                            ("delivered", "delivered"),
+                            ("returned", "returned"),
+                            ("cancelled", "cancelled"),
+                            ("expired", "expired"),
+                        ],
+                        default="pending",
+                        max_length=10,
+                        verbose_name="status",
+                    ),
+                ),
+                (
+                    "total",
+                    models.BigIntegerField(
+                        validators=[django.core.validators.MinValueValidator(0)], verbose_name="total (won)"
+                    ),
+                ),
+                (
+                    "idempotency_key",
+                    yousinsa.db.ExactCharField(
+                        blank=True, max_length=255, null=True, verbose_name="idempotency key"
+                    ),
+                ),
+                (
+                    "fingerprint",
+                    yousinsa.db.ExactCharField(
+                        blank=True,
+                        default="",
+                        help_text="What the idempotency key was used for: the same key with another body is refused.",
+                        max_length=32,
+                        verbose_name="request fingerprint",
+                    ),
+                ),
+                ("expires_at", models.DateTimeField(verbose_name="held until")),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="ordered at"),
+                ),
+                (
+                    "note",
+                    models.CharField(
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="Shown to the buyer.",
+                        max_length=200,
+                        verbose_name="note",
+                    ),
+                ),
+                (
+                    "recipient",
+                    models.CharField(
+                        blank=True, db_default="", default="", max_length=100, verbose_name="recipient"
+                    ),
+                ),
+                (
+                    "phone",
+                    models.CharField(
+                        blank=True, db_default="", default="", max_length=30, verbose_name="phone"
+                    ),
+                ),
+                (
+                    "postal_code",
+                    models.CharField(
+                        blank=True, db_default="", default="", max_length=10, verbose_name="postal code"
+                    ),
+                ),
+                (
+                    "address1",
+                    models.CharField(
+                        blank=True, db_default="", default="", max_length=200, verbose_name="address"
+                    ),
+                ),
+                (
+                    "address2",
+                    models.CharField(
+                        blank=True,
+                        db_default="",
+                        default="",
+                        max_length=200,
+                        verbose_name="address, second line",
+                    ),
+                ),
+                (
+                    "carrier",
+                    models.CharField(
+                        blank=True, db_default="", default="", max_length=50, verbose_name="carrier"
+                    ),
+                ),
+                (
+                    "tracking_number",
+                    models.CharField(
+                        blank=True, db_default="", default="", max_length=50, verbose_name="tracking number"
+                    ),
+                ),
+                (
+                    "buyer",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="orders",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="buyer",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'order',
-                'verbose_name_plural': 'orders',
-                'ordering': ['-id'],
+                "verbose_name": "order",
+                "verbose_name_plural": "orders",
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='OrderEvent',
+            name="OrderEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('from_status', models.CharField(choices=[('pending', 'pending'), ('paid', 'paid'), ('shipped', 'shipped'), ('delivered', 'delivered'), ('returned', 'returned'), ('cancelled', 'cancelled'), ('expired', 'expired')], max_length=10, verbose_name='from')),
-                ('to_status', models.CharField(choices=[('pending', 'pending'), ('paid', 'paid'), ('shipped', 'shipped'), ('delivered', 'delivered'), ('returned', 'returned'), ('cancelled', 'cancelled'), ('expired', 'expired')], max_length=10, verbose_name='to')),
-                ('note', models.CharField(blank=True, default='', max_length=200, verbose_name='note')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='at')),
-                ('actor', models.ForeignKey(blank=True, help_text='Who did it; empty for the system.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='actor')),
-                ('order', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='orders.order', verbose_name='order')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "from_status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "pending"),
+                            ("paid", "paid"),
+                            ("shipped", "shipped"),
+                            ("delivered", "delivered"),
+                            ("returned", "returned"),
+                            ("cancelled", "cancelled"),
+                            ("expired", "expired"),
+                        ],
+                        max_length=10,
+                        verbose_name="from",
+                    ),
+                ),
+                (
+                    "to_status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "pending"),
+                            ("paid", "paid"),
+                            ("shipped", "shipped"),
+                            ("delivered", "delivered"),
+                            ("returned", "returned"),
+                            ("cancelled", "cancelled"),
+                            ("expired", "expired"),
+                        ],
+                        max_length=10,
+                        verbose_name="to",
+                    ),
+                ),
+                ("note", models.CharField(blank=True, default="", max_length=200, verbose_name="note")),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="at")),
+                (
+                    "actor",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="Who did it; empty for the system.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="actor",
+                    ),
+                ),
+                (
+                    "order",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="events",
+                        to="orders.order",
+                        verbose_name="order",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'order event',
-                'verbose_name_plural': 'order events',
-                'ordering': ['id'],
+                "verbose_name": "order event",
+                "verbose_name_plural": "order events",
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='OrderLine',
+            name="OrderLine",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('product_name', models.CharField(max_length=200, verbose_name='product')),
-                ('quantity', models.IntegerField(validators=[django.core.validators.MinValueValidator(1)], verbose_name='quantity')),
-                ('unit_price', models.BigIntegerField(verbose_name='unit price (won)')),
-                ('returned', models.IntegerField(db_default=0, default=0, verbose_name='returned')),
-                ('option', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='order_lines', to='shop.option', verbose_name='option')),
-                ('order', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='lines', to='orders.order', verbose_name='order')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("product_name", models.CharField(max_length=200, verbose_name="product")),
+                (
+                    "quantity",
+                    models.IntegerField(
+                        validators=[django.core.validators.MinValueValidator(1)], verbose_name="quantity"
+                    ),
+                ),
+                ("unit_price", models.BigIntegerField(verbose_name="unit price (won)")),
+                ("returned", models.IntegerField(db_default=0, default=0, verbose_name="returned")),
+                (
+                    "option",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="order_lines",
+                        to="shop.option",
+                        verbose_name="option",
+                    ),
+                ),
+                (
+                    "order",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="lines",
+                        to="orders.order",
+                        verbose_name="order",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'order line',
-                'verbose_name_plural': 'order lines',
-                'ordering': ['id'],
+                "verbose_name": "order line",
+                "verbose_name_plural": "order lines",
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Payment',
+            name="Payment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('provider', models.CharField(max_length=20, verbose_name='provider')),
-                ('reference', yousinsa.db.ExactCharField(max_length=40, unique=True, verbose_name='reference')),
-                ('amount', models.BigIntegerField(verbose_name='amount (won)')),
-                ('status', models.CharField(choices=[('started', 'started'), ('waiting', 'waiting for the transfer'), ('approved', 'approved'), ('declined', 'declined'), ('unknown', 'no answer yet'), ('replaced', 'replaced by another attempt')], default='started', max_length=10, verbose_name='status')),
-                ('live', models.BooleanField(default=True, editable=False, null=True, verbose_name='live')),
-                ('token', models.CharField(blank=True, default='', max_length=100, verbose_name='card token')),
-                ('detail', models.CharField(blank=True, default='', max_length=200, verbose_name='detail')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='started at')),
-                ('decided_at', models.DateTimeField(blank=True, null=True, verbose_name='decided at')),
-                ('order', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='payments', to='orders.order', verbose_name='order')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("provider", models.CharField(max_length=20, verbose_name="provider")),
+                (
+                    "reference",
+                    yousinsa.db.ExactCharField(max_length=40, unique=True, verbose_name="reference"),
+                ),
+                ("amount", models.BigIntegerField(verbose_name="amount (won)")),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("started", "started"),
+                            ("waiting", "waiting for the transfer"),
+                            ("approved", "approved"),
+                            ("declined", "declined"),
+                            ("unknown", "no answer yet"),
+                            ("replaced", "replaced by another attempt"),
+                        ],
+                        default="started",
+                        max_length=10,
+                        verbose_name="status",
+                    ),
+                ),
+                ("live", models.BooleanField(default=True, editable=False, null=True, verbose_name="live")),
+                (
+                    "token",
+                    models.CharField(blank=True, default="", max_length=100, verbose_name="card token"),
+                ),
+                ("detail", models.CharField(blank=True, default="", max_length=200, verbose_name="detail")),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="started at"),
+                ),
+                ("decided_at", models.DateTimeField(blank=True, null=True, verbose_name="decided at")),
+                (
+                    "order",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="payments",
+                        to="orders.order",
+                        verbose_name="order",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'payment',
-                'verbose_name_plural': 'payments',
-                'ordering': ['-id'],
+                "verbose_name": "payment",
+                "verbose_name_plural": "payments",
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Refund',
+            name="Refund",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('reference', yousinsa.db.ExactCharField(max_length=40, unique=True, verbose_name='reference')),
-                ('amount', models.BigIntegerField(verbose_name='amount (won)')),
-                ('status', models.CharField(choices=[('due', 'due'), ('done', 'done')], default='due', max_length=10, verbose_name='status')),
-                ('reason', models.CharField(max_length=200, verbose_name='reason')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='decided at')),
-                ('done_at', models.DateTimeField(blank=True, null=True, verbose_name='paid out at')),
-                ('payment', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='refunds', to='orders.payment', verbose_name='payment')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "reference",
+                    yousinsa.db.ExactCharField(max_length=40, unique=True, verbose_name="reference"),
+                ),
+                ("amount", models.BigIntegerField(verbose_name="amount (won)")),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("due", "due"), ("done", "done")],
+                        default="due",
+                        max_length=10,
+                        verbose_name="status",
+                    ),
+                ),
+                ("reason", models.CharField(max_length=200, verbose_name="reason")),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="decided at"),
+                ),
+                ("done_at", models.DateTimeField(blank=True, null=True, verbose_name="paid out at")),
+                (
+                    "payment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="refunds",
+                        to="orders.payment",
+                        verbose_name="payment",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'refund',
-                'verbose_name_plural': 'refunds',
-                'ordering': ['-id'],
+                "verbose_name": "refund",
+                "verbose_name_plural": "refunds",
+                "ordering": ["-id"],
             },
         ),
         migrations.AddIndex(
-            model_name='order',
-            index=models.Index(fields=['buyer', '-id'], name='order_buyer_id'),
+            model_name="order",
+            index=models.Index(fields=["buyer", "-id"], name="order_buyer_id"),
         ),
         migrations.AddIndex(
-            model_name='order',
-            index=models.Index(fields=['status', 'expires_at'], name='order_status_expires'),
+            model_name="order",
+            index=models.Index(fields=["status", "expires_at"], name="order_status_expires"),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.UniqueConstraint(fields=('buyer', 'idempotency_key'), name='order_buyer_key_unique'),
+            model_name="order",
+            constraint=models.UniqueConstraint(
+                fields=("buyer", "idempotency_key"), name="order_buyer_key_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(('total__gte', 0)), name='order_total_not_negative'),
+            model_name="order",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("total__gte", 0)), name="order_total_not_negative"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['pending', 'paid', 'shipped', 'delivered', 'returned', 'cancelled', 'expired'])), name='order_status_known'),
+            model_name="order",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "status__in",
+                        ["pending", "paid", "shipped", "delivered", "returned", "cancelled", "expired"],
+                    )
+                ),
+                name="order_status_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='orderline',
-            constraint=models.UniqueConstraint(fields=('order', 'option'), name='line_order_option_unique'),
+            model_name="orderline",
+            constraint=models.UniqueConstraint(fields=("order", "option"), name="line_order_option_unique"),
         ),
         migrations.AddConstraint(
-            model_name='orderline',
-            constraint=models.CheckConstraint(condition=models.Q(('quantity__gte', 1), ('quantity__lte', 1000000)), name='line_quantity_in_range'),
+            model_name="orderline",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("quantity__gte", 1), ("quantity__lte", 1000000)),
+                name="line_quantity_in_range",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='orderline',
-            constraint=models.CheckConstraint(condition=models.Q(('unit_price__gte', 0)), name='line_unit_price_not_negative'),
+            model_name="orderline",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("unit_price__gte", 0)), name="line_unit_price_not_negative"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='orderline',
-            constraint=models.CheckConstraint(condition=models.Q(('returned__gte', 0), ('returned__lte', models.F('quantity'))), name='line_returned_within_quantity'),
+            model_name="orderline",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("returned__gte", 0), ("returned__lte", models.F("quantity"))),
+                name="line_returned_within_quantity",
+            ),
         ),
         migrations.AddIndex(
-            model_name='payment',
-            index=models.Index(fields=['status', 'created_at'], name='payment_status_created'),
+            model_name="payment",
+            index=models.Index(fields=["status", "created_at"], name="payment_status_created"),
         ),
         migrations.AddConstraint(
-            model_name='payment',
-            constraint=models.UniqueConstraint(fields=('order', 'live'), name='payment_one_live_per_order'),
+            model_name="payment",
+            constraint=models.UniqueConstraint(fields=("order", "live"), name="payment_one_live_per_order"),
         ),
         migrations.AddConstraint(
-            model_name='payment',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gte', 0)), name='payment_amount_not_negative'),
+            model_name="payment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("amount__gte", 0)), name="payment_amount_not_negative"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='payment',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('live__isnull', False), ('live', True), ('status__in', ['started', 'waiting', 'approved', 'unknown'])), models.Q(('live__isnull', True), ('status__in', ['declined', 'replaced', 'approved'])), _connector='OR'), name='payment_live_matches_status'),
+            model_name="payment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("live__isnull", False),
+                        ("live", True),
+                        ("status__in", ["started", "waiting", "approved", "unknown"]),
+                    ),
+                    models.Q(("live__isnull", True), ("status__in", ["declined", "replaced", "approved"])),
+                    _connector="OR",
+                ),
+                name="payment_live_matches_status",
+            ),
         ),
         migrations.AddIndex(
-            model_name='refund',
-            index=models.Index(fields=['status', 'id'], name='refund_status_id'),
+            model_name="refund",
+            index=models.Index(fields=["status", "id"], name="refund_status_id"),
         ),
         migrations.AddConstraint(
-            model_name='refund',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gte', 0)), name='refund_amount_not_negative'),
+            model_name="refund",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("amount__gte", 0)), name="refund_amount_not_negative"
+            ),
         ),
     ]

@@ -60,7 +60,8 @@ class Command(BaseCommand):
     help = (
         "Compares every stock row with the sum of its movements and with the orders, and prints each "
         "difference. Orders may flow meanwhile: they wait for nothing and raise no false alarm. With --fix, "
-        "a movement of the kind `correct` sets right what differed and says what that was. Exit status: 0, "
+        "a movement of the kind `correct` sets right what differed and says what that was; on hand then is "
+        "what the ledger says, so count the units where movements were missing or altered. Exit status: 0, "
         "no difference; 1, this run found differences, corrected or not (run it again to see that none is "
         "left); 2, it could not run."
     )

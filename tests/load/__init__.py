@@ -1,0 +1,1 @@
+"""The load bench: `make bench`, `make bench-quick`, or `python -m tests.load --help`."""

@@ -1,0 +1,303 @@
+"""What a bench comes to: the targets, the files for docs/bench, the tables on the screen."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.load import plot
+from tests.load.measuring import Figure
+from tests.load.people import Habit
+
+
+@dataclass(slots=True)
+class Results:
+    """Everything that one bench found out."""
+
+    date: str
+    command: str
+    quick: bool
+    effort: dict[str, Any]
+    machine: dict[str, Any]
+    figures: list[Figure] = field(default_factory=list)
+    batches: dict[str, Any] = field(default_factory=dict)
+    hashing: dict[str, Any] = field(default_factory=dict)
+    people: list[Habit] = field(default_factory=list)
+    books: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    broken: str = ""
+    minutes: float = 0.0
+
+    def find(
+        self, scenario: str, *, lane: str = "group_commit", connections: int = 500, shop: str = "mariadb"
+    ) -> Figure | None:
+        wanted = (scenario, lane, connections, shop)
+        for figure in self.figures:
+            if (figure.scenario, figure.lane, figure.connections, figure.shop) == wanted:
+                return figure
+        return None
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "targets": [asdict(target) for target in targets(self)]}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Something that must hold: what, the bound, what was measured (None: it was not), whether it is met."""
+
+    name: str
+    bound: str
+    measured: float | None
+    met: bool | None
+
+
+def _at_least(bound: float, value: float | None) -> tuple[float | None, bool | None]:
+    return value, None if value is None else value >= bound
+
+
+def _at_most(bound: float, value: float | None) -> tuple[float | None, bool | None]:
+    return value, None if value is None else value <= bound
+
+
+def _quotient(above: float | None, below: float | None) -> float | None:
+    return round(above / below, 3) if above is not None and below else None
+
+
+def _refusals(figure: Figure) -> float:
+    return figure.rate * figure.statuses.get("409", 0) / max(1, sum(figure.statuses.values()))
+
+
+def targets(results: Results) -> list[Target]:
+    """The bounds that the shop promises to keep on two cores, at 500 connections, and what became of them."""
+
+    def of(figure: Figure | None, value: Callable[[Figure], float | None]) -> float | None:
+        return value(figure) if figure else None
+
+    hot, row = results.find("hot_order"), results.find("hot_order", lane="row_lock")
+    basket, gone = results.find("baskets"), results.find("sold_out")
+    lone = results.find("lone_order", connections=1)
+    lone_row = results.find("lone_order", lane="row_lock", connections=1)
+    empty, full = results.find("flat_cost", shop="empty"), results.find("flat_cost", shop="million")
+    rate, errors = lambda f: f.rate, lambda f: float(f.errors)
+    rows: list[tuple[str, str, tuple[float | None, bool | None]]] = [
+        ("hot option, orders/s", ">= 1,250", _at_least(1250, of(hot, rate))),
+        ("hot option, share of the no-op", ">= 0.60", _at_least(0.6, of(hot, lambda f: f.ratio))),
+        ("hot option, p99 in ms", "<= 1,000", _at_most(1000, of(hot, lambda f: f.p99))),
+        ("hot option, times row_lock", ">= 5", _at_least(5, _quotient(of(hot, rate), of(row, rate)))),
+        (
+            "CPU ms an order, batches of 64",
+            "<= 0.30",
+            _at_most(0.30, results.batches.get("together_ms")),
+        ),
+        ("baskets of 3, orders/s", ">= 500", _at_least(500, of(basket, rate))),
+        ("baskets of 3, errors", "= 0", _at_most(0, of(basket, errors))),
+        ("sold out, refusals/s", ">= 1,500", _at_least(1500, of(gone, _refusals))),
+        ("sold out, errors that are no 409", "= 0", _at_most(0, of(gone, errors))),
+        (
+            "1,000,000 orders against none",
+            ">= 0.85",
+            _at_least(0.85, _quotient(of(full, rate), of(empty, rate))),
+        ),
+        ("SQLite, orders/s", ">= 500", _at_least(500, of(results.find("hot_order", shop="sqlite"), rate))),
+        (
+            "lone order, p50 against row_lock",
+            "<= 1.10",
+            _at_most(1.10, _quotient(of(lone, lambda f: f.p50), of(lone_row, lambda f: f.p50))),
+        ),
+        ("product list, requests/s", ">= 1,250", _at_least(1250, of(results.find("product_list"), rate))),
+        ("product page, requests/s", ">= 1,250", _at_least(1250, of(results.find("product_page"), rate))),
+    ]
+    return [Target(name, bound, measured, met) for name, bound, (measured, met) in rows]
+
+
+# --- Files --------------------------------------------------------------------------------------------
+
+
+def write(results: Results, directory: Path) -> list[Path]:
+    """Write `<date>.json`, `.md` and `.png`, and the latter two again as `latest`; returns the paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    stem = directory / results.date
+    document, table, picture = (stem.with_suffix(f".{kind}") for kind in ("json", "md", "png"))
+    document.write_text(_compact(results.as_json()))
+    drawn = plot.draw(results.figures, picture, caption=_caption(results))
+    table.write_text(markdown(results, picture.name if drawn else ""))
+    latest = directory / "latest.md"
+    latest.write_text(markdown(results, "latest.png" if drawn else ""))
+    written = [document, table, latest]
+    if drawn:
+        shutil.copyfile(picture, directory / "latest.png")
+        written += [picture, directory / "latest.png"]
+    return written
+
+
+def _compact(document: dict[str, Any]) -> str:
+    """JSON with a line for each figure: small, and still readable in a diff."""
+    parts = []
+    for name, value in document.items():
+        if isinstance(value, list) and value:
+            rows = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in value)
+            parts.append(f"{json.dumps(name)}: [\n  {rows}\n]")
+        else:
+            parts.append(f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _caption(results: Results) -> str:
+    machine, versions = results.machine, results.machine["versions"]
+    return (
+        f"{results.date}, {machine['cores']} cores, MariaDB {versions['MariaDB']} (flushes every commit), "
+        f"gunicorn and load generator on one machine; {_runs(results).lower()}"
+    )
+
+
+def _runs(results: Results) -> str:
+    rounds = results.effort["rounds"]
+    return f"Medians of {rounds} runs" if rounds > 1 else "Single runs"
+
+
+def markdown(results: Results, picture: str) -> str:
+    """The tables, for people. `picture` is the plot's file name; empty: there is none."""
+    machine = results.machine
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    lines = [
+        f"# Bench of {results.date}",
+        "",
+        f"`{results.command}`, {results.minutes:.0f} minutes, on {machine['cores']} cores "
+        f"({machine['processor']}), {machine['memory_gib']} GiB, {machine['system']}, "
+        f"Linux {machine['kernel']}, {machine['file_system']}; load average {machine['load_before']} before. "
+        f"Everything runs on this machine. {versions}.",
+        "",
+        f"{_runs(results)} of {results.effort['seconds']:g} s, each right after a run of the no-op "
+        "`/api/v1/ping/` on the same server and as many connections: read the ratios. "
+        "Answers that are errors do not count for requests/s. Percentiles are wrk's, which corrects them for "
+        "coordinated omission. CPU is milliseconds a request of all gunicorn workers and of the database's "
+        "process. Limits and Idempotency-Keys are on.",
+        "",
+    ]
+    if results.broken:
+        lines += [f"**The books did not balance: {results.broken}**", ""]
+    if picture:
+        lines += [f"![Orders a second by lane]({picture})", ""]
+    lines += _markdown_table(_figure_rows(results.figures))
+    lines += ["", "## Must hold", "", *_markdown_table(_target_rows(targets(results)))]
+    if results.batches:
+        lines += ["", "## Batches alone", "", _batches_in_words(results.batches)]
+    if results.hashing:
+        lines += ["", "## Signing in", "", _hashing_in_words(results.hashing)]
+    if results.people:
+        lines += ["", "## People (Locust)", "", *_markdown_table(_habit_rows(results.people))]
+    return "\n".join([*lines, "", *_notes(results)]) + "\n"
+
+
+def _notes(results: Results) -> list[str]:
+    lines = []
+    for f in results.figures:
+        where = f"- {f.title}, {f.shop}, {f.lane}, {f.connections} connections"
+        if f.errors:
+            lines.append(f"{where}: answers by status {_counts(f.statuses)}; broken {_counts(f.broken)}")
+        if f.deadlocks:
+            lines.append(f"{where}: the database found {f.deadlocks} deadlocks")
+    lines += [f"- {line}" for line in results.complaints[:20]]
+    return ["## Notes", "", *lines, ""] if lines else []
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name}: {count:,}" for name, count in counts.items()) or "none"
+
+
+def _batches_in_words(batches: dict[str, Any]) -> str:
+    return (
+        f"`place_batch` with {batches['size']} orders at a time, one process: {batches['rate']:,.0f} "
+        f"orders/s; an order takes {batches['python_ms']:.3f} ms of CPU in Python and "
+        f"{batches['database_ms']:.3f} ms in MariaDB, together {batches['together_ms']:.3f} ms."
+    )
+
+
+def _hashing_in_words(hashing: dict[str, Any]) -> str:
+    return (
+        f"A password check (`{hashing['algorithm']}`) takes {hashing['cpu_ms']:.0f} ms of CPU, "
+        f"{hashing['wall_ms']:.0f} ms of time: that, not the rest, is what signing in costs, and is meant to."
+    )
+
+
+# --- Tables ---------------------------------------------------------------------------------------------
+
+Rows = list[tuple[str, ...]]
+
+
+def _figure_rows(figures: Sequence[Figure]) -> Rows:
+    rows: Rows = [
+        ("scenario", "database", "lane", "connections", "requests/s", "of no-op", "p50 ms", "p95 ms",
+         "p99 ms", "errors", "app CPU ms", "database CPU ms")
+    ]  # fmt: skip
+    for f in figures:
+        ratio = "" if f.ratio is None else f"{f.ratio:.2f}"
+        rows.append(
+            (f.title, f.shop, f.lane, str(f.connections), f"{f.rate:,.0f}", ratio, f"{f.p50:,.1f}",
+             f"{f.p95:,.1f}", f"{f.p99:,.1f}", f"{f.errors:,}", f"{f.app_cpu_ms:.2f}",
+             f"{f.database_cpu_ms:.2f}")
+        )  # fmt: skip
+    return rows
+
+
+def _target_rows(found: Sequence[Target]) -> Rows:
+    said = {True: "met", False: "MISSED", None: "not measured"}
+    rows: Rows = [("what", "bound", "measured", "")]
+    for target in found:
+        measured = "" if target.measured is None else f"{target.measured:,.2f}".removesuffix(".00")
+        rows.append((target.name, target.bound, measured, said[target.met]))
+    return rows
+
+
+def _habit_rows(habits: Sequence[Habit]) -> Rows:
+    rows: Rows = [("request", "count", "failures", "requests/s", "p50 ms", "p95 ms", "p99 ms")]
+    for h in habits:
+        rows.append(
+            (h.name, f"{h.requests:,}", str(h.failures), f"{h.rate:,.1f}", f"{h.p50:,.0f}", f"{h.p95:,.0f}",
+             f"{h.p99:,.0f}")
+        )  # fmt: skip
+    return rows
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(",", "").replace(".", "").isdigit()
+
+
+def _numeric(rows: Rows) -> list[bool]:
+    """Which columns hold nothing but numbers: those are aligned to the right."""
+    return [
+        all(_is_number(row[i]) or not row[i] for row in rows[1:]) and any(row[i] for row in rows[1:])
+        for i in range(len(rows[0]))
+    ]
+
+
+def _markdown_table(rows: Rows) -> list[str]:
+    marks = ["---:" if numeric else "---" for numeric in _numeric(rows)]
+    return [f"| {' | '.join(row)} |" for row in (rows[0], tuple(marks), *rows[1:])]
+
+
+def show(results: Results, console: Console) -> None:
+    """Print the tables and the verdict."""
+    tables = [("Bench", _figure_rows(results.figures))]
+    if results.people:
+        tables.append(("People (Locust)", _habit_rows(results.people)))
+    tables.append(("Must hold", _target_rows(targets(results))))
+    for title, rows in tables:
+        table = Table(title=title)
+        for name, numeric in zip(rows[0], _numeric(rows), strict=True):
+            table.add_column(name, justify="right" if numeric else "left")
+        for row in rows[1:]:
+            table.add_row(*row, style="bold red" if row[-1] == "MISSED" else None)
+        console.print(table)
+    if results.batches:
+        console.print(_batches_in_words(results.batches))
+    if results.hashing:
+        console.print(_hashing_in_words(results.hashing))
+    for line in _notes(results):
+        console.print(line, markup=False, highlight=False)

@@ -1,0 +1,143 @@
+"""What the shoppers find: made inside the project, with the services that it uses itself.
+
+tests/load/shop.py calls `main` in a process of its own, since each database needs one.
+"""
+
+import json
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.hashers import check_password, make_password
+from django.core.management import call_command
+
+from inventory import ledger
+from orders.placement.batch import place_batch
+from orders.placement.requests import Placed, PlaceRequest
+from shop import services
+from shop.models import Option, Product, Role, Store, User
+from tests.factories import make_category, make_store, make_user
+
+ENOUGH = 100_000_000
+BASKET_OPTIONS = 100
+STORES = 30
+ORDERS_PER_BATCH = 128
+PASSWORD = "correct horse battery"
+STORE = "The bench's store"
+# Any secret will do as long as cookie and header agree.
+CSRF = "c" * 32
+# The scheme of issue_tokens.
+SHOPPERS = "load-%d@load.yousinsa.test"
+
+
+def fill(*, products: int, shoppers: int, history: int, tokens: str) -> dict[str, Any]:
+    """Tables, demo products, as many demo buyers as shoppers, `history` orders; the shoppers' tokens go to a
+    file. Returns what the scenarios need to know: ids of options to sell, of products, of shoppers."""
+    call_command("migrate", interactive=False, verbosity=0)
+    numbers = {"products": products, "buyers": shoppers, "stock": 1_000_000, "orders": history}
+    call_command("seed_demo", **numbers, stdout=StringIO(), stderr=StringIO())
+    call_command("issue_tokens", buyers=shoppers, out=Path(tokens), stdout=StringIO())
+    demo = list(Product.objects.order_by("id").values_list("id", flat=True)[:100])
+    owner = make_user("owner@bench.yousinsa.test", role=Role.STORE_OWNER)
+    make_store(owner=owner, name=STORE)
+    for number in range(STORES):
+        make_store(owner=owner, name=f"Store number {number}")
+    return {
+        "hot": _options([ENOUGH])[0],
+        "basket": _options([ENOUGH] * BASKET_OPTIONS),
+        "products": demo,
+        "shopper_ids": _shopper_ids(shoppers),
+    }
+
+
+def scarce(*, units: int) -> dict[str, Any]:
+    """An option of which there are so many."""
+    return {"option": _options([units])[0]}
+
+
+def _options(stock: list[int]) -> list[int]:
+    """The ids of the options of a new product, with these units of each."""
+    name = secrets.token_hex(4)
+    _product, options = services.create_product(
+        store=Store.objects.get(name=STORE),
+        category=make_category(),
+        name=f"Bench {name}",
+        price=29_000,
+        options=[services.OptionDraft(f"BENCH-{name}-{i}", size=str(i)) for i in range(len(stock))],
+    )
+    ids = [option.pk for option in options]
+    ledger.open_stock(ids)
+    for option_id, units in zip(ids, stock, strict=True):
+        ledger.receive(option_id=option_id, quantity=units)
+    return ids
+
+
+def sessions(*, shoppers: int, out: str) -> dict[str, Any]:
+    """A session for each shopper, where SESSION_ENGINE keeps them; writes a browser's headers to `out`."""
+    store = import_module(settings.SESSION_ENGINE).SessionStore
+    users = User.objects.in_bulk(_shopper_ids(shoppers))
+    lines = []
+    for user in users.values():
+        session = store()
+        session[SESSION_KEY] = str(user.pk)
+        session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+        session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+        session.save()
+        cookies = f"{settings.SESSION_COOKIE_NAME}={session.session_key}; {settings.CSRF_COOKIE_NAME}={CSRF}"
+        lines.append(f"Cookie: {cookies}\tX-CSRFToken: {CSRF}\n")
+    Path(out).write_text("".join(lines))
+    return {"sessions": len(lines)}
+
+
+def orders(*, shoppers: int, count: int) -> dict[str, Any]:
+    """So many pending orders of one unit; returns (index of the shopper, number) of each."""
+    buyers = _shopper_ids(shoppers)
+    options = Option.objects.filter(product__store__name=STORE, stock__on_hand=ENOUGH)
+    wanted = list(options.order_by("id").values_list("id", flat=True))
+    made: list[tuple[int, str]] = []
+    for first in range(0, count, ORDERS_PER_BATCH):
+        indexes = [i % len(buyers) for i in range(first, min(first + ORDERS_PER_BATCH, count))]
+        batch = [
+            PlaceRequest.build(buyer_id=buyers[i], lines=[(wanted[(first + n) % len(wanted)], 1)])
+            for n, i in enumerate(indexes)
+        ]
+        for index, outcome in zip(indexes, place_batch(batch), strict=True):
+            assert isinstance(outcome, Placed), outcome
+            made.append((index, outcome.order.number))
+    return {"orders": made}
+
+
+def hashing(*, rounds: int = 5) -> dict[str, Any]:
+    """What one sign-in's password check costs: processor and wall time in ms, and the hash's parameters."""
+    encoded = make_password(PASSWORD)
+    check_password(PASSWORD, encoded)
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(rounds):
+        assert check_password(PASSWORD, encoded)
+    return {
+        "algorithm": "$".join(encoded.split("$")[:4]),
+        "cpu_ms": (time.process_time() - cpu) / rounds * 1e3,
+        "wall_ms": (time.perf_counter() - wall) / rounds * 1e3,
+    }
+
+
+def _shopper_ids(count: int) -> list[int]:
+    """In the order of their tokens."""
+    names = [SHOPPERS % number for number in range(1, count + 1)]
+    ids = dict(User.objects.filter(email__in=names).values_list("email", "id"))
+    return [ids[name] for name in names]
+
+
+def main() -> None:
+    """`seed FUNCTION KEYWORDS`: calls it with the keywords (JSON), prints what it returns as JSON."""
+    functions: dict[str, Callable[..., dict[str, Any]]] = {
+        "fill": fill, "scarce": scarce, "sessions": sessions, "orders": orders, "hashing": hashing,
+    }  # fmt: skip
+    print(json.dumps(functions[sys.argv[1]](**json.loads(sys.argv[2]))))
