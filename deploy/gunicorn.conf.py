@@ -1,4 +1,4 @@
-"""gunicorn: few processes, many threads; a thread waits for its group's commit and costs little meanwhile.
+"""gunicorn: few processes, some threads; an order that waits for its group's commit keeps none of them.
 
 Driven by PORT, BIND_HOST, WEB_CONCURRENCY, WEB_THREADS, ACCESS_LOG, VAR_DIR and PROMETHEUS_MULTIPROC_DIR.
 """
@@ -16,13 +16,11 @@ bind = f"{os.environ.get('BIND_HOST') or '127.0.0.1'}:{PORT}"
 # Connections that arrive while every worker is full wait here (the kernel caps it at net.core.somaxconn).
 backlog = 2048
 
-worker_class = "gthread"
+worker_class = "yousinsa.worker.Worker"
 # The cores this process may use, which in a container can be fewer than the machine has.
 workers = int(os.environ.get("WEB_CONCURRENCY") or len(os.sched_getaffinity(0)))
-# An order that waits for its group's commit keeps its thread: enough for 500 shoppers of one worker.
-threads = int(os.environ.get("WEB_THREADS") or 576)
-# The settings bound waiting orders below the number of threads: they must bound them by this very number.
-os.environ["WEB_THREADS"] = str(threads)
+# For what waits for the database, Redis or a payment: more than there are database connections.
+threads = int(os.environ.get("WEB_THREADS") or 64)
 
 # Idle kept-alive connections sit in the worker's poller and hold no thread. gthread keeps up to
 # worker_connections - threads of them and answers the rest with `Connection: close`: this bounds clients, not

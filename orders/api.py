@@ -19,8 +19,8 @@ from orders import selectors, services
 from orders.models import MAX_LINES, MAX_QUANTITY, Order
 from orders.payments.providers import PROVIDERS
 from orders.payments.services import pay
-from orders.placement.lanes import place_order
-from orders.placement.requests import PlaceRequest
+from orders.placement.lanes import begin_order
+from orders.placement.requests import Placed, PlaceRequest
 from orders.views import OrderPage, OrderView
 from shop.api import Address, PageQuery
 from shop.selectors import Id
@@ -105,14 +105,21 @@ class OrdersView(Endpoint):
     def post(self, request: Request) -> HttpResponseBase:
         key = idempotency_key(request)
         body = read_body(request, NewOrder)
-        placed = place_order(
+        order = begin_order(
             PlaceRequest.build(
                 buyer_id=caller(request).id,
                 lines=units_of(body.lines).items(),
                 idempotency_key=key,
             )
         )
-        headers = {"Location": f"{request.path}{placed.order.number}/"}
+        if isinstance(order, Placed):
+            return self._placed(order)
+        if order.decided:
+            return self._placed(order.result())
+        return self.answer_later(order, lambda: self._placed(order.result()))
+
+    def _placed(self, placed: Placed) -> HttpResponseBase:
+        headers = {"Location": f"{self.request.path}{placed.order.number}/"}
         if placed.replayed:
             headers["Idempotent-Replayed"] = "true"
         return self.answer(placed.order, status=201, headers=headers)

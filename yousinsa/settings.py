@@ -162,9 +162,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 # --- Orders ----------------------------------------------------------------------------------------
 
 PLACEMENT = env.str("PLACEMENT", default="group_commit")
-# Threads a gunicorn worker has. Orders that wait for their group leave some of them to everything else.
-WEB_THREADS = env.int("WEB_THREADS", default=576)
-ORDER_QUEUE = WEB_THREADS - max(16, WEB_THREADS // 10)
+# Orders that wait in one process; whoever comes after that is told to come again. They keep no threads.
+ORDER_QUEUE = 2000
 ORDER_HOLD_MINUTES = env.int("ORDER_HOLD_MINUTES", default=15)
 
 # --- API -------------------------------------------------------------------------------------------

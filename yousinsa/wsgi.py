@@ -7,7 +7,7 @@ accounts, take settings.MIDDLEWARE.
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from typing import Any
 
@@ -15,12 +15,14 @@ import django
 from django.conf import settings
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
-from django.db import connections
+from django.db import close_old_connections, connections
 from django.middleware.security import SecurityMiddleware
 from django.urls import get_resolver
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "yousinsa.settings")
 django.setup(set_prefix=False)
+
+from yousinsa.endpoint import WAITS_WITHOUT_THREAD, PendingResponse  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +49,59 @@ class Request(WSGIRequest):
             self.content_type, self.content_params = "", {}
 
 
+StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+
+
+class Later:
+    """The body of a response that is not decided yet: WSGI lets an iterable start its response late.
+
+    Iterating waits for it. A server that knows `when_ready` (yousinsa/worker.py) iterates only then, and
+    needs no thread meanwhile.
+    """
+
+    def __init__(self, response: PendingResponse, start_response: StartResponse) -> None:
+        self._response = response
+        self._start_response = start_response
+
+    def when_ready(self, callback: Callable[[], None]) -> None:
+        self._response.pending.then(callback)
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._response.complete()
+        yield from _start(self._response, self._start_response)
+
+    def close(self) -> None:
+        if getattr(
+            self._response, "_handler_class", None
+        ):  # Django's own handler leaves the end of the request to this
+            self._response.close()
+
+
+def _start(response: Any, start_response: StartResponse) -> list[bytes]:
+    """Start a response that is not streamed; returns its body."""
+    body = response.content
+    headers = list(response.items())
+    if body and not response.has_header("Content-Length"):
+        headers.append(("Content-Length", str(len(body))))
+    if response.cookies:
+        headers += [("Set-Cookie", cookie.output(header="")) for cookie in response.cookies.values()]
+    start_response(f"{response.status_code} {response.reason_phrase}", headers)
+    return [body]
+
+
 class PageHandler(WSGIHandler):
     """Django's handler with the middleware of the settings."""
 
     request_class = Request
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Any:
+        started: list[Any] = []
+        response: Any = super().__call__(environ, lambda *start: started.append(start))  # type: ignore[arg-type]
+        if isinstance(response, PendingResponse):
+            close_old_connections()  # this thread's: another one will finish the request
+            return Later(response, start_response)
+        start_response(*started[0])
+        return response
 
 
 class ProgramHandler(WSGIHandler):
@@ -69,28 +120,25 @@ class ProgramHandler(WSGIHandler):
         inner = convert_exception_to_response(handler._get_response)
         handler._middleware_chain = convert_exception_to_response(SecurityMiddleware(inner))
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Any:
         response: Any = self.get_response(Request(environ))
-        body = response.content
-        headers = list(response.items())
-        if body and not response.has_header("Content-Length"):
-            headers.append(("Content-Length", str(len(body))))
-        if response.cookies:
-            headers += [("Set-Cookie", cookie.output(header="")) for cookie in response.cookies.values()]
         for close in response._resource_closers:
             close()
         connection = getattr(connections._connections, "default", None)  # type: ignore[attr-defined]
         if connection is not None and connection.connection is not None:
             connection.close_if_unusable_or_obsolete()
-        start_response(f"{response.status_code} {response.reason_phrase}", headers)
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+        if isinstance(response, PendingResponse):
+            return Later(response, start_response)
+        body = _start(response, start_response)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else body
 
 
 pages = PageHandler()
 programs = ProgramHandler()
 
 
-def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    environ[WAITS_WITHOUT_THREAD] = True
     path: str = environ["PATH_INFO"]
     # Signing in and out changes the session as well.
     is_call = path.startswith("/api/v1/") and not path.startswith("/api/v1/users/")

@@ -1,9 +1,10 @@
 """Lane `group_commit`: orders that wait in the same process commit together.
 
-One committer thread a process drains the queue, runs `place_batch` once for all that wait, and wakes each
-waiter once. While a batch commits the next one gathers, so a batch is as large as the load makes it and a
-lone order waits for nobody: there is no timer. Answers follow the commit, so nothing is promised that is
-not durable.
+One batch at a time in each process: it takes what waits, runs `place_batch` once, and tells each order's
+`Ticket` what became of it. While a batch commits the next one gathers, so a batch is as large as the load
+makes it. There is no timer: an order that finds nobody there commits at once, in its own thread; whoever
+comes meanwhile waits for the committer's thread (flat combining: Hendler et al., 2010). Answers follow the
+commit, so nothing is promised that is not durable.
 
 An order that runs into a row which somebody else keeps locked is set aside with its like (see
 `blocked.py`), so that it delays only itself.
@@ -14,12 +15,12 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
-from typing import cast
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections
 
 from orders.errors import IdempotencyInFlight, OutcomeUnknown
 from orders.placement.batch import place_batch
@@ -34,118 +35,167 @@ logger = logging.getLogger(__name__)
 MAX_BATCH_ORDERS = 128
 MAX_BATCH_OPTIONS = 200
 STATEMENT_SECONDS = 0.5
-# How long an order may wait before a batch takes it, and after.
+# How long an order may wait before a batch takes it, and after; and how often that is looked at.
 QUEUE_SECONDS = 5.0
 CLAIMED_SECONDS = 15.0
+CLOCK_SECONDS = 0.25
 
 
 class Ticket:
-    """A request that waits. Its `wake` is locked until the outcome is there.
+    """A request that waits for its outcome."""
 
-    Waiters wake each other in a row (`next`): woken all at once, hundreds of threads would fight for the
-    interpreter lock, which costs more than the orders do.
-    """
+    __slots__ = ("_callback", "_lock", "claimed", "deadline", "outcome", "request", "since")
 
-    __slots__ = ("claimed", "gone", "next", "outcome", "request", "since", "wake")
-
-    def __init__(self, request: PlaceRequest) -> None:
+    def __init__(self, request: PlaceRequest, lock: threading.Lock) -> None:
         self.request = request
         self.outcome: Outcome | None = None
         self.claimed = False
-        self.gone = False
-        self.next: Ticket | None = None
         self.since = time.monotonic()
-        self.wake = threading.Lock()
-        self.wake.acquire()
+        self.deadline = self.since + QUEUE_SECONDS
+        self._lock = lock
+        self._callback: Callable[[], None] | None = None
 
+    @property
+    def decided(self) -> bool:
+        return self.outcome is not None
 
-class Committer:
-    """The queue of one process and the thread that empties it."""
+    def claim(self) -> None:
+        """A batch takes it: from now on it may be placed at any moment."""
+        self.claimed = True
+        self.deadline = time.monotonic() + CLAIMED_SECONDS
 
-    def __init__(self, place: Callable[[list[PlaceRequest]], list[Outcome]] = place_batch) -> None:
-        self._place = place
-        self._waiting = 0
-        self._keys: Counter[tuple[int, str]] = Counter()
-        self._lock = threading.Lock()
-        self._inbox: SimpleQueue[Ticket] = SimpleQueue()
-        # Only the committer's thread touches these.
-        self._backlog: deque[Ticket] = deque()
-        self._set_aside: list[Ticket] = []
-        self._blocked = BlockedRows()
-        threading.Thread(target=self._run, name="group-commit", daemon=True).start()
+    def then(self, callback: Callable[[], None]) -> None:
+        """Call back once the outcome is there, in the thread that decided it; now, if it is there already.
 
-    # --- The waiters' side ------------------------------------------------------------------------
-
-    def place(self, request: PlaceRequest) -> Placed:
-        """Wait for the batch that takes this request; raises what became of it (see `place_batch`)."""
-        ticket = Ticket(request)
-        key = (request.buyer_id, request.idempotency_key or "")
+        One callback a ticket; it must be quick and must not raise: others wait behind it.
+        """
         with self._lock:
-            if self._waiting >= settings.ORDER_QUEUE:
-                raise Busy
-            self._waiting += 1
-            self._keys[key] += 1
-        self._inbox.put(ticket)
-        outcome = self._await(ticket)
-        with self._lock:
-            self._waiting -= 1
-            self._keys[key] -= 1
-            twin_waits = bool(self._keys[key])
-            if not twin_waits:
-                del self._keys[key]
-        if isinstance(outcome, Busy) and request.idempotency_key and twin_waits:
-            raise IdempotencyInFlight
+            if self.outcome is None:
+                self._callback = callback
+                return
+        callback()
+
+    def decide(self, outcome: Outcome) -> Callable[[], None] | None:
+        """Set the outcome, under the lock; returns what to call after it."""
+        self.outcome = outcome
+        return self._callback
+
+    def result(self) -> Placed:
+        """Wait for the outcome. Raises what `place_batch` says of a request that was not placed."""
+        while (outcome := self.outcome) is None:
+            decided = threading.Lock()
+            decided.acquire()
+            self.then(decided.release)
+            decided.acquire()
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    def _await(self, ticket: Ticket) -> Outcome:
-        if not ticket.wake.acquire(timeout=QUEUE_SECONDS):
-            with self._lock:
-                ticket.gone = not ticket.claimed
-            if ticket.gone:
-                return Busy()
-            # A batch has it: it may be committed at any moment, so only the outcome may be told.
-            if not ticket.wake.acquire(timeout=CLAIMED_SECONDS):
-                with self._lock:
-                    ticket.gone = ticket.outcome is None
-                if ticket.gone:
-                    return OutcomeUnknown(ticket.request.number)
-                ticket.wake.acquire()  # answered just now: its turn in the row is about to come
-        self._wake(ticket.next)
-        return cast(Outcome, ticket.outcome)
 
-    def _wake(self, ticket: Ticket | None) -> None:
-        """Wake the first of a row that still waits."""
-        while ticket is not None and ticket.gone:
-            ticket = ticket.next
-        if ticket is not None:
-            ticket.wake.release()
+class Committer:
+    """The queue of one process, the thread that empties it, and the connection that it uses."""
+
+    def __init__(self, place: Callable[[list[PlaceRequest]], list[Outcome]] = place_batch) -> None:
+        self._place = place
+        # Guards what follows, and every ticket's outcome and claim.
+        self._lock = threading.Lock()
+        self._waiting: dict[Ticket, None] = {}
+        self._keys: Counter[tuple[int, str]] = Counter()
+        # None: nobody new, but the backlog or the blocked rows want looking after.
+        self._inbox: SimpleQueue[Ticket | None] = SimpleQueue()
+        # Whoever has the turn may commit; the rest belongs to him.
+        self._turn = threading.Lock()
+        self._connection = connections.create_connection(DEFAULT_DB_ALIAS)
+        self._connection.inc_thread_sharing()
+        self._backlog: deque[Ticket] = deque()
+        self._set_aside: list[Ticket] = []
+        self._blocked = BlockedRows()
+        threading.Thread(target=self._run, name="group-commit", daemon=True).start()
+        threading.Thread(target=self._watch_clock, name="group-commit-clock", daemon=True).start()
+
+    # --- The waiters' side ------------------------------------------------------------------------
+
+    def submit(self, request: PlaceRequest) -> Ticket:
+        """Queue a request; commit it here and now if nobody else is there. Raises `Busy` for a full queue."""
+        ticket = Ticket(request, self._lock)
+        with self._lock:
+            if len(self._waiting) >= settings.ORDER_QUEUE:
+                raise Busy
+            self._waiting[ticket] = None
+            self._keys[_key(request)] += 1
+        if self._inbox.empty() and self._turn.acquire(blocking=False):
+            try:
+                ticket.claim()
+                with self._connected():
+                    self._commit([ticket])
+                # Rows that are locked are looked after by the committer's thread.
+                handed_over = bool(self._backlog or self._set_aside)
+            finally:
+                self._turn.release()
+            if handed_over:
+                self._inbox.put(None)
+        else:
+            self._inbox.put(ticket)
+        return ticket
+
+    def _watch_clock(self) -> None:
+        """Tell those who waited too long; a batch that hangs cannot do it itself."""
+        while True:
+            time.sleep(CLOCK_SECONDS)
+            now = time.monotonic()
+            with self._lock:  # one hold for both: what is not claimed now must not be claimed any more
+                late: list[tuple[Ticket, Outcome]] = [
+                    (ticket, OutcomeUnknown(ticket.request.number) if ticket.claimed else Busy())
+                    for ticket in self._waiting
+                    if ticket.deadline < now
+                ]
+                callbacks = self._set_outcomes(late)
+            for callback in callbacks:
+                callback()
 
     # --- The committer's side -----------------------------------------------------------------------
 
     def _run(self) -> None:
         while True:
-            try:
-                self._gather()
-                self._settle_set_aside()
-                if tickets := self._claim():
-                    self._commit(tickets)
-            except Exception:
-                logger.exception("group commit goes on")
-                connection.close()
+            ticket = self._inbox.get()
+            with self._turn, self._connected():
+                self._take(ticket)
+                while self._backlog or self._set_aside:
+                    try:
+                        self._gather()
+                        self._settle_set_aside()
+                        if tickets := self._claim():
+                            self._commit(tickets)
+                    except Exception:
+                        logger.exception("group commit goes on")
+                        connection.close()
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Let this thread use the committer's connection, whose statements are limited."""
+        threads_own = getattr(connections._connections, DEFAULT_DB_ALIAS, None)  # type: ignore[attr-defined]
+        connections[DEFAULT_DB_ALIAS] = self._connection
+        try:
+            yield
+        finally:
+            if threads_own is None:
+                del connections[DEFAULT_DB_ALIAS]
+            else:
+                connections[DEFAULT_DB_ALIAS] = threads_own
+
+    def _take(self, ticket: Ticket | None) -> None:
+        if ticket is not None:
+            self._backlog.append(ticket)
 
     def _gather(self) -> None:
-        """Move what waits to the backlog; with nothing to do, sleep until somebody comes."""
+        """Move what waits to the backlog; with nothing but blocked rows, wait a moment for somebody."""
         if not self._backlog:
             try:
-                self._backlog.append(
-                    self._inbox.get(timeout=BlockedRows.LOOK_AGAIN_SECONDS if self._set_aside else None)
-                )
+                self._take(self._inbox.get(timeout=BlockedRows.LOOK_AGAIN_SECONDS))
             except Empty:
                 return
         for _ in range(self._inbox.qsize()):
-            self._backlog.append(self._inbox.get())
+            self._take(self._inbox.get())
 
     def _claim(self) -> list[Ticket]:
         """Take the next batch off the backlog; what needs a blocked row is set aside."""
@@ -158,13 +208,13 @@ class Committer:
                 if tickets and len(options | wanted) > MAX_BATCH_OPTIONS:
                     break
                 self._backlog.popleft()
-                if ticket.gone:
+                if ticket.decided:  # it waited too long
                     continue
                 if self._blocked.concerns(ticket.request):
                     self._set_aside.append(ticket)
                     continue
                 options |= wanted
-                ticket.claimed = True
+                ticket.claim()
                 tickets.append(ticket)
         return tickets
 
@@ -183,20 +233,34 @@ class Committer:
                 locked_out.append(ticket)
             else:
                 decided.append((ticket, outcome))
-        self._answer(decided)
+        self._decide(decided)
         if locked_out:
             self._look_for_blocked_rows(locked_out)
 
-    def _answer(self, decided: Sequence[tuple[Ticket, Outcome]]) -> None:
-        """Give each waiter its outcome and wake the first; each wakes the next."""
-        if not decided:
-            return
+    def _decide(self, decided: Iterable[tuple[Ticket, Outcome]]) -> None:
+        """Give each ticket its outcome, unless it has one, and call back who waits for it."""
         with self._lock:
-            following = None
-            for ticket, outcome in reversed(decided):
-                ticket.next, following = following, ticket
-                ticket.outcome = outcome
-        self._wake(following)
+            callbacks = self._set_outcomes(decided)
+        for callback in callbacks:
+            callback()
+
+    def _set_outcomes(self, decided: Iterable[tuple[Ticket, Outcome]]) -> list[Callable[[], None]]:
+        """Under the lock; returns what to call after it."""
+        callbacks = []
+        for ticket, outcome in decided:
+            if ticket.decided:
+                continue
+            del self._waiting[ticket]
+            key = _key(ticket.request)
+            self._keys[key] -= 1
+            if not self._keys[key]:
+                del self._keys[key]
+            elif key[1] and isinstance(outcome, Busy):
+                # Its twin still waits for the same order.
+                outcome = IdempotencyInFlight()
+            if callback := ticket.decide(outcome):
+                callbacks.append(callback)
+        return callbacks
 
     @staticmethod
     def _explain(exc: Exception) -> Exception:
@@ -237,13 +301,19 @@ class Committer:
         waiting, self._set_aside = self._set_aside, []
         refused: list[tuple[Ticket, Outcome]] = []
         for ticket in reversed(waiting):
+            if ticket.decided:
+                continue
             if not self._blocked.concerns(ticket.request):
                 self._backlog.appendleft(ticket)
             elif ticket.since < give_up:
                 refused.append((ticket, Busy()))
             else:
                 self._set_aside.insert(0, ticket)
-        self._answer(refused)
+        self._decide(refused)
+
+
+def _key(request: PlaceRequest) -> tuple[int, str]:
+    return request.buyer_id, request.idempotency_key or ""
 
 
 _committer: tuple[int, Committer] | None = None
@@ -268,6 +338,11 @@ def group_commit(request: PlaceRequest) -> Placed:
     Raises RuntimeError inside an open transaction: the committer could not see what it wrote, and would
     wait for its locks while it waits for the committer.
     """
+    return begin(request).result()
+
+
+def begin(request: PlaceRequest) -> Ticket:
+    """The same without waiting for the outcome."""
     if connection.in_atomic_block:
         raise RuntimeError("group_commit cannot run inside a transaction: use row_lock there")
-    return committer().place(request)
+    return committer().submit(request)

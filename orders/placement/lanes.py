@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from orders.placement.batch import place_batch
 from orders.placement.conditional_update import conditional_update
 from orders.placement.distributed_lock import distributed_lock
-from orders.placement.group_commit import group_commit
+from orders.placement.group_commit import Ticket, begin, group_commit
 from orders.placement.requests import Placed, PlaceRequest
 
 
@@ -38,3 +38,8 @@ def place_order(request: PlaceRequest) -> Placed:
     if lane is None:
         raise ImproperlyConfigured(f"PLACEMENT must be one of {', '.join(LANES)}, not {settings.PLACEMENT!r}")
     return lane(request)
+
+
+def begin_order(request: PlaceRequest) -> Ticket | Placed:
+    """Like `place_order`, but an order that waits for its group is a `Ticket`: no thread waits with it."""
+    return begin(request) if settings.PLACEMENT == "group_commit" else place_order(request)

@@ -1,0 +1,156 @@
+"""gunicorn's threaded worker, which also waits for answers without keeping a thread for each.
+
+An order waits for its group's commit. A thread for each waiting order costs two switches between threads and
+a fight for the interpreter lock, more than the order itself. Here a request whose answer is not decided yet
+(`yousinsa.wsgi.Later`) is put aside with its connection; once a group is decided, one thread writes all of
+its answers.
+
+gunicorn's master imports this module: it must not import the application.
+"""
+
+import socket
+import threading
+from collections import deque
+from concurrent.futures import Future
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+# Answers that are written before the main thread hears of them and listens to their connections again.
+ANSWERS_AT_ONCE = 32
+
+
+class _NotYet(BaseException):
+    """Leads out of gunicorn's handling of a request, past everything that would answer it.
+
+    No `Exception`, since gunicorn answers those with 500.
+    """
+
+    def __init__(self, body: Any, response: Any, environ: dict[str, Any]) -> None:
+        super().__init__()
+        self.body = body
+        self.response = response
+        self.environ = environ
+        self.since = datetime.now()
+
+
+class _Outbox:
+    """Stands in for a socket while gunicorn writes a response, so that it can be sent in one piece."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def sendall(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+
+class Worker(ThreadWorker):
+    """Relies on four of ThreadWorker's methods; requirements.txt pins the gunicorn that has them."""
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self._lock = threading.Lock()
+        self._decided: deque[tuple[TConn, _NotYet]] = deque()
+        self._answering = False
+
+    # --- Putting aside ------------------------------------------------------------------------------
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        application: Any = self.wsgi  # type: ignore[has-type]
+
+        def call(environ: dict[str, Any], start_response: Any) -> Any:
+            body = application(environ, start_response)
+            if hasattr(body, "when_ready"):
+                raise _NotYet(body, start_response.__self__, environ)
+            return body
+
+        self.wsgi = call
+
+    def enqueue_req(self, conn: TConn) -> None:
+        def done(future: "Future[Any]") -> None:
+            if future.cancelled() or not isinstance(future.exception(), _NotYet):
+                self.method_queue.defer(self.finish_request, conn, future)
+
+        self.tpool.submit(self.handle, conn).add_done_callback(done)
+
+    def handle(self, conn: TConn) -> Any:
+        try:
+            return super().handle(conn)
+        except _NotYet as request:
+            request.body.when_ready(partial(self._put, conn, request))
+            raise
+
+    # --- Answering ----------------------------------------------------------------------------------
+
+    def _put(self, conn: TConn, request: _NotYet) -> None:
+        """The request can be answered. Called in the thread that decided it, which must not be kept."""
+        with self._lock:
+            self._decided.append((conn, request))
+            if self._answering:
+                return
+            self._answering = True
+        self.tpool.submit(self._answer_all)
+
+    def _answer_all(self) -> None:
+        while True:
+            with self._lock:
+                count = min(len(self._decided), ANSWERS_AT_ONCE)
+                requests = [self._decided.popleft() for _ in range(count)]
+                if not requests:
+                    self._answering = False
+                    return
+            answered = [(conn, self._answer(conn, request)) for conn, request in requests]
+            self.method_queue.defer(self._finish_all, answered)
+
+    def _answer(self, conn: TConn, request: _NotYet) -> Future[bool]:
+        """Write one answer; returns whether the connection can be kept, which a slow reader leaves open."""
+        response, outbox = request.response, _Outbox()
+        response.sock = outbox
+        keep: Future[bool] = Future()
+        try:
+            for piece in request.body:
+                response.write(piece)
+            response.close()
+            self.log.access(response, response.req, request.environ, datetime.now() - request.since)
+            request.body.close()
+            data = b"".join(outbox.pieces)
+            left = data[self._send_now(conn.sock, data) :]
+            if left:
+                # This client does not read. A thread of its own waits for it; the others' answers go on.
+                return self.tpool.submit(self._send_slowly, conn, request, left)
+            keep.set_result(self._keepalive_after(conn, not response.should_close()))
+        except OSError as exc:
+            self.log.debug("Ignoring a client that went away: %s", exc)
+            keep.set_result(False)
+        except Exception as exc:
+            self.handle_error(response.req, conn.sock, conn.client, exc)
+            keep.set_result(False)
+        return keep
+
+    def _send_now(self, sock: socket.socket, data: bytes) -> int:
+        """Send what the socket takes without waiting; returns how many bytes that was."""
+        if self.cfg.is_ssl:
+            return 0
+        try:
+            return sock.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+
+    def _send_slowly(self, conn: TConn, request: _NotYet, data: bytes) -> bool:
+        try:
+            conn.sock.sendall(data)
+        except OSError:
+            return False
+        return bool(self._keepalive_after(conn, not request.response.should_close()))
+
+    def _finish_all(self, answered: list[tuple[TConn, Future[bool]]]) -> None:
+        for conn, keep in answered:
+            if keep.done():
+                self.finish_request(conn, keep)
+            else:
+                keep.add_done_callback(partial(self.method_queue.defer, self.finish_request, conn))
