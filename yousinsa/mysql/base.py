@@ -21,11 +21,46 @@ PING_AFTER_SECONDS = 1.0
 TOO_MANY_CONNECTIONS = 1040
 
 
+class FairSemaphore:
+    """Permits that go to whoever has waited longest.
+
+    `threading.Semaphore` lets newcomers overtake: under load some threads then wait for longer than any limit.
+    """
+
+    def __init__(self, permits: int) -> None:
+        self._lock = threading.Lock()
+        self._permits = permits
+        self._waiting: deque[threading.Lock] = deque()
+
+    def acquire(self, timeout: float) -> bool:
+        with self._lock:
+            if self._permits:
+                self._permits -= 1
+                return True
+            granted = threading.Lock()
+            granted.acquire()
+            self._waiting.append(granted)
+        if granted.acquire(timeout=timeout):
+            return True
+        with self._lock:
+            if granted in self._waiting:
+                self._waiting.remove(granted)
+                return False
+        return True  # granted at the last moment
+
+    def release(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._permits += 1
+
+
 class Pool:
     """Open connections that nobody uses, and a count of those that may exist at all."""
 
     def __init__(self, size: int) -> None:
-        self._free = threading.BoundedSemaphore(size)
+        self._free = FairSemaphore(size)
         self._idle: deque[tuple[Any, float]] = deque()
 
     def take(self, wait: float) -> Any:
