@@ -24,7 +24,7 @@ TOO_MANY_CONNECTIONS = 1040
 class FairSemaphore:
     """Permits that go to whoever has waited longest.
 
-    `threading.Semaphore` lets newcomers overtake: under load some threads then wait for longer than any limit.
+    `threading.Semaphore` lets newcomers overtake: under load some threads then wait too long.
     """
 
     def __init__(self, permits: int) -> None:

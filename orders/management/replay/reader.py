@@ -1,28 +1,22 @@
 """Reads a file of invoice lines: what each line says, or why it cannot be used, gathered by invoice.
 
-The file is comma-separated UTF-8 text, plain or gzip-compressed, and never in memory as a whole. A row is a
-line of the file, so that one stray quote costs one row instead of everything up to the next quote.
+`yousinsa.csv_file` reads the file itself, which is never in memory as a whole.
 """
 
-import csv
-import gzip
-import io
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
-from django.core.management.base import CommandError
+from yousinsa.csv_file import is_missing, read_table
 
 COLUMNS = (
     "InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country",
 )  # fmt: skip
 
-MAX_LINE = 10_000
 # The real file's largest invoice has 675; a file that never changes the number must not fill the memory.
 MAX_INVOICE_LINES = 10_000
 
@@ -32,8 +26,6 @@ _CUSTOMER = re.compile(r"[0-9A-Za-z_-]{1,40}")
 _QUANTITY = re.compile(r"-?[0-9]{1,9}")
 _PRICE = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,4})?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# What table tools write where a value is missing.
-_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 
 
 class Line(NamedTuple):
@@ -110,87 +102,16 @@ def read_invoices(path: Path, *, limit: int | None = None) -> Iterator[Invoice |
 
 def read_lines(path: Path) -> Iterator[Line | Skipped]:
     """Every row below the header. Raises CommandError (see `read_invoices`)."""
-    rows = _rows(path)
-    header = _header(path, next(rows, None))
-    for row, text in rows:
-        if text.strip():
-            yield _line(row, text, header)
+    header, rows = read_table(path, of="invoice lines", required=COLUMNS)
+    for row, fields in rows:
+        yield Skipped(row, fields) if isinstance(fields, str) else _line(row, fields, header)
 
 
-def _open(path: Path) -> BinaryIO:
-    """The file's bytes, decompressed. Raises CommandError."""
-    if not path.exists():
-        raise CommandError(f"{path}: there is no such file. Name a .csv or .csv.gz file of invoice lines.")
-    if not path.is_file():
-        raise CommandError(f"{path} is not a regular file. Name a .csv or .csv.gz file of invoice lines.")
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-        if start.startswith(b"\x1f\x8b"):
-            return io.BufferedReader(gzip.GzipFile(path))
-        if start == b"PK\x03\x04":
-            raise CommandError(f"{path} is a zip archive (or a spreadsheet): save it as CSV in UTF-8.")
-        if path.suffix == ".gz":
-            raise CommandError(
-                f"{path} is named .gz but is not compressed with gzip: rename it to .csv, or compress it."
-            )
-        return path.open("rb")
-    except OSError as exc:
-        raise CommandError(f"{path} cannot be read ({exc.strerror}): give this user access to it.") from exc
-
-
-def _rows(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Rows with their numbers; one that is too long is cut at `MAX_LINE` + 1 bytes and its rest left out."""
-    number = 0
-    with _open(path) as file:
-        try:
-            while text := file.readline(MAX_LINE + 1):
-                number += 1
-                yield number, text
-                while text and not text.endswith(b"\n"):
-                    text = file.readline(MAX_LINE)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
-            raise CommandError(
-                f"{path}: the compressed data is cut off or damaged after row {number} ({exc}). "
-                "Fetch or compress the file again; what was replayed so far is not replayed twice."
-            ) from exc
-
-
-def _header(path: Path, first: tuple[int, bytes] | None) -> list[str]:
-    """The columns' names in the file's order. Raises CommandError naming those that are missing."""
-    if first is None:
-        raise CommandError(f"{path} is empty. Its first line must name the columns: {', '.join(COLUMNS)}.")
-    try:
-        names = [name.strip() for name in _fields(first[1].decode("utf-8-sig"))]
-    except (UnicodeDecodeError, csv.Error) as exc:
-        raise CommandError(
-            f"{path}: the first line is not comma-separated UTF-8 text ({exc}). Save it as CSV in UTF-8."
-        ) from exc
-    if missing := [name for name in COLUMNS if name not in names]:
-        raise CommandError(
-            f"{path}: no column {', '.join(missing)}. The first line must name the columns, separated by "
-            f"commas: {', '.join(COLUMNS)}. It says: {', '.join(names)[:200]}"
-        )
-    return names
-
-
-def _fields(text: str) -> list[str]:
-    return next(csv.reader([text], strict=True), [])
-
-
-def _line(row: int, text: bytes, header: Sequence[str]) -> Line | Skipped:
-    if len(text) > MAX_LINE:
-        return Skipped(row, f"longer than {MAX_LINE:,} bytes")
-    try:
-        fields = _fields(text.decode())
-    except UnicodeDecodeError:
-        return Skipped(row, "not UTF-8 text")
-    except csv.Error:
-        return Skipped(row, "a quote is not closed, or text follows it")
+def _line(row: int, fields: list[str], header: Sequence[str]) -> Line | Skipped:
     if len(fields) != len(header):
         return Skipped(row, "more or fewer columns than the header")
     values = {
-        name: "" if value.strip().lower() in _MISSING else " ".join(_CONTROL.sub(" ", value).split())
+        name: "" if is_missing(value) else " ".join(_CONTROL.sub(" ", value).split())
         for name, value in zip(header, fields, strict=True)
     }
     # Spreadsheets turn whole numbers into 17850.0.
