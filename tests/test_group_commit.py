@@ -43,11 +43,25 @@ def wish(buyer, *lines, key=None):
     )
 
 
+@pytest.fixture
+def new_committer():
+    """Makes committers; afterwards their connections go back to the pool, which has few."""
+    made = []
+
+    def make(place):
+        made.append(Committer(place))
+        return made[-1]
+
+    yield make
+    for queue in made:
+        queue._connection.close()
+
+
 def place(queue, request):
     return queue.submit(request).result()
 
 
-def test_an_order_that_finds_nobody_there_commits_in_its_own_thread():
+def test_an_order_that_finds_nobody_there_commits_in_its_own_thread(new_committer):
     (option,) = make_options([10])
     threads = []
 
@@ -55,12 +69,12 @@ def test_an_order_that_finds_nobody_there_commits_in_its_own_thread():
         threads.append(threading.current_thread())
         return place_batch(requests)
 
-    assert not place(Committer(here), wish(make_user(), (option, 1))).replayed
+    assert not place(new_committer(here), wish(make_user(), (option, 1))).replayed
     assert threads == [threading.current_thread()]
     assert Order.objects.count() == 1  # on this thread's own connection again
 
 
-def test_orders_that_wait_commit_together():
+def test_orders_that_wait_commit_together(new_committer):
     (option,) = make_options([1_000])
     buyers = [make_user() for _ in range(40)]
     sizes = []
@@ -73,7 +87,7 @@ def test_orders_that_wait_commit_together():
         sizes.append(len(requests))
         return place_batch(requests)
 
-    queue = Committer(slow_first)
+    queue = new_committer(slow_first)
     with ThreadPoolExecutor(40) as pool:
         first = pool.submit(place, queue, wish(buyers[0], (option, 1)))
         started.wait(30)
@@ -224,7 +238,7 @@ def test_each_process_has_a_committer_of_its_own():
     assert Order.objects.count() == 3
 
 
-def test_a_full_queue_refuses_and_says_so(settings):
+def test_a_full_queue_refuses_and_says_so(settings, new_committer):
     settings.ORDER_QUEUE = 2
     (option,) = make_options([10])
     buyers = [make_user() for _ in range(3)]
@@ -235,7 +249,7 @@ def test_a_full_queue_refuses_and_says_so(settings):
         hold.wait(30)
         return place_batch(requests)
 
-    queue = Committer(held)
+    queue = new_committer(held)
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(place, queue, wish(buyer, (option, 1))) for buyer in buyers[:2]]
         started.wait(30)
@@ -248,7 +262,7 @@ def test_a_full_queue_refuses_and_says_so(settings):
     assert Order.objects.count() == 2
 
 
-def test_a_repeated_key_waits_for_the_first_and_past_the_limit_says_so(monkeypatch):
+def test_a_repeated_key_waits_for_the_first_and_past_the_limit_says_so(monkeypatch, new_committer):
     (option,) = make_options([10])
     buyer = make_user()
     hold, started = threading.Event(), threading.Event()
@@ -258,7 +272,7 @@ def test_a_repeated_key_waits_for_the_first_and_past_the_limit_says_so(monkeypat
         hold.wait(30)
         return place_batch(requests)
 
-    queue = Committer(held)
+    queue = new_committer(held)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(place, queue, wish(buyer, (option, 1), key="k"))
         started.wait(30)
@@ -275,7 +289,7 @@ def test_a_repeated_key_waits_for_the_first_and_past_the_limit_says_so(monkeypat
     assert not queue._keys
 
 
-def test_who_gives_up_before_a_batch_claims_it_is_certainly_not_placed(monkeypatch):
+def test_who_gives_up_before_a_batch_claims_it_is_certainly_not_placed(monkeypatch, new_committer):
     (option,) = make_options([10])
     buyers = [make_user(), make_user()]
     hold, started = threading.Event(), threading.Event()
@@ -286,7 +300,7 @@ def test_who_gives_up_before_a_batch_claims_it_is_certainly_not_placed(monkeypat
         hold.wait(30)
         return place_batch(requests)
 
-    queue = Committer(held)
+    queue = new_committer(held)
     with ThreadPoolExecutor(1) as pool:
         claimed = pool.submit(place, queue, wish(buyers[0], (option, 1)))
         started.wait(30)
@@ -297,7 +311,7 @@ def test_who_gives_up_before_a_batch_claims_it_is_certainly_not_placed(monkeypat
     assert list(Order.objects.values_list("buyer", flat=True)) == [buyers[0].pk]
 
 
-def test_a_claimed_order_that_is_not_answered_is_unknown_and_breaks_no_neighbour(monkeypatch):
+def test_a_claimed_order_that_is_not_answered_is_unknown_and_breaks_no_neighbour(monkeypatch, new_committer):
     (option,) = make_options([10])
     buyers = [make_user() for _ in range(2)]
     hold, started = threading.Event(), threading.Event()
@@ -307,7 +321,7 @@ def test_a_claimed_order_that_is_not_answered_is_unknown_and_breaks_no_neighbour
         hold.wait(30)
         return place_batch(requests)
 
-    queue = Committer(held)
+    queue = new_committer(held)
     monkeypatch.setattr(lane, "CLAIMED_SECONDS", 0.1)
     with ThreadPoolExecutor(2) as pool:
         claimed = pool.submit(place, queue, wish(buyers[0], (option, 1)))
