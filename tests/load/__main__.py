@@ -41,7 +41,7 @@ HISTORY = 1_000_000
 PEOPLE_SECONDS, QUICK_PEOPLE_SECONDS = 60, 8
 NAMES = [
     "hot_order", "hot_order_sessions", *(scenario.name for scenario in PLAIN), "sold_out", "lone_order",
-    "batches", "hashing", "people", "sqlite", "binlog", "flat_cost",
+    "batches", "hashing", "catalogue", "people", "sqlite", "binlog", "flat_cost",
 ]  # fmt: skip
 # What a quick bench leaves out unless `--only` names it.
 NOT_QUICK = {
@@ -80,6 +80,10 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, metavar="DIRECTORY",
         help="for the results; default: docs/bench for a whole bench, var/bench for a quick or partial one",
+    )  # fmt: skip
+    parser.add_argument(
+        "--catalog", type=Path, metavar="FILE",
+        help="a file for import_catalog: with it every filter of the product list is measured",
     )  # fmt: skip
     options = parser.parse_args(arguments)
     for name, least in (("seconds", 0.5), ("rounds", 1), ("history", 1)):
@@ -135,6 +139,8 @@ def plan(options: argparse.Namespace, bench: Bench, shops: Shops, results: repor
     add("lone_order", "lone order", partial(_lone, bench, shops))
     add("batches", "batches of 64", lambda: results.batches.update(_batches(shops, options.quick)))
     add("hashing", "password hash", lambda: results.hashing.update(shops.mariadb().inside("seed", "hashing")))
+    if options.catalog:
+        add("catalogue", "every filter", lambda: results.catalogue.update(_catalogue(shops, options.catalog)))
     seconds = QUICK_PEOPLE_SECONDS if options.quick else PEOPLE_SECONDS
     add("people", "people", lambda: results.people.extend(people.behave(shops.mariadb(), seconds)))
     for n in counts:
@@ -164,6 +170,10 @@ def _batches(shops: Shops, quick: bool) -> dict[str, object]:
         "batches", "measure", buyers=shop.goods["shopper_ids"], option=shop.goods["hot"],
         database_pid=shop.database_pid, batches=50 if quick else 200, windows=3 if quick else 5,
     )  # fmt: skip
+
+
+def _catalogue(shops: Shops, file: Path) -> dict[str, object]:
+    return shops.mariadb("catalogue").inside("catalogue", "measure", file=str(file.resolve()))
 
 
 def _flat(bench: Bench, shops: Shops, connections: int, history: int) -> None:
