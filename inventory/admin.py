@@ -145,7 +145,7 @@ class MovementColumns:
         if movement.kind not in (Kind.RESERVE, Kind.RELEASE, Kind.SHIP, Kind.RESTOCK):
             return movement.reference
         address = f"{admin_url(Order, 'changelist')}?{urlencode({'q': movement.reference})}"
-        return format_html('<a href="{}">{}</a>', address, movement.reference)
+        return format_html('<a href="{}" class="text-link">{}</a>', address, movement.reference)
 
 
 def _moved(after: int, delta: int) -> str:
@@ -198,7 +198,7 @@ class StockAdmin(OperatedAdmin, ReadOnlyAdmin):
     @admin.display(description=_("ledger"))
     def all_movements(self, stock: Stock) -> SafeString:
         address = f"{admin_url(Movement, 'changelist')}?stock__id__exact={stock.pk}"
-        return format_html('<a href="{}">{}</a>', address, _("all movements"))
+        return format_html('<a href="{}" class="text-link">{}</a>', address, _("all movements"))
 
     def facts(self, record: Stock, operation: Operation) -> Sequence[tuple[Any, Any]]:
         option = record.option

@@ -174,7 +174,7 @@ class OrderAdmin(OperatedAdmin, ReadOnlyAdmin):
     @admin.display(description=_("stock movements"))
     def movements(self, order: Order) -> SafeString:
         address = f"{admin_url(Movement, 'changelist')}?q={order.number}"
-        return format_html('<a href="{}">{}</a>', address, _("movements of this order"))
+        return format_html('<a href="{}" class="text-link">{}</a>', address, _("movements of this order"))
 
     def facts(self, record: Order, operation: Operation) -> Sequence[tuple[Any, Any]]:
         lines = ((line.quantity, line.product_name, line.option.sku) for line in record.lines.all())

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.utils import quote
-from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth import get_permission_codename
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
@@ -21,6 +20,8 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.views import ChangeList
 
 COUNTED = 10_000
 SHOWN_BELOW = 50
@@ -63,7 +64,7 @@ class BoundedChangeList(ChangeList):
         return qs if isinstance(related, bool) else qs.prefetch_related(*related)
 
 
-class DeskAdmin(admin.ModelAdmin):
+class DeskAdmin(ModelAdmin):
     """A model on the desk. Subclasses say in `find` what a search means."""
 
     list_per_page = 50
@@ -119,7 +120,7 @@ class FirstRows(BaseInlineFormSet):
         return self._queryset
 
 
-class ReadOnlyInline(admin.TabularInline):
+class ReadOnlyInline(TabularInline):
     """Rows that belong to a record and are shown below it; whoever may see the record may see them."""
 
     template = "admin/edit_inline/read_only.html"
@@ -153,7 +154,9 @@ def admin_url(model: Model | type[Model], page: str, *args: Any) -> str:
 
 def link(record: Model, text: Any = None) -> SafeString:
     """A link to a record's page."""
-    return format_html('<a href="{}">{}</a>', admin_url(record, "change", quote(record.pk)), text or record)
+    return format_html(
+        '<a href="{}" class="text-link">{}</a>', admin_url(record, "change", quote(record.pk)), text or record
+    )
 
 
 def moment(field: str, label: Any) -> Callable[[Any, Any], SafeString | None]:

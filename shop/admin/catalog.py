@@ -16,6 +16,8 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 from treebeard.admin import TreeAdmin
 from treebeard.forms import movenodeform_factory
+from unfold.admin import TabularInline
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from inventory import ledger
 from inventory.models import Stock
@@ -96,7 +98,7 @@ class StoreAdmin(OperatedAdmin):
         if store.pk is None:
             return ""
         address = f"{admin_url(Product, 'changelist')}?store__id__exact={store.pk}"
-        return format_html('<a href="{}">{}</a>', address, _("products of this store"))
+        return format_html('<a href="{}" class="text-link">{}</a>', address, _("products of this store"))
 
     def facts(self, record: Store, operation: Operation) -> Sequence[tuple[Any, Any]]:
         return [(_("owner"), record.owner), (_("status"), record.get_status_display())]
@@ -131,7 +133,7 @@ class CategoryAdmin(DeskAdmin, TreeAdmin):
     @admin.display(description=_("products"))
     def products(self, category: Category) -> SafeString:
         address = f"{admin_url(Product, 'changelist')}?category={category.slug}"
-        return format_html('<a href="{}">{}</a>', address, _("products"))
+        return format_html('<a href="{}" class="text-link">{}</a>', address, _("products"))
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         if request.method != "GET":  # the tree knows no other way to look at it, and fails on HEAD
@@ -180,9 +182,9 @@ class OptionForm(forms.ModelForm):
         model = Option
         fields = ("sku", "size", "color")
         widgets = {
-            "sku": forms.TextInput(attrs={"size": 24}),
-            "size": forms.TextInput(attrs={"size": 8}),
-            "color": forms.TextInput(attrs={"size": 12}),
+            "sku": UnfoldAdminTextInputWidget,
+            "size": UnfoldAdminTextInputWidget,
+            "color": UnfoldAdminTextInputWidget,
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -230,7 +232,7 @@ def _stock(option: Option) -> Stock | None:
     return getattr(option, "stock", None) if option.pk else None
 
 
-class OptionInline(StockColumns, admin.TabularInline):
+class OptionInline(StockColumns, TabularInline):
     model = Option
     form = OptionForm
     formset = OptionFormSet

@@ -16,7 +16,6 @@ from django.contrib import messages
 from django.contrib.admin import helpers
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.utils import quote, unquote
-from django.contrib.admin.widgets import AdminTextInputWidget
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
@@ -25,8 +24,10 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
+from unfold.forms import AdminForm
 
 from shop.admin.base import DeskAdmin, admin_url
+from shop.admin.widgets import dress
 from yousinsa.errors import Forbidden, Problem
 
 # Each record of a list's action is a transaction of its own, and the operator waits for all of them.
@@ -57,6 +58,7 @@ class OperationForm(forms.Form):
         super().__init__(data, **options)
         for field in self.fields.values():
             field.label = capfirst(field.label)
+            dress(field)
 
     def run(self, *, actor_id: int) -> None:
         """Do it, with `cleaned_data`. Raises `Problem`."""
@@ -189,6 +191,7 @@ class OperatedAdmin(DeskAdmin):
     ) -> HttpResponse:
         context = {
             **self._page_context(request, operation),
+            "original": record,
             "title": f"{capfirst(operation.label)}: {self.name(record)}",
             "name": self.name(record),
             "facts": self.facts(record, operation),
@@ -204,9 +207,9 @@ class OperatedAdmin(DeskAdmin):
         request.current_app = self.admin_site.name
         return {**self.admin_site.each_context(request), "opts": self.opts, "operation": operation}
 
-    def _dressed(self, form: Any) -> helpers.AdminForm:
-        """The form as the admin's own templates show it."""
-        return helpers.AdminForm(form, [(None, {"fields": list(form.fields)})], {}, model_admin=self)
+    def _dressed(self, form: Any) -> AdminForm:
+        """The form as the theme's own templates show it."""
+        return AdminForm(form, [(None, {"fields": list(form.fields)})], {}, model_admin=self)
 
     # --- Many records, from the list ------------------------------------------------------------------
 
@@ -303,6 +306,6 @@ def _actor_id(request: HttpRequest) -> int:
 
 
 def line_of_text(label: Any, *, max_length: int, short: bool = False, **options: Any) -> forms.CharField:
-    """A field that looks like the admin's own; a short one fits into a table."""
-    widget = forms.TextInput(attrs={"size": 16}) if short else AdminTextInputWidget()
+    """A field for a line of text; a short one fits into a table."""
+    widget = forms.TextInput(attrs={"size": 16} if short else {})
     return forms.CharField(label=label, max_length=max_length, widget=widget, **options)

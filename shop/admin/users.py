@@ -5,7 +5,6 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm, UserChangeForm
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -13,6 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from orders.models import Order
 from shop import services
@@ -32,7 +32,7 @@ class LowerCaseEmail(forms.ModelForm):
         return User.objects.normalize_email(self.cleaned_data["email"])
 
 
-class NewUserForm(LowerCaseEmail, AdminUserCreationForm):
+class NewUserForm(LowerCaseEmail, UserCreationForm):
     class Meta:
         model = User
         fields = ("email", "name", "role")
@@ -115,7 +115,8 @@ class UserAdmin(OperatedAdmin, DjangoUserAdmin):
     @admin.display(description=_("belongs to"))
     def elsewhere(self, user: User) -> SafeString:
         return format_html(
-            '<a href="{}?buyer__id__exact={}">{}</a> · <a href="{}?owner__id__exact={}">{}</a>',
+            '<a href="{}?buyer__id__exact={}" class="text-link">{}</a> · '
+            '<a href="{}?owner__id__exact={}" class="text-link">{}</a>',
             admin_url(Order, "changelist"), user.pk, _("orders"),
             admin_url(Store, "changelist"), user.pk, _("stores"),
         )  # fmt: skip

@@ -1,0 +1,9 @@
+"""The admin site of the desk: the theme's site, with the shop's names and rooms."""
+
+from django.utils.translation import gettext_lazy as _
+from unfold.sites import UnfoldAdminSite
+
+
+class DeskSite(UnfoldAdminSite):
+    index_title = _("Today")
+    empty_value_display = "–"
