@@ -27,6 +27,9 @@ from shop.admin.base import DateFilter, ReadOnlyAdmin, ReadOnlyInline, admin_url
 from shop.admin.catalog import option_ids
 from shop.admin.operations import OperatedAdmin, Operation, OperationForm, line_of_text
 
+# Fewer units than this are few.
+LOW = 5
+
 # --- Operations -----------------------------------------------------------------------------------
 
 
@@ -96,6 +99,7 @@ class AvailabilityFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
         return [
             ("available", _("available")),
+            ("low", _("fewer than %d left") % LOW),
             ("sold-out", _("sold out")),
             ("differs", _("differs from the ledger")),
         ]
@@ -104,8 +108,10 @@ class AvailabilityFilter(admin.SimpleListFilter):
         match self.value():
             case "available":
                 return queryset.filter(on_hand__gt=F("reserved"))
+            case "low":
+                return queryset.filter(sold_out=False, on_hand__lt=F("reserved") + LOW)
             case "sold-out":
-                return queryset.filter(on_hand__lte=F("reserved"))
+                return queryset.filter(sold_out=True)
             case "differs":
                 return differing(queryset)
         return queryset

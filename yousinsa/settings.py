@@ -233,6 +233,7 @@ UNFOLD = {
     "SHOW_LANGUAGES": True,
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": [lambda request: static("desk/desk.css")],
+    "DASHBOARD_CALLBACK": "orders.desk.front_page.context",
     "SIDEBAR": {"show_search": True, "navigation": "shop.desk.navigation.rooms"},
 }
 

@@ -6,4 +6,5 @@ from unfold.sites import UnfoldAdminSite
 
 class DeskSite(UnfoldAdminSite):
     index_title = _("Today")
+    index_template = "desk/front_page.html"
     empty_value_display = "–"
