@@ -74,6 +74,7 @@ class AdjustForm(OperationForm):
 
 RECEIVE = Operation(
     name="receive",
+    permission="inventory.receive_stock",
     label=_("receive"),
     explanation=_("Units arrived: they are added to what is on hand and can be sold at once."),
     done=_("received."),
@@ -82,6 +83,7 @@ RECEIVE = Operation(
 )
 ADJUST = Operation(
     name="adjust",
+    permission="inventory.adjust_stock",
     label=_("adjust"),
     explanation=_("What is on hand differs from the record. Say by how much, not what it should be."),
     done=_("adjusted."),
@@ -165,6 +167,8 @@ class MovementInline(MovementColumns, ReadOnlyInline):
     readonly_fields = ("at", "on_hand", "reserved", "cause")
     ordering = ("-sequence",)
     select_related = ("actor",)
+    owned_by = "stock__option__product__store"
+    hidden_from_owners = frozenset({"actor"})
 
 
 @admin.register(Stock)
@@ -172,6 +176,7 @@ class StockAdmin(OperatedAdmin, ReadOnlyAdmin):
     """A row an option, made with the option. What changes it is a movement."""
 
     operations = (RECEIVE, ADJUST)
+    owned_by = "option__product__store"
     inlines = (MovementInline,)
     list_display = ("option", "product", "size", "color", "on_hand", "reserved", "available")
     list_select_related = ("option__product",)
@@ -224,6 +229,8 @@ class StockAdmin(OperatedAdmin, ReadOnlyAdmin):
 class MovementAdmin(MovementColumns, ReadOnlyAdmin):
     """The ledger. Nothing here can be changed; a mistake is corrected by another movement."""
 
+    owned_by = "stock__option__product__store"
+    hidden_from_owners = frozenset({"actor"})
     list_display = ("at", "sku", "kind", "on_hand", "reserved", "cause", "actor", "reason")
     list_select_related = ("stock__option", "actor")
     list_filter = ("kind", ("created_at", DateFilter))

@@ -36,6 +36,12 @@ class Stock(models.Model):
         verbose_name = _("stock")
         verbose_name_plural = _("stock")
         ordering = ["id"]
+        permissions = [
+            ("receive_stock", "Can receive stock"),
+            ("adjust_stock", "Can adjust stock"),
+            ("transfer_stock", "Can transfer stock"),
+            ("count_stock", "Can count stock"),
+        ]
         indexes = [models.Index(fields=["sold_out", "option"], name="stock_sold_out")]
         constraints = [
             models.CheckConstraint(condition=Q(on_hand__gte=0), name="stock_on_hand_not_negative"),

@@ -74,6 +74,13 @@ class Order(models.Model):
         verbose_name = _("order")
         verbose_name_plural = _("orders")
         ordering = ["-id"]
+        permissions = [
+            ("confirm_payment", "Can confirm payment of order"),
+            ("ship_order", "Can ship order"),
+            ("deliver_order", "Can mark order as delivered"),
+            ("cancel_order", "Can cancel order"),
+            ("return_order", "Can take units of order back"),
+        ]
         indexes = [
             models.Index(fields=["buyer", "-id"], name="order_buyer_id"),
             models.Index(fields=["status", "expires_at"], name="order_status_expires"),
@@ -217,6 +224,7 @@ class Refund(models.Model):
         verbose_name = _("refund")
         verbose_name_plural = _("refunds")
         ordering = ["-id"]
+        permissions = [("pay_out_refund", "Can mark refund as paid out")]
         indexes = [models.Index(fields=["status", "id"], name="refund_status_id")]
         constraints = [
             models.CheckConstraint(condition=Q(amount__gte=0), name="refund_amount_not_negative"),

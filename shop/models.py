@@ -69,6 +69,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         verbose_name = _("user")
         verbose_name_plural = _("users")
         ordering = ["-id"]
+        permissions = [("deactivate_user", "Can deactivate user")]
 
     def __str__(self) -> str:
         return self.email
@@ -115,6 +116,7 @@ class Store(models.Model):
         verbose_name = _("store")
         verbose_name_plural = _("stores")
         ordering = ["-id"]
+        permissions = [("decide_store", "Can accept, reject and close store")]
         indexes = [models.Index(fields=["status", "id"], name="store_status_id")]
         constraints = [
             models.UniqueConstraint(fields=["owner", "name"], name="store_owner_name_unique"),

@@ -279,7 +279,7 @@ def test_nobody_deletes_a_user(desk, buyer):
 
 
 def test_only_superusers_touch_operators_and_give_rights(operator, buyer):
-    clerk = staff("shop.change_user", "shop.view_user")
+    clerk = staff("shop.change_user", "shop.view_user", "shop.deactivate_user")
     assert clerk.post(url(User, "change", buyer.pk), account_form(buyer, is_superuser="on", is_staff="on"))
     buyer.refresh_from_db()
     assert (buyer.is_staff, buyer.is_superuser) == (False, False)

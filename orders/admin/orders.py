@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -19,6 +19,7 @@ from orders.models import MAX_LINES, Order, OrderEvent, OrderLine, Payment
 from orders.placement.numbers import EPOCH_MS
 from shop.admin.base import FOUND, FirstRows, ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment, won
 from shop.admin.operations import OperatedAdmin, Operation
+from shop.desk.owners import is_store_owner, own_stores
 from shop.models import Option, User
 
 # An order's id is its time in ms above 22 other bits (orders/placement/numbers.py).
@@ -84,6 +85,7 @@ class AllLines(FirstRows):
 class LineInline(ReadOnlyInline):
     model = OrderLine
     formset = AllLines
+    owned_by = "option__product__store"
     fields = ("option", "product_name", "size", "color", "quantity", "price", "returned")
     readonly_fields = ("size", "color", "price")
     ordering = ("id",)
@@ -126,7 +128,7 @@ class PaymentInline(ReadOnlyInline):
         return super().get_queryset(request).prefetch_related("refunds")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super(ReadOnlyInline, self).has_view_permission(request, obj)
+        return super().has_view_permission(request, obj) and request.user.has_perm("orders.view_payment")
 
     @admin.display(description=_("reference"))
     def page(self, payment: Payment) -> SafeString:
@@ -149,6 +151,12 @@ class PaymentInline(ReadOnlyInline):
 class OrderAdmin(OperatedAdmin, ReadOnlyAdmin):
     operations = (CONFIRM_PAYMENT, SHIP, DELIVER, CANCEL, RETURN)
     inlines = (LineInline, EventInline, PaymentInline)
+    owned_by = "lines__option__product__store"
+    # Who bought it, and what else, is none of a store owner's business: operators ship.
+    hidden_from_owners = frozenset(
+        {"buyer", "total_won", "note", "recipient", "phone", "postal_code", "address1", "address2", "carrier",
+         "tracking_number", "movements", "idempotency_key", "fingerprint"}
+    )  # fmt: skip
     list_display = ("number", "status", "buyer", "total_won", "placed")
     list_select_related = ("buyer",)
     facts_related = ("buyer", "lines__option")
@@ -189,6 +197,17 @@ class OrderAdmin(OperatedAdmin, ReadOnlyAdmin):
             units,
         ]
 
+    def of_owner(self, request: HttpRequest, records: QuerySet[Order]) -> QuerySet[Order]:
+        own = OrderLine.objects.filter(order=OuterRef("pk"), option__product__store__in=own_stores(request))
+        return records.filter(Exists(own))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Order], search_term: str
+    ) -> tuple[QuerySet[Order], bool]:
+        if "@" in search_term and is_store_owner(request.user):
+            return queryset.none(), False
+        return super().get_search_results(request, queryset, search_term)
+
     def find(self, queryset: QuerySet[Order], term: str) -> QuerySet[Order]:
         if "@" not in term:
             # In the order of the index that finds them; numbers are time-ordered as ids are.
@@ -199,6 +218,7 @@ class OrderAdmin(OperatedAdmin, ReadOnlyAdmin):
 
 @admin.register(OrderLine)
 class OrderLineAdmin(ReadOnlyAdmin):
+    owned_by = "option__product__store"
     list_display = ("__str__", "of_order", "sku", "price", "returned")
     list_select_related = ("order", "option")
     search_fields = ("order",)

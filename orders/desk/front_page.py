@@ -14,13 +14,19 @@ from orders.desk.figures import Figures, about
 from orders.desk.panels import PANELS, lately
 from orders.models import Order
 from shop.admin.base import won
+from shop.desk.owners import is_store_owner
 
 # The page says of which time its figures are.
 SECONDS = 30
 
 
 def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """What the front page shows this user (UNFOLD["DASHBOARD_CALLBACK"])."""
+    """What the front page shows this user (UNFOLD["DASHBOARD_CALLBACK"]).
+
+    Its figures are the whole shop's: a store owner gets a list of pages instead.
+    """
+    if is_store_owner(request.user):
+        return context
     page = cache.get_or_set(f"desk:front-page:{get_language()}", make, SECONDS)
     cards = [
         card | {"wide": panel.wide}

@@ -127,8 +127,8 @@ def held(figures: Figures) -> Card:
     )  # fmt: skip
     if held.first and held.last:
         card.lines = [
-            Line(_("the next hold ends at"), _clock(held.first)),
-            Line(_("the last hold ends at"), _clock(held.last)),
+            Line(_("next hold ends"), _clock(held.first)),
+            Line(_("last hold ends"), _clock(held.last)),
         ]
     if held.overdue:
         card.warning = ngettext(
@@ -218,7 +218,11 @@ def _chart(
         "label": what, "data": values, "backgroundColor": "var(--color-primary-600)", "borderRadius": 3,
         "maxBarThickness": 22,
     }  # fmt: skip
-    axis = {"ticks": {"precision": 0, "color": "#8b8f98"}, "grid": {"display": False}, "beginAtZero": True}
+    axis = {
+        "ticks": {"precision": 0, "color": "#8b8f98", "maxRotation": 0},
+        "grid": {"display": False},
+        "beginAtZero": True,
+    }
     options = {
         "indexAxis": "y" if lying else "x", "responsive": True, "maintainAspectRatio": False,
         "animation": False, "plugins": {"legend": {"display": False}}, "scales": {"x": axis, "y": axis},
@@ -255,5 +259,5 @@ def lately(figures: Figures) -> str:
         return ""
     return _("Lately: the last %(lines)s order lines, of seven days at most, back to %(since)s.") % {
         "lines": won(NEWEST_LINES),
-        "since": date_format(timezone.localtime(recent.since), "SHORT_DATETIME_FORMAT"),
+        "since": date_format(timezone.localtime(recent.since), "Y-m-d H:i"),
     }

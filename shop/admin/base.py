@@ -23,6 +23,8 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.views import ChangeList
 
+from shop.desk.owners import SHARED, is_store_owner, own_stores, without
+
 COUNTED = 10_000
 SHOWN_BELOW = 50
 # How many records a search by another record's name looks at.
@@ -65,7 +67,7 @@ class BoundedChangeList(ChangeList):
 
 
 class DeskAdmin(ModelAdmin):
-    """A model on the desk. Subclasses say in `find` what a search means."""
+    """A model on the desk. Subclasses say in `find` what a search means, in `owned_by` whose a record is."""
 
     list_per_page = 50
     list_max_show_all = 200
@@ -73,6 +75,9 @@ class DeskAdmin(ModelAdmin):
     show_facets = admin.ShowFacets.NEVER
     paginator = BoundedPaginator
     sortable_by: ClassVar[tuple[str, ...]] = ()
+    # The way from a record to its store. Without one the page is closed to store owners.
+    owned_by: str | None = None
+    hidden_from_owners: ClassVar[frozenset[str]] = frozenset()
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return BoundedChangeList
@@ -86,6 +91,58 @@ class DeskAdmin(ModelAdmin):
     def find(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
         """What a search for `term` (not empty, no spaces around it) finds."""
         raise NotImplementedError
+
+    # --- Store owners see what is theirs -------------------------------------------------------------
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        records = super().get_queryset(request)
+        return self.of_owner(request, records) if is_store_owner(request.user) else records
+
+    def of_owner(self, request: HttpRequest, records: QuerySet[Any]) -> QuerySet[Any]:
+        """Those of these records that belong to the user's own stores."""
+        if self.owned_by is None:
+            return records.none()
+        if self.owned_by == SHARED:
+            return records
+        return records.filter(**{f"{self.owned_by}__in": own_stores(request)})
+
+    def _is_open_to(self, request: HttpRequest) -> bool:
+        return self.owned_by is not None or not is_store_owner(request.user)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self._is_open_to(request) and super().has_module_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._is_open_to(request) and super().has_view_permission(request, obj)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self._is_open_to(request) and super().has_add_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._is_open_to(request) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._is_open_to(request) and super().has_delete_permission(request, obj)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """What a store owner may choose is what the other model's page shows them."""
+        if is_store_owner(request.user):
+            other = self.admin_site._registry.get(db_field.remote_field.model)
+            everything = db_field.remote_field.model._default_manager
+            kwargs["queryset"] = other.get_queryset(request) if other else everything.none()
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        columns = super().get_list_display(request)
+        if is_store_owner(request.user):
+            return [column for column in columns if column not in self.hidden_from_owners]
+        return columns
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if is_store_owner(request.user):
+            return without(fieldsets, self.hidden_from_owners)
+        return fieldsets
 
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whether the user may do more than look: Django's change permission of the model.
@@ -129,9 +186,16 @@ class ReadOnlyInline(TabularInline):
     max_num = 0
     can_delete = False
     select_related: Sequence[str] = ()
+    # As in `DeskAdmin`.
+    owned_by: str | None = None
+    hidden_from_owners: ClassVar[frozenset[str]] = frozenset()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows = super().get_queryset(request)
+        if is_store_owner(request.user):
+            rows = (
+                rows.filter(**{f"{self.owned_by}__in": own_stores(request)}) if self.owned_by else rows.none()
+            )
         return rows.select_related(*self.select_related) if self.select_related else rows
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -144,7 +208,13 @@ class ReadOnlyInline(TabularInline):
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return True
+        return self.owned_by is not None or not is_store_owner(request.user)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = super().get_fields(request, obj)
+        if is_store_owner(request.user):
+            return [name for name in fields if name not in self.hidden_from_owners]
+        return fields
 
 
 def admin_url(model: Model | type[Model], page: str, *args: Any) -> str:

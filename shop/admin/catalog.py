@@ -28,6 +28,7 @@ from inventory.models import Stock
 from shop import services
 from shop.admin.base import FOUND, DeskAdmin, ReadOnlyAdmin, admin_url, link, moment, won
 from shop.admin.operations import OperatedAdmin, Operation, OperationForm
+from shop.desk.owners import SHARED
 from shop.models import MAX_OPTIONS, Category, Option, Product, Store, User
 from shop.selectors import category_ids, search_names
 from yousinsa.errors import Invalid
@@ -46,6 +47,7 @@ def _decision(status: str) -> type[OperationForm]:
 
 ACCEPT = Operation(
     name="accept",
+    permission="shop.decide_store",
     label=_("accept"),
     explanation=_("The store's products are listed and sold from now on."),
     done=_("accepted."),
@@ -56,6 +58,7 @@ ACCEPT = Operation(
 )
 REJECT = Operation(
     name="reject",
+    permission="shop.decide_store",
     label=_("reject"),
     explanation=_("The application is declined. The owner sees it, and may apply under another name."),
     done=_("rejected."),
@@ -67,6 +70,7 @@ REJECT = Operation(
 )
 CLOSE = Operation(
     name="close",
+    permission="shop.decide_store",
     label=_("close"),
     explanation=_(
         "Nothing of the store is listed or sold any more. Orders that were placed stay as they are."
@@ -85,6 +89,7 @@ class StoreAdmin(OperatedAdmin):
     """A store's status is decided by operations, which also note when."""
 
     operations = (ACCEPT, REJECT, CLOSE)
+    owned_by = "pk"
     list_display = ("name", "owner", "status", "applied", "decided")
     list_select_related = ("owner",)
     list_filter = ("status",)
@@ -128,6 +133,7 @@ class CategoryAdmin(DeskAdmin, TreeAdmin):
 
     form = movenodeform_factory(Category)
     change_list_template = "admin/category_tree.html"
+    owned_by = SHARED
     list_display = ("name", "slug", "products")
     list_per_page = 200
     search_fields = ("name",)
@@ -274,6 +280,7 @@ class OptionInline(StockColumns, TabularInline):
 class ProductAdmin(DeskAdmin):
     """Products with their options. Units come in by receiving them, on the option's stock page."""
 
+    owned_by = "store"
     inlines = (OptionInline,)
     list_display = ("name", "store", "category", "price_won", "is_active", "available", "created")
     list_select_related = ("store", "category", "options__stock")
@@ -327,6 +334,7 @@ class ProductAdmin(DeskAdmin):
 class OptionAdmin(StockColumns, ReadOnlyAdmin):
     """Options across all products, to be found by SKU; they are edited on their product's page."""
 
+    owned_by = "product__store"
     list_display = ("sku", "product", "size", "color", "on_hand", "available")
     list_select_related = ("product", "stock")
     search_fields = ("sku",)

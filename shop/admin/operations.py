@@ -2,7 +2,7 @@
 
 An operation calls a service, which opens a durable transaction of its own. Django's add, change and delete
 views run inside a transaction; the pages here and the actions of a list do not. Nothing is done but by
-POST, and only with the change permission of the model. Whatever a service refuses is shown in words.
+POST, and only with the operation's permission. Whatever a service refuses is shown in words.
 """
 
 import secrets
@@ -28,6 +28,7 @@ from unfold.forms import AdminForm
 
 from shop.admin.base import DeskAdmin, admin_url
 from shop.admin.widgets import dress
+from shop.desk.owners import is_store_owner
 from yousinsa.errors import Forbidden, Problem
 
 # Each record of a list's action is a transaction of its own, and the operator waits for all of them.
@@ -83,6 +84,7 @@ class Operation:
     """`name` is the address of its page and the name of its action; texts are lazy translations.
 
     `possible` tells from a record whether it can be done now: the button is shown then, and only then.
+    `permission` (`app.codename`) is what it takes; without one, the change permission of the model.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Operation:
     done: Any
     form: type[OperationForm]
     possible: Callable[[Any], bool]
+    permission: str = ""
     # In a list: the action's name, what it says afterwards (plural forms with %d), whether it asks first,
     # and with which form where that differs. `each`: the form is filled in for every record by itself.
     action: Any = None
@@ -120,6 +123,14 @@ class OperatedAdmin(DeskAdmin):
         """What an operator should see of a record before doing this to it: (label, value)."""
         return ()
 
+    def may_operate(self, request: HttpRequest, operation: Operation, obj: Any = None) -> bool:
+        """Whether the user may do this, to this record. What operators do is not a store owner's to do."""
+        if is_store_owner(request.user):
+            return False
+        if operation.permission:
+            return request.user.has_perm(operation.permission)
+        return self.has_operate_permission(request, obj)
+
     def get_urls(self) -> list[Any]:
         name = f"{self.opts.app_label}_{self.opts.model_name}"
         return [
@@ -135,23 +146,23 @@ class OperatedAdmin(DeskAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         record = context.get("original")
-        if record is not None and self.has_operate_permission(request, record):
+        if record is not None:
             context["operations"] = [
                 {"label": o.label, "url": admin_url(record, o.name, quote(record.pk))}
                 for o in self.operations
-                if o.possible(record)
+                if self.may_operate(request, o, record) and o.possible(record)
             ]
         return super().render_change_form(request, context, *args, **kwargs)
 
     # --- One record, on a page of its own -----------------------------------------------------------
 
     def operation_view(self, request: HttpRequest, object_id: str, operation: Operation) -> HttpResponse:
-        if not self.has_operate_permission(request):
+        if not self.may_operate(request, operation):
             raise PermissionDenied
         record = self.get_object(request, unquote(object_id))
         if record is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined]
-        if not self.has_operate_permission(request, record):
+        if not self.may_operate(request, operation, record):
             raise PermissionDenied
         if request.method != "POST":
             if operation.possible(record):
@@ -215,9 +226,9 @@ class OperatedAdmin(DeskAdmin):
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions: dict[str, Any] = {**super().get_actions(request)}
-        if IS_POPUP_VAR not in request.GET and self.has_operate_permission(request):
+        if IS_POPUP_VAR not in request.GET:
             for operation in self.operations:
-                if operation.action:
+                if operation.action and self.may_operate(request, operation):
                     run = partial(_run_action, operation=operation)
                     actions[operation.name] = (run, operation.name, operation.action)
         return actions
@@ -256,7 +267,7 @@ class OperatedAdmin(DeskAdmin):
         return None
 
     def _run_one(self, request: HttpRequest, operation: Operation, form: OperationForm) -> bool:
-        if not self.has_operate_permission(request, form.record):
+        if not self.may_operate(request, operation, form.record):
             form.add_error(None, str(Forbidden.title))
             return False
         return form.attempt(actor_id=_actor_id(request))

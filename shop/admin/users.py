@@ -66,6 +66,7 @@ class DeactivateForm(OperationForm):
 
 DEACTIVATE = Operation(
     name="deactivate",
+    permission="shop.deactivate_user",
     label=_("deactivate"),
     explanation=_("The user is signed out everywhere and cannot sign in any more. Orders and stores stay."),
     done=_("deactivated, and signed out everywhere."),
@@ -139,8 +140,8 @@ class UserAdmin(OperatedAdmin, DjangoUserAdmin):
         withdrawn = obj is not None and obj.withdrawn_at is not None
         return super().has_change_permission(request, obj) and _may_touch(request, obj) and not withdrawn
 
-    def has_operate_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return super().has_operate_permission(request, obj) and _may_touch(request, obj)
+    def may_operate(self, request: HttpRequest, operation: Operation, obj: User | None = None) -> bool:
+        return super().may_operate(request, operation, obj) and _may_touch(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return False
