@@ -69,7 +69,10 @@ class User(AbstractBaseUser, PermissionsMixin):
         verbose_name = _("user")
         verbose_name_plural = _("users")
         ordering = ["-id"]
-        permissions = [("deactivate_user", "Can deactivate user")]
+        permissions = [
+            ("deactivate_user", "Can deactivate user"),
+            ("remove_second_factor", "Can remove the second factor of user"),
+        ]
 
     def __str__(self) -> str:
         return self.email

@@ -7,6 +7,7 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
+from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -44,6 +45,9 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "treebeard",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "shop",
     "inventory",
     "orders",
@@ -57,6 +61,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -225,6 +230,12 @@ STORAGES = {
 
 # --- The desk ------------------------------------------------------------------------------------------
 
+# Whether operators need a second factor (TOTP) to sign in: `optional`, or `required` of everybody.
+ADMIN_TOTP = env.str("ADMIN_TOTP", default="optional")
+if ADMIN_TOTP not in ("optional", "required"):
+    raise ImproperlyConfigured(f"ADMIN_TOTP is optional or required, not {ADMIN_TOTP!r}")
+OTP_TOTP_ISSUER = "YOUSINSA"
+
 UNFOLD = {
     "SITE_TITLE": "YOUSINSA",
     "SITE_HEADER": "YOUSINSA",
@@ -233,6 +244,12 @@ UNFOLD = {
     "SHOW_LANGUAGES": True,
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": [lambda request: static("desk/desk.css")],
+    "ACCOUNT": {
+        "navigation": [
+            {"title": _("Change password"), "link": reverse_lazy("admin:password_change")},
+            {"title": _("Second factor"), "link": reverse_lazy("admin:second_factor")},
+        ]
+    },
     "DASHBOARD_CALLBACK": "orders.desk.front_page.context",
     "SIDEBAR": {"show_search": True, "navigation": "shop.desk.navigation.rooms"},
 }

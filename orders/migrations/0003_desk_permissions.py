@@ -2,18 +2,33 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('orders', '0001_initial'),
+        ("orders", "0001_initial"),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name='order',
-            options={'ordering': ['-id'], 'permissions': [('confirm_payment', 'Can confirm payment of order'), ('ship_order', 'Can ship order'), ('deliver_order', 'Can mark order as delivered'), ('cancel_order', 'Can cancel order'), ('return_order', 'Can take units of order back')], 'verbose_name': 'order', 'verbose_name_plural': 'orders'},
+            name="order",
+            options={
+                "ordering": ["-id"],
+                "permissions": [
+                    ("confirm_payment", "Can confirm payment of order"),
+                    ("ship_order", "Can ship order"),
+                    ("deliver_order", "Can mark order as delivered"),
+                    ("cancel_order", "Can cancel order"),
+                    ("return_order", "Can take units of order back"),
+                ],
+                "verbose_name": "order",
+                "verbose_name_plural": "orders",
+            },
         ),
         migrations.AlterModelOptions(
-            name='refund',
-            options={'ordering': ['-id'], 'permissions': [('pay_out_refund', 'Can mark refund as paid out')], 'verbose_name': 'refund', 'verbose_name_plural': 'refunds'},
+            name="refund",
+            options={
+                "ordering": ["-id"],
+                "permissions": [("pay_out_refund", "Can mark refund as paid out")],
+                "verbose_name": "refund",
+                "verbose_name_plural": "refunds",
+            },
         ),
     ]

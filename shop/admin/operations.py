@@ -27,8 +27,8 @@ from django.utils.translation import gettext as _
 from unfold.forms import AdminForm
 
 from shop.admin.base import DeskAdmin, admin_url
-from shop.admin.widgets import dress
 from shop.desk.owners import is_store_owner
+from shop.desk.widgets import dress
 from yousinsa.errors import Forbidden, Problem
 
 # Each record of a list's action is a transaction of its own, and the operator waits for all of them.

@@ -18,6 +18,7 @@ from orders.models import Order
 from shop import services
 from shop.admin.base import FOUND, DateFilter, ReadOnlyAdmin, admin_url, moment
 from shop.admin.operations import OperatedAdmin, Operation, OperationForm
+from shop.desk import second_factor
 from shop.models import Store, TokenRevocation, User
 from yousinsa.errors import Forbidden
 
@@ -77,11 +78,30 @@ DEACTIVATE = Operation(
 )
 
 
+class RemoveSecondFactorForm(OperationForm):
+    def run(self, *, actor_id: int) -> None:
+        second_factor.remove(self.record)
+
+
+REMOVE_SECOND_FACTOR = Operation(
+    name="remove-second-factor",
+    permission="shop.remove_second_factor",
+    label=_("remove second factor"),
+    explanation=_(
+        "The user's device is lost: they sign in by password alone until they set up another one. "
+        "Make sure that it is really they who ask."
+    ),
+    done=_("second factor removed."),
+    form=RemoveSecondFactorForm,
+    possible=second_factor.is_enrolled,
+)
+
+
 @admin.register(User)
 class UserAdmin(OperatedAdmin, DjangoUserAdmin):
     """Accounts are deactivated, never deleted: orders and the ledger name them."""
 
-    operations = (DEACTIVATE,)
+    operations = (DEACTIVATE, REMOVE_SECOND_FACTOR)
     form = ChangedUserForm
     add_form = NewUserForm
     change_password_form = PasswordForm

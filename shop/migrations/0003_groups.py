@@ -29,7 +29,10 @@ class Migration(migrations.Migration):
             name="user",
             options={
                 "ordering": ["-id"],
-                "permissions": [("deactivate_user", "Can deactivate user")],
+                "permissions": [
+                    ("deactivate_user", "Can deactivate user"),
+                    ("remove_second_factor", "Can remove the second factor of user"),
+                ],
                 "verbose_name": "user",
                 "verbose_name_plural": "users",
             },
