@@ -185,7 +185,11 @@ class Payment(models.Model):
         verbose_name = _("payment")
         verbose_name_plural = _("payments")
         ordering = ["-id"]
-        indexes = [models.Index(fields=["status", "created_at"], name="payment_status_created")]
+        indexes = [
+            models.Index(fields=["status", "created_at"], name="payment_status_created"),
+            # What was taken in today, from the index alone.
+            models.Index(fields=["status", "decided_at", "amount"], name="payment_status_decided"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["order", "live"], name="payment_one_live_per_order"),
             models.CheckConstraint(condition=Q(amount__gte=0), name="payment_amount_not_negative"),

@@ -28,9 +28,12 @@ BITS_BELOW_TIME = 22
 SLACK = timedelta(days=1)
 
 
-def first_id_since(moment: datetime) -> int:
-    """A lower bound of the ids of orders that were placed at `moment` or later."""
-    return max(0, int((moment - SLACK).timestamp() * 1000) - EPOCH_MS) << BITS_BELOW_TIME
+def first_id_since(moment: datetime, *, slack: timedelta = SLACK) -> int:
+    """A lower bound of the ids of orders that were placed at `moment` or later.
+
+    Without slack: of those whose id was drawn then.
+    """
+    return max(0, int((moment - slack).timestamp() * 1000) - EPOCH_MS) << BITS_BELOW_TIME
 
 
 def order_ids(term: str) -> list[int]:

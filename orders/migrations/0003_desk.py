@@ -1,4 +1,4 @@
-from django.db import migrations
+from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
@@ -30,5 +30,9 @@ class Migration(migrations.Migration):
                 "verbose_name": "refund",
                 "verbose_name_plural": "refunds",
             },
+        ),
+        migrations.AddIndex(
+            model_name="payment",
+            index=models.Index(fields=["status", "decided_at", "amount"], name="payment_status_decided"),
         ),
     ]
