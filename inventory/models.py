@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Case, F, Q, When
 from django.utils import timezone
+from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from shop.models import Option
@@ -52,7 +53,11 @@ class Stock(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.option}: {self.on_hand} on hand, {self.reserved} reserved"
+        return _now("%(option)s: %(on_hand)d on hand, %(reserved)d reserved") % {
+            "option": self.option,
+            "on_hand": self.on_hand,
+            "reserved": self.reserved,
+        }
 
     @property
     def available(self) -> int:
@@ -140,4 +145,5 @@ class Movement(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.delta_on_hand:+d}/{self.delta_reserved:+d} of stock {self.stock_id}"
+        delta = f"{self.delta_on_hand:+d}/{self.delta_reserved:+d}"
+        return f"{self.get_kind_display()} {delta} ({self.stock_id}:{self.sequence})"

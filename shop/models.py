@@ -97,7 +97,7 @@ class TokenRevocation(models.Model):
         ordering = ["-id"]
 
     def __str__(self) -> str:
-        return f"{self.user_id}: {self.token_id or 'all'}"
+        return f"{self.user_id}: {self.token_id or _('all tokens')}"
 
 
 class Store(models.Model):

@@ -18,6 +18,9 @@ from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.db import connections
 from django.middleware.security import SecurityMiddleware
 from django.urls import get_resolver
+from django.utils import translation
+
+from yousinsa.language import preferred
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "yousinsa.settings")
 django.setup(set_prefix=False)
@@ -52,6 +55,13 @@ class PageHandler(WSGIHandler):
 
     request_class = Request
 
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        try:
+            return super().__call__(environ, start_response)
+        finally:
+            # LocaleMiddleware leaves its language to the thread's next request, which may be a program's.
+            translation.deactivate()
+
 
 class ProgramHandler(WSGIHandler):
     """Django's handler with the one middleware that every answer needs, and without its signals' cost.
@@ -70,7 +80,7 @@ class ProgramHandler(WSGIHandler):
         handler._middleware_chain = convert_exception_to_response(SecurityMiddleware(inner))
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        response: Any = self.get_response(Request(environ))
+        response: Any = self.in_language(environ, environ.get("HTTP_ACCEPT_LANGUAGE"))
         body = response.content
         headers = list(response.items())
         if body and not response.has_header("Content-Length"):
@@ -84,6 +94,15 @@ class ProgramHandler(WSGIHandler):
             connection.close_if_unusable_or_obsolete()
         start_response(f"{response.status_code} {response.reason_phrase}", headers)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    def in_language(self, environ: dict[str, Any], accepted: str | None) -> Any:
+        """The response; its errors in the language that the caller prefers. None and English cost nothing."""
+        if not accepted or (language := preferred(accepted)) == settings.LANGUAGE_CODE:
+            return self.get_response(Request(environ))
+        with translation.override(language, deactivate=True):
+            response = self.get_response(Request(environ))
+        response["Content-Language"] = language
+        return response
 
 
 pages = PageHandler()

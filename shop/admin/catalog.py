@@ -169,6 +169,14 @@ class CategoryAdmin(DeskAdmin, TreeAdmin):
             }
         )
 
+    def move_node(self, request: HttpRequest) -> HttpResponse:
+        """A node that was dragged elsewhere in the list; on record as any other change."""
+        answer: HttpResponse = super().move_node(request)
+        if answer.status_code == 200:
+            moved = self.get_object(request, request.POST["node"])
+            self.log_change(request, moved, _now("Moved in the tree."))
+        return answer
+
     def find(self, queryset: QuerySet[Category], term: str) -> QuerySet[Category]:
         return queryset.filter(Q(name__icontains=term) | Q(slug__icontains=term))
 
