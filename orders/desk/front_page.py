@@ -27,7 +27,7 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """
     if is_store_owner(request.user):
         return context
-    page = cache.get_or_set(f"desk:front-page:{get_language()}", make, SECONDS)
+    page: Any = cache.get_or_set(f"desk:front-page:{get_language()}", make, SECONDS)
     cards = [
         card | {"wide": panel.wide}
         for panel, card in zip(PANELS, page["cards"], strict=True)

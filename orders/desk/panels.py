@@ -200,13 +200,14 @@ def per_hour(figures: Figures) -> Card:
 
 def top_options(figures: Figures) -> Card:
     top = figures.top_options()
-    words = ", ".join(f"{sku}: {units}" for sku, units in top)
+    labels, units = [sku for sku, _units in top], [units for _sku, units in top]
+    words = ", ".join(f"{sku}: {ordered}" for sku, ordered in top)
     return Card(
         title=_("Top options, today"),
         link=_list(Stock),
         note=_("Units ordered today, whatever became of the orders.") if top else "",
         empty="" if top else _("No order yet today."),
-        chart=_chart(*zip(*top, strict=True), _("units"), words, lying=True) if top else None,
+        chart=_chart(labels, units, _("units"), words, lying=True) if top else None,
     )  # fmt: skip
 
 

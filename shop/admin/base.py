@@ -73,8 +73,8 @@ class DeskAdmin(ModelAdmin):
     list_max_show_all = 200
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-    paginator = BoundedPaginator
-    sortable_by: ClassVar[tuple[str, ...]] = ()
+    paginator: Any = BoundedPaginator
+    sortable_by: Any = ()
     # The way from a record to its store. Without one the page is closed to store owners.
     owned_by: str | None = None
     hidden_from_owners: ClassVar[frozenset[str]] = frozenset()

@@ -111,7 +111,7 @@ class OperatedAdmin(DeskAdmin):
     """A model with operations."""
 
     operations: Sequence[Operation] = ()
-    change_form_template = "admin/operated_change_form.html"
+    change_form_template: Any = "admin/operated_change_form.html"
     # What `facts` reads of other records, fetched at once for all records of an action.
     facts_related: Sequence[str] = ()
 
@@ -161,7 +161,7 @@ class OperatedAdmin(DeskAdmin):
             raise PermissionDenied
         record = self.get_object(request, unquote(object_id))
         if record is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined]
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if not self.may_operate(request, operation, record):
             raise PermissionDenied
         if request.method != "POST":

@@ -4,6 +4,7 @@ It is the role of the account that limits, not a group: whatever rights a store 
 at the owner's own stores.
 """
 
+from collections.abc import Collection
 from typing import Any, cast
 
 from django.http import HttpRequest
@@ -27,7 +28,7 @@ def own_stores(request: HttpRequest) -> list[int]:
     return cast(list[int], request._own_stores)  # type: ignore[attr-defined]
 
 
-def without(fieldsets: Any, hidden: set[str]) -> list[tuple[Any, dict[str, Any]]]:
+def without(fieldsets: Any, hidden: Collection[str]) -> list[tuple[Any, dict[str, Any]]]:
     """Fieldsets less some fields, and less what is empty then. Fields stand alone, not in groups."""
     kept = [
         (title, options | {"fields": tuple(f for f in options["fields"] if f not in hidden)})

@@ -61,7 +61,7 @@ class DeskSite(UnfoldAdminSite):
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         response = super().login(request, extra_context)
         form = (getattr(response, "context_data", None) or {}).get("form")
-        if getattr(form, "retry_after", None):
+        if form is not None and getattr(form, "retry_after", None):
             response.status_code = 429
             response["Retry-After"] = str(form.retry_after)
         return response
@@ -76,7 +76,7 @@ class DeskSite(UnfoldAdminSite):
         """One's own second factor: set up a device, make new backup codes, turn it off."""
         if not (self.has_permission(request) or second_factor.must_enrol(request)):
             return HttpResponseRedirect(f"{reverse('admin:login')}?next={request.path}")
-        user = User.objects.get(pk=request.user.pk)
+        user = User.objects.get(pk=int(request.user.pk or 0))
         form = CodeForm(request.POST if request.method == "POST" else None)
         codes: list[str] = []
         if request.method == "POST" and form.is_valid():
@@ -126,5 +126,5 @@ class DeskSite(UnfoldAdminSite):
             device = second_factor.new_device(user)
             context["picture"] = mark_safe(second_factor.picture(device))  # noqa: S308 (our own SVG)
             context["secret"] = second_factor.secret(device)
-        request.current_app = self.name  # type: ignore[attr-defined]
+        request.current_app = self.name
         return TemplateResponse(request, "desk/second_factor.html", context)
