@@ -241,6 +241,9 @@ UNFOLD = {
     "SITE_HEADER": "YOUSINSA",
     "SITE_SUBHEADER": _("operators' desk"),
     "SITE_SYMBOL": "checkroom",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("desk/icon.svg")}
+    ],
     "SHOW_LANGUAGES": True,
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": [lambda request: static("desk/desk.css")],

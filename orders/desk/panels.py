@@ -249,7 +249,7 @@ PANELS = (
     Panel("orders.view_order", top_options, wide=True),
     Panel("inventory.view_stock", low_stock, wide=True),
     Panel("inventory.view_stock", sold_out, wide=True),
-    Panel("shop.view_store", stores),
+    Panel("shop.view_store", stores, wide=True),
 )
 
 
