@@ -23,9 +23,10 @@ from inventory.errors import InsufficientStock, InvalidMovement
 from inventory.locks import LockedStock
 from inventory.models import MAX_UNITS, Kind, Movement, Stock
 from orders.models import Order
-from shop.admin.base import DateFilter, ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment
+from shop.admin.base import COUNTED, DateFilter, ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment
 from shop.admin.catalog import option_ids
 from shop.admin.operations import OperatedAdmin, Operation, OperationForm, line_of_text
+from shop.desk.owners import newest_keys, own_options
 
 # Fewer units than this are few.
 LOW = 5
@@ -250,6 +251,10 @@ class MovementAdmin(MovementColumns, ReadOnlyAdmin):
     @admin.display(description=_("stock"))
     def stock_link(self, movement: Movement) -> SafeString:
         return link(movement.stock, movement.stock.option.sku)
+
+    def newest_of_owner(self, request: HttpRequest) -> QuerySet[Movement]:
+        stocks = list(Stock.objects.filter(option__in=own_options(request)).values_list("pk", flat=True))
+        return Movement.objects.filter(pk__in=newest_keys(Movement.objects.filter(stock__in=stocks), COUNTED))
 
     def find(self, queryset: QuerySet[Movement], term: str) -> QuerySet[Movement]:
         stock_ids = list(Stock.objects.filter(option__sku=term).values_list("id", flat=True))

@@ -7,7 +7,9 @@ from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import reverse
 
+from inventory import admin as inventory_admin
 from inventory.models import Movement, Stock
+from orders.admin import orders
 from orders.models import Order, OrderLine
 from shop import permissions
 from shop.models import Option, Product, Role, Store, User
@@ -82,6 +84,19 @@ def test_who_moved_the_stock_is_not_shown(desk, own, buyer):
         page = desk.get(address).content.decode()
         assert order.number in page
         assert buyer.email not in page
+
+
+def test_lists_reach_back_and_a_search_finds_what_is_older(desk, own, buyer, monkeypatch):
+    older, newer = make_order(buyer, (own, 1)), make_order(buyer, (own, 1))
+    monkeypatch.setattr(orders, "COUNTED", 1)
+    monkeypatch.setattr(inventory_admin, "COUNTED", 1)
+    assert listed(desk, Order) == [newer]
+    assert [line.order for line in listed(desk, OrderLine)] == [newer]
+    assert [row.reference for row in listed(desk, Movement)] == [newer.number]
+    assert listed(desk, Order, q=older.number) == [older]
+    assert [line.order for line in listed(desk, OrderLine, q=older.number)] == [older]
+    assert [row.reference for row in listed(desk, Movement, q=older.number)] == [older.number]
+    assert desk.get(url(Order, "change", older.pk)).status_code == 200
 
 
 @pytest.mark.parametrize("page", ["change", "history", "delete"])

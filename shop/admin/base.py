@@ -61,6 +61,14 @@ class BoundedChangeList(ChangeList):
     def get_ordering_field(self, field_name: Callable[..., Any] | str) -> Any:
         return super().get_ordering_field(field_name) if field_name in (self.sortable_by or ()) else None
 
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
+        """Without a search, a store owner's list reaches as far back as it counts."""
+        if is_store_owner(request.user) and not self.query:
+            newest = self.model_admin.newest_of_owner(request)
+            if newest is not None:
+                self.root_queryset = newest
+        return super().get_queryset(request, *args, **kwargs)
+
     def apply_select_related(self, qs: QuerySet[Any]) -> QuerySet[Any]:
         related = self.list_select_related
         return qs if isinstance(related, bool) else qs.prefetch_related(*related)
@@ -105,6 +113,14 @@ class DeskAdmin(ModelAdmin):
         if self.owned_by == SHARED:
             return records
         return records.filter(**{f"{self.owned_by}__in": own_stores(request)})
+
+    def newest_of_owner(self, request: HttpRequest) -> QuerySet[Any] | None:
+        """The newest records of the user's own stores, for the list of a model that has millions.
+
+        None where `of_owner` will do. There MariaDB would sort all that such a store ever sold, for a page
+        of fifty (measured: 26 s at a million orders); here it reads keys, step by step, then `COUNTED` rows.
+        """
+        return None
 
     def _is_open_to(self, request: HttpRequest) -> bool:
         return self.owned_by is not None or not is_store_owner(request.user)
