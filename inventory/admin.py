@@ -23,9 +23,13 @@ from inventory.errors import InsufficientStock, InvalidMovement
 from inventory.locks import LockedStock
 from inventory.models import MAX_UNITS, Kind, Movement, Stock
 from orders.models import Order
-from shop.admin.base import DateFilter, ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment
+from shop.admin.base import COUNTED, DateFilter, ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment
 from shop.admin.catalog import option_ids
 from shop.admin.operations import OperatedAdmin, Operation, OperationForm, line_of_text
+from shop.desk.owners import newest_keys, own_options
+
+# Fewer units than this are few.
+LOW = 5
 
 # --- Operations -----------------------------------------------------------------------------------
 
@@ -71,6 +75,7 @@ class AdjustForm(OperationForm):
 
 RECEIVE = Operation(
     name="receive",
+    permission="inventory.receive_stock",
     label=_("receive"),
     explanation=_("Units arrived: they are added to what is on hand and can be sold at once."),
     done=_("received."),
@@ -79,6 +84,7 @@ RECEIVE = Operation(
 )
 ADJUST = Operation(
     name="adjust",
+    permission="inventory.adjust_stock",
     label=_("adjust"),
     explanation=_("What is on hand differs from the record. Say by how much, not what it should be."),
     done=_("adjusted."),
@@ -96,6 +102,7 @@ class AvailabilityFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
         return [
             ("available", _("available")),
+            ("low", _("fewer than %d left") % LOW),
             ("sold-out", _("sold out")),
             ("differs", _("differs from the ledger")),
         ]
@@ -104,8 +111,10 @@ class AvailabilityFilter(admin.SimpleListFilter):
         match self.value():
             case "available":
                 return queryset.filter(on_hand__gt=F("reserved"))
+            case "low":
+                return queryset.filter(sold_out=False, on_hand__lt=F("reserved") + LOW)
             case "sold-out":
-                return queryset.filter(on_hand__lte=F("reserved"))
+                return queryset.filter(sold_out=True)
             case "differs":
                 return differing(queryset)
         return queryset
@@ -145,7 +154,7 @@ class MovementColumns:
         if movement.kind not in (Kind.RESERVE, Kind.RELEASE, Kind.SHIP, Kind.RESTOCK):
             return movement.reference
         address = f"{admin_url(Order, 'changelist')}?{urlencode({'q': movement.reference})}"
-        return format_html('<a href="{}">{}</a>', address, movement.reference)
+        return format_html('<a href="{}" class="text-link">{}</a>', address, movement.reference)
 
 
 def _moved(after: int, delta: int) -> str:
@@ -159,6 +168,8 @@ class MovementInline(MovementColumns, ReadOnlyInline):
     readonly_fields = ("at", "on_hand", "reserved", "cause")
     ordering = ("-sequence",)
     select_related = ("actor",)
+    owned_by = "stock__option__product__store"
+    hidden_from_owners = frozenset({"actor"})
 
 
 @admin.register(Stock)
@@ -166,6 +177,7 @@ class StockAdmin(OperatedAdmin, ReadOnlyAdmin):
     """A row an option, made with the option. What changes it is a movement."""
 
     operations = (RECEIVE, ADJUST)
+    owned_by = "option__product__store"
     inlines = (MovementInline,)
     list_display = ("option", "product", "size", "color", "on_hand", "reserved", "available")
     list_select_related = ("option__product",)
@@ -198,7 +210,7 @@ class StockAdmin(OperatedAdmin, ReadOnlyAdmin):
     @admin.display(description=_("ledger"))
     def all_movements(self, stock: Stock) -> SafeString:
         address = f"{admin_url(Movement, 'changelist')}?stock__id__exact={stock.pk}"
-        return format_html('<a href="{}">{}</a>', address, _("all movements"))
+        return format_html('<a href="{}" class="text-link">{}</a>', address, _("all movements"))
 
     def facts(self, record: Stock, operation: Operation) -> Sequence[tuple[Any, Any]]:
         option = record.option
@@ -218,6 +230,8 @@ class StockAdmin(OperatedAdmin, ReadOnlyAdmin):
 class MovementAdmin(MovementColumns, ReadOnlyAdmin):
     """The ledger. Nothing here can be changed; a mistake is corrected by another movement."""
 
+    owned_by = "stock__option__product__store"
+    hidden_from_owners = frozenset({"actor"})
     list_display = ("at", "sku", "kind", "on_hand", "reserved", "cause", "actor", "reason")
     list_select_related = ("stock__option", "actor")
     list_filter = ("kind", ("created_at", DateFilter))
@@ -237,6 +251,10 @@ class MovementAdmin(MovementColumns, ReadOnlyAdmin):
     @admin.display(description=_("stock"))
     def stock_link(self, movement: Movement) -> SafeString:
         return link(movement.stock, movement.stock.option.sku)
+
+    def newest_of_owner(self, request: HttpRequest) -> QuerySet[Movement]:
+        stocks = list(Stock.objects.filter(option__in=own_options(request)).values_list("pk", flat=True))
+        return Movement.objects.filter(pk__in=newest_keys(Movement.objects.filter(stock__in=stocks), COUNTED))
 
     def find(self, queryset: QuerySet[Movement], term: str) -> QuerySet[Movement]:
         stock_ids = list(Stock.objects.filter(option__sku=term).values_list("id", flat=True))

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Case, F, Q, When
 from django.utils import timezone
+from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from shop.models import Option
@@ -36,6 +37,12 @@ class Stock(models.Model):
         verbose_name = _("stock")
         verbose_name_plural = _("stock")
         ordering = ["id"]
+        permissions = [
+            ("receive_stock", "Can receive stock"),
+            ("adjust_stock", "Can adjust stock"),
+            ("transfer_stock", "Can transfer stock"),
+            ("count_stock", "Can count stock"),
+        ]
         indexes = [models.Index(fields=["sold_out", "option"], name="stock_sold_out")]
         constraints = [
             models.CheckConstraint(condition=Q(on_hand__gte=0), name="stock_on_hand_not_negative"),
@@ -46,7 +53,11 @@ class Stock(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.option}: {self.on_hand} on hand, {self.reserved} reserved"
+        return _now("%(option)s: %(on_hand)d on hand, %(reserved)d reserved") % {
+            "option": self.option,
+            "on_hand": self.on_hand,
+            "reserved": self.reserved,
+        }
 
     @property
     def available(self) -> int:
@@ -134,4 +145,5 @@ class Movement(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.delta_on_hand:+d}/{self.delta_reserved:+d} of stock {self.stock_id}"
+        delta = f"{self.delta_on_hand:+d}/{self.delta_reserved:+d}"
+        return f"{self.get_kind_display()} {delta} ({self.stock_id}:{self.sequence})"

@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 from django.core import checks
+from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
 
@@ -11,3 +12,8 @@ class OrdersConfig(AppConfig):
         from orders.checks import check_placement
 
         checks.register(check_placement)
+
+        from shop.permissions import grant_groups
+
+        # This is the last of our apps: the permissions of all of them exist by then.
+        post_migrate.connect(grant_groups, sender=self, dispatch_uid="grant_groups")

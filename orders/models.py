@@ -74,6 +74,13 @@ class Order(models.Model):
         verbose_name = _("order")
         verbose_name_plural = _("orders")
         ordering = ["-id"]
+        permissions = [
+            ("confirm_payment", "Can confirm payment of order"),
+            ("ship_order", "Can ship order"),
+            ("deliver_order", "Can mark order as delivered"),
+            ("cancel_order", "Can cancel order"),
+            ("return_order", "Can take units of order back"),
+        ]
         indexes = [
             models.Index(fields=["buyer", "-id"], name="order_buyer_id"),
             models.Index(fields=["status", "expires_at"], name="order_status_expires"),
@@ -145,7 +152,7 @@ class OrderEvent(models.Model):
         ordering = ["id"]
 
     def __str__(self) -> str:
-        return f"{self.from_status} -> {self.to_status}"
+        return f"{self.get_from_status_display()} → {self.get_to_status_display()}"
 
 
 class Payment(models.Model):
@@ -178,7 +185,11 @@ class Payment(models.Model):
         verbose_name = _("payment")
         verbose_name_plural = _("payments")
         ordering = ["-id"]
-        indexes = [models.Index(fields=["status", "created_at"], name="payment_status_created")]
+        indexes = [
+            models.Index(fields=["status", "created_at"], name="payment_status_created"),
+            # What was taken in today, from the index alone.
+            models.Index(fields=["status", "decided_at", "amount"], name="payment_status_decided"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["order", "live"], name="payment_one_live_per_order"),
             models.CheckConstraint(condition=Q(amount__gte=0), name="payment_amount_not_negative"),
@@ -217,6 +228,7 @@ class Refund(models.Model):
         verbose_name = _("refund")
         verbose_name_plural = _("refunds")
         ordering = ["-id"]
+        permissions = [("pay_out_refund", "Can mark refund as paid out")]
         indexes = [models.Index(fields=["status", "id"], name="refund_status_id")]
         constraints = [
             models.CheckConstraint(condition=Q(amount__gte=0), name="refund_amount_not_negative"),

@@ -21,6 +21,7 @@ from inventory.selectors import in_stock, product_views, sold_out_products
 from orders.services import forget_buyer, lock_orders_of
 from shop import selectors, services
 from shop.errors import NotYourStore
+from shop.limits import limit_sign_in
 from shop.models import MAX_OPTIONS, MAX_PRICE, Product, User
 from shop.selectors import ORDERINGS, Id, ProductQuery
 from shop.views import ProductPage, ProductView, SignedIn, StorePage, StoreView, UserView
@@ -160,23 +161,6 @@ class SignInView(APIView):
         user = services.sign_in(email=body.email, password=body.password, request=request._request)
         login(request._request, user)
         return Response(SignedIn(services.new_token(user=user), selectors.user_view(user)))
-
-
-def limit_sign_in(request: Request, email: str) -> None:
-    """SIGN_IN_RATE for an account from one address; ten times that for either alone.
-
-    One guesser cannot lock an account's owner out, and cannot try many accounts or addresses for long.
-    Raises `TooManyRequests`.
-    """
-    rate = limits.Rate.parse(settings.SIGN_IN_RATE)
-    wide = limits.Rate(rate.count * 10, rate.seconds, rate.burst * 10)
-    account, address = User.objects.normalize_email(email), limits.client_address(request)
-    budgets = [
-        (f"sign-in:{account}:{address}", rate),
-        (f"sign-in-account:{account}", wide),
-        (f"sign-in-address:{address}", wide),
-    ]
-    limits.check(budgets, everywhere=True)
 
 
 class SignOutView(APIView):

@@ -69,6 +69,10 @@ class User(AbstractBaseUser, PermissionsMixin):
         verbose_name = _("user")
         verbose_name_plural = _("users")
         ordering = ["-id"]
+        permissions = [
+            ("deactivate_user", "Can deactivate user"),
+            ("remove_second_factor", "Can remove the second factor of user"),
+        ]
 
     def __str__(self) -> str:
         return self.email
@@ -93,7 +97,7 @@ class TokenRevocation(models.Model):
         ordering = ["-id"]
 
     def __str__(self) -> str:
-        return f"{self.user_id}: {self.token_id or 'all'}"
+        return f"{self.user_id}: {self.token_id or _('all tokens')}"
 
 
 class Store(models.Model):
@@ -115,6 +119,7 @@ class Store(models.Model):
         verbose_name = _("store")
         verbose_name_plural = _("stores")
         ordering = ["-id"]
+        permissions = [("decide_store", "Can accept, reject and close store")]
         indexes = [models.Index(fields=["status", "id"], name="store_status_id")]
         constraints = [
             models.UniqueConstraint(fields=["owner", "name"], name="store_owner_name_unique"),

@@ -21,6 +21,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+from yousinsa.body_errors import sentence
 from yousinsa.errors import Invalid, MalformedBody, TooLarge
 
 
@@ -48,7 +49,7 @@ def field_error(exc: msgspec.ValidationError) -> Invalid:
         text = text[: found.start()]
     if found := _FIELD.search(text):
         path = f"{path}.{found.group(1)}" if path else found.group(1)
-    return Invalid(errors={path or "body": text.replace("Object ", "This object ", 1)})
+    return Invalid(errors={path or "body": sentence(text)})
 
 
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
@@ -73,7 +74,7 @@ def read_body(request: Request, kind: type[B], *, default: B | None = None) -> B
     try:
         raw = request._request.body
     except RequestDataTooBig as exc:
-        raise TooLarge(f"At most {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes.") from exc
+        raise TooLarge(_("At most %d bytes.") % settings.DATA_UPLOAD_MAX_MEMORY_SIZE) from exc
     except RawPostDataException as exc:
         # The CSRF check of a session's request has parsed a form from it.
         raise UnsupportedMediaType(content_type) from exc

@@ -21,6 +21,7 @@ from django.core import signing
 from django.db import connection
 from django.utils import timezone
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext as _
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.authentication import SessionAuthentication as DRFSessionAuthentication
 from rest_framework.request import Request
@@ -110,9 +111,9 @@ def read_token(token: str) -> Principal:
     try:
         principal = _verified(token)
     except (signing.BadSignature, ValueError) as exc:
-        raise Unauthenticated("The bearer token is not valid: sign in again.") from exc
+        raise Unauthenticated(_("The bearer token is not valid: sign in again.")) from exc
     if principal.expires_at <= time.time():
-        raise Unauthenticated("The bearer token has expired: sign in again.")
+        raise Unauthenticated(_("The bearer token has expired: sign in again."))
     return principal
 
 
@@ -190,12 +191,12 @@ class BearerAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Principal, str] | None:
         header = request.META.get("HTTP_AUTHORIZATION", "")
-        scheme, _, token = header.partition(" ")
+        scheme, _space, token = header.partition(" ")
         if scheme.lower() != "bearer":
             return None
         principal = read_token(token.strip())
         if revocations.is_revoked(principal):
-            raise Unauthenticated("This bearer token was revoked: sign in again.")
+            raise Unauthenticated(_("This bearer token was revoked: sign in again."))
         return principal, principal.token_id
 
     def authenticate_header(self, request: Request) -> str:

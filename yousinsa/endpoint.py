@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
+from django.conf import settings
 from django.core.handlers.exception import response_for_exception
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils import translation
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -37,10 +39,15 @@ class PendingResponse(HttpResponse):
         super().__init__()
         self.pending = pending
         self._make = make
+        self._language = translation.get_language()
 
     def complete(self) -> None:
-        """Make it. Waits where nothing is decided yet."""
-        made: Any = self._make()
+        """Make it, in the request's language. Waits where nothing is decided yet."""
+        if self._language == settings.LANGUAGE_CODE:
+            made: Any = self._make()
+        else:
+            with translation.override(self._language, deactivate=True):
+                made = self._make()
         self.status_code = made.status_code
         self.content = made.content
         self.headers.pop("Content-Type", None)

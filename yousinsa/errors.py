@@ -233,11 +233,18 @@ def as_problem(exc: Exception) -> Problem | None:
             return None
 
 
+_TITLES = {
+    405: _("Method Not Allowed"),
+    406: _("Not Acceptable"),
+    415: _("Unsupported Media Type"),
+}
+
+
 def _other_api_error(exc: drf.APIException) -> Problem:
     problem = Problem(str(exc.detail))
     problem.status = exc.status_code
     problem.code = str(exc.default_code)
-    problem.title = HTTPStatus(exc.status_code).phrase
+    problem.title = _TITLES.get(exc.status_code) or HTTPStatus(exc.status_code).phrase
     return problem
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
+from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -32,7 +34,8 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # --- What is installed ------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",
+    "shop.desk.apps.DeskConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -42,6 +45,9 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "treebeard",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "shop",
     "inventory",
     "orders",
@@ -51,9 +57,11 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -203,6 +211,7 @@ SPECTACULAR_SETTINGS = {
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("ko", _("Korean"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = "Asia/Seoul"
 USE_I18N = True
 USE_TZ = True
@@ -216,6 +225,35 @@ STORAGES = {
         if DEBUG
         else "whitenoise.storage.CompressedStaticFilesStorage"
     },
+}
+
+# --- The desk ------------------------------------------------------------------------------------------
+
+# Whether operators need a second factor (TOTP) to sign in: `optional`, or `required` of everybody.
+ADMIN_TOTP = env.str("ADMIN_TOTP", default="optional")
+if ADMIN_TOTP not in ("optional", "required"):
+    raise ImproperlyConfigured(f"ADMIN_TOTP is optional or required, not {ADMIN_TOTP!r}")
+OTP_TOTP_ISSUER = "YOUSINSA"
+
+UNFOLD = {
+    "SITE_TITLE": "YOUSINSA",
+    "SITE_HEADER": "YOUSINSA",
+    "SITE_SUBHEADER": _("operators' desk"),
+    "SITE_SYMBOL": "checkroom",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("desk/icon.svg")}
+    ],
+    "SHOW_LANGUAGES": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "STYLES": [lambda request: static("desk/desk.css")],
+    "ACCOUNT": {
+        "navigation": [
+            {"title": _("Change password"), "link": reverse_lazy("admin:password_change")},
+            {"title": _("Second factor"), "link": reverse_lazy("admin:second_factor")},
+        ]
+    },
+    "DASHBOARD_CALLBACK": "orders.desk.front_page.context",
+    "SIDEBAR": {"show_search": True, "navigation": "shop.desk.navigation.rooms"},
 }
 
 # --- Security ------------------------------------------------------------------------------------------

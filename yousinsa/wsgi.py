@@ -18,6 +18,9 @@ from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.db import close_old_connections, connections
 from django.middleware.security import SecurityMiddleware
 from django.urls import get_resolver
+from django.utils import translation
+
+from yousinsa.language import preferred
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "yousinsa.settings")
 django.setup(set_prefix=False)
@@ -71,9 +74,8 @@ class Later:
         yield from _start(self._response, self._start_response)
 
     def close(self) -> None:
-        if getattr(
-            self._response, "_handler_class", None
-        ):  # Django's own handler leaves the end of the request to this
+        # Django's own handler leaves the end of the request to this.
+        if getattr(self._response, "_handler_class", None):
             self._response.close()
 
 
@@ -96,7 +98,11 @@ class PageHandler(WSGIHandler):
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Any:
         started: list[Any] = []
-        response: Any = super().__call__(environ, lambda *start: started.append(start))  # type: ignore[arg-type]
+        try:
+            response: Any = super().__call__(environ, lambda *start: started.append(start))  # type: ignore[arg-type]
+        finally:
+            # LocaleMiddleware leaves its language to the thread's next request, which may be a program's.
+            translation.deactivate()
         if isinstance(response, PendingResponse):
             close_old_connections()  # this thread's: another one will finish the request
             return Later(response, start_response)
@@ -121,7 +127,7 @@ class ProgramHandler(WSGIHandler):
         handler._middleware_chain = convert_exception_to_response(SecurityMiddleware(inner))
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Any:
-        response: Any = self.get_response(Request(environ))
+        response: Any = self.in_language(environ, environ.get("HTTP_ACCEPT_LANGUAGE"))
         for close in response._resource_closers:
             close()
         connection = getattr(connections._connections, "default", None)  # type: ignore[attr-defined]
@@ -131,6 +137,15 @@ class ProgramHandler(WSGIHandler):
             return Later(response, start_response)
         body = _start(response, start_response)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else body
+
+    def in_language(self, environ: dict[str, Any], accepted: str | None) -> Any:
+        """The response; its errors in the language that the caller prefers. None and English cost nothing."""
+        if not accepted or (language := preferred(accepted)) == settings.LANGUAGE_CODE:
+            return self.get_response(Request(environ))
+        with translation.override(language, deactivate=True):
+            response = self.get_response(Request(environ))
+        response["Content-Language"] = language
+        return response
 
 
 pages = PageHandler()

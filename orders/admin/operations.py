@@ -112,6 +112,7 @@ def _may_become(status: Status) -> Any:
 
 CONFIRM_PAYMENT = Operation(
     name="confirm-payment",
+    permission="orders.confirm_payment",
     label=_("confirm payment"),
     explanation=_("The buyer's transfer is on the account, in full: the order is paid and can be shipped."),
     done=_("paid."),
@@ -122,6 +123,7 @@ CONFIRM_PAYMENT = Operation(
 )
 SHIP = Operation(
     name="ship",
+    permission="orders.ship_order",
     label=_("ship"),
     explanation=_("The parcel is with the carrier: its units leave the stock."),
     done=_("shipped."),
@@ -134,6 +136,7 @@ SHIP = Operation(
 )
 DELIVER = Operation(
     name="deliver",
+    permission="orders.deliver_order",
     label=_("mark as delivered"),
     explanation=_("The carrier says that the buyer has the parcel."),
     done=_("delivered."),
@@ -144,6 +147,7 @@ DELIVER = Operation(
 )
 CANCEL = Operation(
     name="cancel",
+    permission="orders.cancel_order",
     label=_("cancel order"),
     explanation=_(
         "This cannot be undone. The units are for sale again at once; what was paid goes back to the buyer."
@@ -157,6 +161,7 @@ CANCEL = Operation(
 )
 RETURN = Operation(
     name="return",
+    permission="orders.return_order",
     label=_("take units back"),
     explanation=_(
         "This cannot be undone. The units go back into stock, and their price is owed to the buyer. "

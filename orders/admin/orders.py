@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -17,8 +17,19 @@ from inventory.models import Movement
 from orders.admin.operations import CANCEL, CONFIRM_PAYMENT, DELIVER, RETURN, SHIP
 from orders.models import MAX_LINES, Order, OrderEvent, OrderLine, Payment
 from orders.placement.numbers import EPOCH_MS
-from shop.admin.base import FOUND, FirstRows, ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment, won
+from shop.admin.base import (
+    COUNTED,
+    FOUND,
+    FirstRows,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    admin_url,
+    link,
+    moment,
+    won,
+)
 from shop.admin.operations import OperatedAdmin, Operation
+from shop.desk.owners import is_store_owner, newest_keys, own_options, own_stores
 from shop.models import Option, User
 
 # An order's id is its time in ms above 22 other bits (orders/placement/numbers.py).
@@ -27,9 +38,12 @@ BITS_BELOW_TIME = 22
 SLACK = timedelta(days=1)
 
 
-def first_id_since(moment: datetime) -> int:
-    """A lower bound of the ids of orders that were placed at `moment` or later."""
-    return max(0, int((moment - SLACK).timestamp() * 1000) - EPOCH_MS) << BITS_BELOW_TIME
+def first_id_since(moment: datetime, *, slack: timedelta = SLACK) -> int:
+    """A lower bound of the ids of orders that were placed at `moment` or later.
+
+    Without slack: of those whose id was drawn then.
+    """
+    return max(0, int((moment - slack).timestamp() * 1000) - EPOCH_MS) << BITS_BELOW_TIME
 
 
 def order_ids(term: str) -> list[int]:
@@ -52,6 +66,11 @@ def order_link(path: str) -> Callable[[Any, Any], SafeString]:
         return link(order_of(record))
 
     return shown
+
+
+def newest_own_lines(request: HttpRequest) -> list[int]:
+    """The ids of the newest lines with options of the user's own stores."""
+    return newest_keys(OrderLine.objects.filter(option__in=own_options(request)), COUNTED)
 
 
 class PlacedFilter(admin.SimpleListFilter):
@@ -84,6 +103,7 @@ class AllLines(FirstRows):
 class LineInline(ReadOnlyInline):
     model = OrderLine
     formset = AllLines
+    owned_by = "option__product__store"
     fields = ("option", "product_name", "size", "color", "quantity", "price", "returned")
     readonly_fields = ("size", "color", "price")
     ordering = ("id",)
@@ -126,7 +146,7 @@ class PaymentInline(ReadOnlyInline):
         return super().get_queryset(request).prefetch_related("refunds")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super(ReadOnlyInline, self).has_view_permission(request, obj)
+        return super().has_view_permission(request, obj) and request.user.has_perm("orders.view_payment")
 
     @admin.display(description=_("reference"))
     def page(self, payment: Payment) -> SafeString:
@@ -149,6 +169,12 @@ class PaymentInline(ReadOnlyInline):
 class OrderAdmin(OperatedAdmin, ReadOnlyAdmin):
     operations = (CONFIRM_PAYMENT, SHIP, DELIVER, CANCEL, RETURN)
     inlines = (LineInline, EventInline, PaymentInline)
+    owned_by = "lines__option__product__store"
+    # Who bought it, and what else, is none of a store owner's business: operators ship.
+    hidden_from_owners = frozenset(
+        {"buyer", "total_won", "note", "recipient", "phone", "postal_code", "address1", "address2", "carrier",
+         "tracking_number", "movements", "idempotency_key", "fingerprint"}
+    )  # fmt: skip
     list_display = ("number", "status", "buyer", "total_won", "placed")
     list_select_related = ("buyer",)
     facts_related = ("buyer", "lines__option")
@@ -174,7 +200,7 @@ class OrderAdmin(OperatedAdmin, ReadOnlyAdmin):
     @admin.display(description=_("stock movements"))
     def movements(self, order: Order) -> SafeString:
         address = f"{admin_url(Movement, 'changelist')}?q={order.number}"
-        return format_html('<a href="{}">{}</a>', address, _("movements of this order"))
+        return format_html('<a href="{}" class="text-link">{}</a>', address, _("movements of this order"))
 
     def facts(self, record: Order, operation: Operation) -> Sequence[tuple[Any, Any]]:
         lines = ((line.quantity, line.product_name, line.option.sku) for line in record.lines.all())
@@ -189,6 +215,23 @@ class OrderAdmin(OperatedAdmin, ReadOnlyAdmin):
             units,
         ]
 
+    def of_owner(self, request: HttpRequest, records: QuerySet[Order]) -> QuerySet[Order]:
+        own = OrderLine.objects.filter(order=OuterRef("pk"), option__product__store__in=own_stores(request))
+        return records.filter(Exists(own))
+
+    def newest_of_owner(self, request: HttpRequest) -> QuerySet[Order]:
+        lines = OrderLine.objects.filter(pk__in=newest_own_lines(request))
+        return Order.objects.filter(pk__in=list(lines.values_list("order_id", flat=True)))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Order], search_term: str
+    ) -> tuple[QuerySet[Order], bool]:
+        """Store owners search by number: who bought it is not theirs to ask."""
+        if search_term and is_store_owner(request.user):
+            found = [] if "@" in search_term else order_ids(search_term.replace("\x00", "").strip())
+            return queryset.filter(pk__in=found), False
+        return super().get_search_results(request, queryset, search_term)
+
     def find(self, queryset: QuerySet[Order], term: str) -> QuerySet[Order]:
         if "@" not in term:
             # In the order of the index that finds them; numbers are time-ordered as ids are.
@@ -199,6 +242,7 @@ class OrderAdmin(OperatedAdmin, ReadOnlyAdmin):
 
 @admin.register(OrderLine)
 class OrderLineAdmin(ReadOnlyAdmin):
+    owned_by = "option__product__store"
     list_display = ("__str__", "of_order", "sku", "price", "returned")
     list_select_related = ("order", "option")
     search_fields = ("order",)
@@ -208,6 +252,9 @@ class OrderLineAdmin(ReadOnlyAdmin):
     readonly_fields = ("price",)
     price = LineInline.price
     of_order = order_link("order")
+
+    def newest_of_owner(self, request: HttpRequest) -> QuerySet[OrderLine]:
+        return OrderLine.objects.filter(pk__in=newest_own_lines(request))
 
     @admin.display(description=_("SKU"))
     def sku(self, line: OrderLine) -> SafeString:

@@ -29,7 +29,7 @@ class RefundInline(ReadOnlyInline):
     ordering = ("-id",)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super(ReadOnlyInline, self).has_view_permission(request, obj)
+        return super().has_view_permission(request, obj) and request.user.has_perm("orders.view_refund")
 
     @admin.display(description=_("reference"))
     def page(self, refund: Refund) -> SafeString:
@@ -77,6 +77,7 @@ class PaidOutForm(OperationForm):
 
 PAID_OUT = Operation(
     name="paid-out",
+    permission="orders.pay_out_refund",
     label=_("mark as paid out"),
     explanation=_("The money was transferred back to the buyer."),
     done=_("marked as paid out."),

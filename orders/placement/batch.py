@@ -14,6 +14,8 @@ from typing import Protocol
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy
 
 from inventory import ledger
 from inventory.errors import InsufficientStock, Shortage
@@ -264,8 +266,11 @@ def _shortages(request: PlaceRequest, available: dict[int, int]) -> list[Shortag
 
 
 def _unknown_option(option_ids: list[int]) -> UnknownOption:
-    named = ", ".join(map(str, option_ids))
-    return UnknownOption(errors={"lines.option": f"There is no option {named} on sale."}, options=option_ids)
+    # Lazy: the batch is another thread's, which does not know the caller's language.
+    text = format_lazy(
+        gettext_lazy("There is no option {named} on sale."), named=", ".join(map(str, option_ids))
+    )
+    return UnknownOption(errors={"lines.option": text}, options=option_ids)
 
 
 def order_maker() -> Callable[[PlaceRequest, Offers], OrderView]:

@@ -5,10 +5,12 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 from django.forms.models import BaseInlineFormSet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _now
@@ -16,12 +18,17 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 from treebeard.admin import TreeAdmin
 from treebeard.forms import movenodeform_factory
+from treebeard.templatetags.admin_tree import tree_context
+from unfold.admin import TabularInline
+from unfold.templatetags.unfold_list import result_list
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from inventory import ledger
 from inventory.models import Stock
 from shop import services
 from shop.admin.base import FOUND, DeskAdmin, ReadOnlyAdmin, admin_url, link, moment, won
 from shop.admin.operations import OperatedAdmin, Operation, OperationForm
+from shop.desk.owners import SHARED
 from shop.models import MAX_OPTIONS, Category, Option, Product, Store, User
 from shop.selectors import category_ids, search_names
 from yousinsa.errors import Invalid
@@ -40,6 +47,7 @@ def _decision(status: str) -> type[OperationForm]:
 
 ACCEPT = Operation(
     name="accept",
+    permission="shop.decide_store",
     label=_("accept"),
     explanation=_("The store's products are listed and sold from now on."),
     done=_("accepted."),
@@ -50,6 +58,7 @@ ACCEPT = Operation(
 )
 REJECT = Operation(
     name="reject",
+    permission="shop.decide_store",
     label=_("reject"),
     explanation=_("The application is declined. The owner sees it, and may apply under another name."),
     done=_("rejected."),
@@ -61,6 +70,7 @@ REJECT = Operation(
 )
 CLOSE = Operation(
     name="close",
+    permission="shop.decide_store",
     label=_("close"),
     explanation=_(
         "Nothing of the store is listed or sold any more. Orders that were placed stay as they are."
@@ -79,6 +89,7 @@ class StoreAdmin(OperatedAdmin):
     """A store's status is decided by operations, which also note when."""
 
     operations = (ACCEPT, REJECT, CLOSE)
+    owned_by = "pk"
     list_display = ("name", "owner", "status", "applied", "decided")
     list_select_related = ("owner",)
     list_filter = ("status",)
@@ -96,7 +107,7 @@ class StoreAdmin(OperatedAdmin):
         if store.pk is None:
             return ""
         address = f"{admin_url(Product, 'changelist')}?store__id__exact={store.pk}"
-        return format_html('<a href="{}">{}</a>', address, _("products of this store"))
+        return format_html('<a href="{}" class="text-link">{}</a>', address, _("products of this store"))
 
     def facts(self, record: Store, operation: Operation) -> Sequence[tuple[Any, Any]]:
         return [(_("owner"), record.owner), (_("status"), record.get_status_display())]
@@ -121,6 +132,8 @@ class CategoryAdmin(DeskAdmin, TreeAdmin):
     """The tree: a page of roots that unfold, moved by dragging or by the form."""
 
     form = movenodeform_factory(Category)
+    change_list_template = "admin/category_tree.html"
+    owned_by = SHARED
     list_display = ("name", "slug", "products")
     list_per_page = 200
     search_fields = ("name",)
@@ -131,12 +144,38 @@ class CategoryAdmin(DeskAdmin, TreeAdmin):
     @admin.display(description=_("products"))
     def products(self, category: Category) -> SafeString:
         address = f"{admin_url(Product, 'changelist')}?category={category.slug}"
-        return format_html('<a href="{}">{}</a>', address, _("products"))
+        return format_html('<a href="{}" class="text-link">{}</a>', address, _("products"))
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         if request.method != "GET":  # the tree knows no other way to look at it, and fails on HEAD
             return HttpResponseRedirect(request.path)
         return super().changelist_view(request, extra_context)
+
+    def children_view(self, request: HttpRequest, parent_id: str) -> HttpResponse:
+        """The rows below a node, as the list's script asks for them: in the theme's clothes."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        request._treebeard_parent_id = parent_id  # type: ignore[attr-defined]
+        changes = self.get_changelist_instance(request)
+        changes.formset = None
+        rows = result_list({"request": request}, changes)
+        table = render_to_string("admin/change_list_results.html", rows, request)
+        return JsonResponse(
+            {
+                "result_html": f"<div>{table}</div>",
+                "tree_context": tree_context(changes, request),
+                "page": changes.page_num,
+                "num_pages": changes.paginator.num_pages,
+            }
+        )
+
+    def move_node(self, request: HttpRequest) -> HttpResponse:
+        """A node that was dragged elsewhere in the list; on record as any other change."""
+        answer: HttpResponse = super().move_node(request)
+        if answer.status_code == 200:
+            moved = self.get_object(request, request.POST["node"])
+            self.log_change(request, moved, _now("Moved in the tree."))
+        return answer
 
     def find(self, queryset: QuerySet[Category], term: str) -> QuerySet[Category]:
         return queryset.filter(Q(name__icontains=term) | Q(slug__icontains=term))
@@ -180,9 +219,9 @@ class OptionForm(forms.ModelForm):
         model = Option
         fields = ("sku", "size", "color")
         widgets = {
-            "sku": forms.TextInput(attrs={"size": 24}),
-            "size": forms.TextInput(attrs={"size": 8}),
-            "color": forms.TextInput(attrs={"size": 12}),
+            "sku": UnfoldAdminTextInputWidget,
+            "size": UnfoldAdminTextInputWidget,
+            "color": UnfoldAdminTextInputWidget,
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -230,7 +269,7 @@ def _stock(option: Option) -> Stock | None:
     return getattr(option, "stock", None) if option.pk else None
 
 
-class OptionInline(StockColumns, admin.TabularInline):
+class OptionInline(StockColumns, TabularInline):
     model = Option
     form = OptionForm
     formset = OptionFormSet
@@ -239,6 +278,7 @@ class OptionInline(StockColumns, admin.TabularInline):
     extra = 0
     max_num = MAX_OPTIONS
     can_delete = False
+    hide_title = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Option]:
         return super().get_queryset(request).select_related("stock")
@@ -248,6 +288,7 @@ class OptionInline(StockColumns, admin.TabularInline):
 class ProductAdmin(DeskAdmin):
     """Products with their options. Units come in by receiving them, on the option's stock page."""
 
+    owned_by = "store"
     inlines = (OptionInline,)
     list_display = ("name", "store", "category", "price_won", "is_active", "available", "created")
     list_select_related = ("store", "category", "options__stock")
@@ -301,6 +342,7 @@ class ProductAdmin(DeskAdmin):
 class OptionAdmin(StockColumns, ReadOnlyAdmin):
     """Options across all products, to be found by SKU; they are edited on their product's page."""
 
+    owned_by = "product__store"
     list_display = ("sku", "product", "size", "color", "on_hand", "available")
     list_select_related = ("product", "stock")
     search_fields = ("sku",)

@@ -2,7 +2,7 @@
 
 An operation calls a service, which opens a durable transaction of its own. Django's add, change and delete
 views run inside a transaction; the pages here and the actions of a list do not. Nothing is done but by
-POST, and only with the change permission of the model. Whatever a service refuses is shown in words.
+POST, and only with the operation's permission. Whatever a service refuses is shown in words.
 """
 
 import secrets
@@ -16,7 +16,6 @@ from django.contrib import messages
 from django.contrib.admin import helpers
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.utils import quote, unquote
-from django.contrib.admin.widgets import AdminTextInputWidget
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
@@ -25,8 +24,11 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
+from unfold.forms import AdminForm
 
 from shop.admin.base import DeskAdmin, admin_url
+from shop.desk.owners import is_store_owner
+from shop.desk.widgets import dress
 from yousinsa.errors import Forbidden, Problem
 
 # Each record of a list's action is a transaction of its own, and the operator waits for all of them.
@@ -57,6 +59,7 @@ class OperationForm(forms.Form):
         super().__init__(data, **options)
         for field in self.fields.values():
             field.label = capfirst(field.label)
+            dress(field)
 
     def run(self, *, actor_id: int) -> None:
         """Do it, with `cleaned_data`. Raises `Problem`."""
@@ -81,6 +84,7 @@ class Operation:
     """`name` is the address of its page and the name of its action; texts are lazy translations.
 
     `possible` tells from a record whether it can be done now: the button is shown then, and only then.
+    `permission` (`app.codename`) is what it takes; without one, the change permission of the model.
     """
 
     name: str
@@ -89,6 +93,7 @@ class Operation:
     done: Any
     form: type[OperationForm]
     possible: Callable[[Any], bool]
+    permission: str = ""
     # In a list: the action's name, what it says afterwards (plural forms with %d), whether it asks first,
     # and with which form where that differs. `each`: the form is filled in for every record by itself.
     action: Any = None
@@ -106,7 +111,7 @@ class OperatedAdmin(DeskAdmin):
     """A model with operations."""
 
     operations: Sequence[Operation] = ()
-    change_form_template = "admin/operated_change_form.html"
+    change_form_template: Any = "admin/operated_change_form.html"
     # What `facts` reads of other records, fetched at once for all records of an action.
     facts_related: Sequence[str] = ()
 
@@ -117,6 +122,14 @@ class OperatedAdmin(DeskAdmin):
     def facts(self, record: Any, operation: Operation) -> Sequence[tuple[Any, Any]]:
         """What an operator should see of a record before doing this to it: (label, value)."""
         return ()
+
+    def may_operate(self, request: HttpRequest, operation: Operation, obj: Any = None) -> bool:
+        """Whether the user may do this, to this record. What operators do is not a store owner's to do."""
+        if is_store_owner(request.user):
+            return False
+        if operation.permission:
+            return request.user.has_perm(operation.permission)
+        return self.has_operate_permission(request, obj)
 
     def get_urls(self) -> list[Any]:
         name = f"{self.opts.app_label}_{self.opts.model_name}"
@@ -133,23 +146,23 @@ class OperatedAdmin(DeskAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         record = context.get("original")
-        if record is not None and self.has_operate_permission(request, record):
+        if record is not None:
             context["operations"] = [
                 {"label": o.label, "url": admin_url(record, o.name, quote(record.pk))}
                 for o in self.operations
-                if o.possible(record)
+                if self.may_operate(request, o, record) and o.possible(record)
             ]
         return super().render_change_form(request, context, *args, **kwargs)
 
     # --- One record, on a page of its own -----------------------------------------------------------
 
     def operation_view(self, request: HttpRequest, object_id: str, operation: Operation) -> HttpResponse:
-        if not self.has_operate_permission(request):
+        if not self.may_operate(request, operation):
             raise PermissionDenied
         record = self.get_object(request, unquote(object_id))
         if record is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined]
-        if not self.has_operate_permission(request, record):
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        if not self.may_operate(request, operation, record):
             raise PermissionDenied
         if request.method != "POST":
             if operation.possible(record):
@@ -189,6 +202,7 @@ class OperatedAdmin(DeskAdmin):
     ) -> HttpResponse:
         context = {
             **self._page_context(request, operation),
+            "original": record,
             "title": f"{capfirst(operation.label)}: {self.name(record)}",
             "name": self.name(record),
             "facts": self.facts(record, operation),
@@ -204,17 +218,17 @@ class OperatedAdmin(DeskAdmin):
         request.current_app = self.admin_site.name
         return {**self.admin_site.each_context(request), "opts": self.opts, "operation": operation}
 
-    def _dressed(self, form: Any) -> helpers.AdminForm:
-        """The form as the admin's own templates show it."""
-        return helpers.AdminForm(form, [(None, {"fields": list(form.fields)})], {}, model_admin=self)
+    def _dressed(self, form: Any) -> AdminForm:
+        """The form as the theme's own templates show it."""
+        return AdminForm(form, [(None, {"fields": list(form.fields)})], {}, model_admin=self)
 
     # --- Many records, from the list ------------------------------------------------------------------
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions: dict[str, Any] = {**super().get_actions(request)}
-        if IS_POPUP_VAR not in request.GET and self.has_operate_permission(request):
+        if IS_POPUP_VAR not in request.GET:
             for operation in self.operations:
-                if operation.action:
+                if operation.action and self.may_operate(request, operation):
                     run = partial(_run_action, operation=operation)
                     actions[operation.name] = (run, operation.name, operation.action)
         return actions
@@ -253,7 +267,7 @@ class OperatedAdmin(DeskAdmin):
         return None
 
     def _run_one(self, request: HttpRequest, operation: Operation, form: OperationForm) -> bool:
-        if not self.has_operate_permission(request, form.record):
+        if not self.may_operate(request, operation, form.record):
             form.add_error(None, str(Forbidden.title))
             return False
         return form.attempt(actor_id=_actor_id(request))
@@ -303,6 +317,6 @@ def _actor_id(request: HttpRequest) -> int:
 
 
 def line_of_text(label: Any, *, max_length: int, short: bool = False, **options: Any) -> forms.CharField:
-    """A field that looks like the admin's own; a short one fits into a table."""
-    widget = forms.TextInput(attrs={"size": 16}) if short else AdminTextInputWidget()
+    """A field for a line of text; a short one fits into a table."""
+    widget = forms.TextInput(attrs={"size": 16} if short else {})
     return forms.CharField(label=label, max_length=max_length, widget=widget, **options)

@@ -5,7 +5,6 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm, UserChangeForm
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -13,11 +12,13 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from orders.models import Order
 from shop import services
 from shop.admin.base import FOUND, DateFilter, ReadOnlyAdmin, admin_url, moment
 from shop.admin.operations import OperatedAdmin, Operation, OperationForm
+from shop.desk import second_factor
 from shop.models import Store, TokenRevocation, User
 from yousinsa.errors import Forbidden
 
@@ -32,7 +33,7 @@ class LowerCaseEmail(forms.ModelForm):
         return User.objects.normalize_email(self.cleaned_data["email"])
 
 
-class NewUserForm(LowerCaseEmail, AdminUserCreationForm):
+class NewUserForm(LowerCaseEmail, UserCreationForm):
     class Meta:
         model = User
         fields = ("email", "name", "role")
@@ -66,6 +67,7 @@ class DeactivateForm(OperationForm):
 
 DEACTIVATE = Operation(
     name="deactivate",
+    permission="shop.deactivate_user",
     label=_("deactivate"),
     explanation=_("The user is signed out everywhere and cannot sign in any more. Orders and stores stay."),
     done=_("deactivated, and signed out everywhere."),
@@ -76,11 +78,30 @@ DEACTIVATE = Operation(
 )
 
 
+class RemoveSecondFactorForm(OperationForm):
+    def run(self, *, actor_id: int) -> None:
+        second_factor.remove(self.record)
+
+
+REMOVE_SECOND_FACTOR = Operation(
+    name="remove-second-factor",
+    permission="shop.remove_second_factor",
+    label=_("remove second factor"),
+    explanation=_(
+        "The user's device is lost: they sign in by password alone until they set up another one. "
+        "Make sure that it is really they who ask."
+    ),
+    done=_("second factor removed."),
+    form=RemoveSecondFactorForm,
+    possible=second_factor.is_enrolled,
+)
+
+
 @admin.register(User)
 class UserAdmin(OperatedAdmin, DjangoUserAdmin):
     """Accounts are deactivated, never deleted: orders and the ledger name them."""
 
-    operations = (DEACTIVATE,)
+    operations = (DEACTIVATE, REMOVE_SECOND_FACTOR)
     form = ChangedUserForm
     add_form = NewUserForm
     change_password_form = PasswordForm
@@ -115,7 +136,8 @@ class UserAdmin(OperatedAdmin, DjangoUserAdmin):
     @admin.display(description=_("belongs to"))
     def elsewhere(self, user: User) -> SafeString:
         return format_html(
-            '<a href="{}?buyer__id__exact={}">{}</a> · <a href="{}?owner__id__exact={}">{}</a>',
+            '<a href="{}?buyer__id__exact={}" class="text-link">{}</a> · '
+            '<a href="{}?owner__id__exact={}" class="text-link">{}</a>',
             admin_url(Order, "changelist"), user.pk, _("orders"),
             admin_url(Store, "changelist"), user.pk, _("stores"),
         )  # fmt: skip
@@ -138,8 +160,8 @@ class UserAdmin(OperatedAdmin, DjangoUserAdmin):
         withdrawn = obj is not None and obj.withdrawn_at is not None
         return super().has_change_permission(request, obj) and _may_touch(request, obj) and not withdrawn
 
-    def has_operate_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return super().has_operate_permission(request, obj) and _may_touch(request, obj)
+    def may_operate(self, request: HttpRequest, operation: Operation, obj: User | None = None) -> bool:
+        return super().may_operate(request, operation, obj) and _may_touch(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return False

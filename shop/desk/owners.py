@@ -1,0 +1,60 @@
+"""Store owners at the desk: they see what belongs to their accepted stores, and nothing else.
+
+It is the role of the account that limits, not a group: whatever rights a store owner is given, they end
+at the owner's own stores.
+"""
+
+from collections.abc import Collection
+from typing import Any, cast
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from shop.models import Option, Role, Store
+
+# For `owned_by`: belongs to nobody, and every owner may see it.
+SHARED = "*"
+
+
+def is_store_owner(user: Any) -> bool:
+    """Whether this user's view of the desk ends at their own stores."""
+    return getattr(user, "role", "") == Role.STORE_OWNER and not user.is_superuser
+
+
+def own_stores(request: HttpRequest) -> list[int]:
+    """The accepted stores of the user, asked for once a request."""
+    if not hasattr(request, "_own_stores"):
+        own = Store.objects.filter(owner_id=cast(int, request.user.pk), status=Store.Status.ACCEPTED)
+        request._own_stores = list(own.values_list("pk", flat=True))  # type: ignore[attr-defined]
+    return cast(list[int], request._own_stores)  # type: ignore[attr-defined]
+
+
+def own_options(request: HttpRequest) -> list[int]:
+    """The options of those stores, asked for once a request."""
+    if not hasattr(request, "_own_options"):
+        own = Option.objects.filter(product__store__in=own_stores(request)).order_by()
+        request._own_options = list(own.values_list("pk", flat=True))  # type: ignore[attr-defined]
+    return cast(list[int], request._own_options)  # type: ignore[attr-defined]
+
+
+def newest_keys(rows: QuerySet[Any], count: int) -> list[int]:
+    """The primary keys of the newest of these rows, so many at most.
+
+    Looks back step by step: a large store's are among the table's last, a small store's are few anyhow.
+    """
+    newest = rows.order_by("-pk").values_list("pk", flat=True)
+    last = rows.model._default_manager.order_by("-pk").values_list("pk", flat=True).first() or 0
+    for back in (40_000, 400_000):
+        found = list(newest.filter(pk__gt=last - back)[:count])
+        if len(found) == count:
+            return found
+    return list(newest[:count])
+
+
+def without(fieldsets: Any, hidden: Collection[str]) -> list[tuple[Any, dict[str, Any]]]:
+    """Fieldsets less some fields, and less what is empty then. Fields stand alone, not in groups."""
+    kept = [
+        (title, options | {"fields": tuple(f for f in options["fields"] if f not in hidden)})
+        for title, options in fieldsets
+    ]
+    return [(title, options) for title, options in kept if options["fields"]]

@@ -1,0 +1,166 @@
+"""Store owners at the desk: what belongs to their own stores, and nothing of anybody else's."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.test import Client
+from django.urls import reverse
+
+from inventory import admin as inventory_admin
+from inventory.models import Movement, Stock
+from orders.admin import orders
+from orders.models import Order, OrderLine
+from shop import permissions
+from shop.models import Option, Product, Role, Store, User
+from tests.desk import act, buttons, signed_in, url
+from tests.factories import make_category, make_options, make_order, make_store, make_user
+from tests.test_admin import product_form
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def owner() -> User:
+    user = make_user("owner@example.com", role=Role.STORE_OWNER)
+    user.is_staff = True
+    user.save()
+    group, _made = Group.objects.get_or_create(name=permissions.STORE_OWNER)
+    permissions.grant_groups()
+    user.groups.add(group)
+    return user
+
+
+@pytest.fixture
+def own(owner: User) -> Option:
+    return make_options([5], store=make_store(owner=owner, name="Own"), name="Own shirt")[0]
+
+
+@pytest.fixture
+def other() -> Option:
+    return make_options([5], store=make_store(name="Other"), name="Other coat")[0]
+
+
+@pytest.fixture
+def desk(owner: User) -> Client:
+    return signed_in(owner)
+
+
+def listed(desk: Client, model: Any, **query: str) -> list[Any]:
+    return list(desk.get(url(model), query).context["cl"].result_list)
+
+
+def test_lists_show_what_is_ones_own(desk, own, other, buyer):
+    both = make_order(buyer, (own, 1), (other, 2))
+    make_order(buyer, (other, 1))
+    assert listed(desk, Product) == [own.product]
+    assert listed(desk, Option) == [own]
+    assert listed(desk, Stock) == [own.stock]
+    assert listed(desk, Store) == [own.product.store]
+    assert {movement.stock_id for movement in listed(desk, Movement)} == {own.stock.pk}
+    assert listed(desk, Order) == [both]
+    assert [line.option for line in listed(desk, OrderLine)] == [own]
+    for model, term in ((Product, "coat"), (Stock, other.sku), (Movement, other.sku), (OrderLine, other.sku)):
+        assert listed(desk, model, q=term) == []
+
+
+def test_an_order_shows_ones_own_lines_and_not_who_bought_it(desk, own, other, buyer):
+    order = make_order(buyer, (own, 1), (other, 2))
+    page = desk.get(url(Order, "change", order.pk)).content.decode()
+    assert own.sku in page
+    for secret in (other.sku, buyer.email, f"{order.total:,}"):
+        assert secret not in page
+    assert buttons(desk, order) == set()
+    assert buyer.email not in desk.get(url(Order)).content.decode()
+    assert listed(desk, Order, q=buyer.email) == []
+    assert listed(desk, Order, q=order.number[:10]) == [order]
+
+
+def test_who_moved_the_stock_is_not_shown(desk, own, buyer):
+    order = make_order(buyer, (own, 1))
+    movement = Movement.objects.get(reference=order.number)
+    Movement.objects.filter(pk=movement.pk).update(actor=buyer)
+    for address in (url(Stock, "change", own.stock.pk), url(Movement), url(Movement, "change", movement.pk)):
+        page = desk.get(address).content.decode()
+        assert order.number in page
+        assert buyer.email not in page
+
+
+def test_lists_reach_back_and_a_search_finds_what_is_older(desk, own, buyer, monkeypatch):
+    older, newer = make_order(buyer, (own, 1)), make_order(buyer, (own, 1))
+    monkeypatch.setattr(orders, "COUNTED", 1)
+    monkeypatch.setattr(inventory_admin, "COUNTED", 1)
+    assert listed(desk, Order) == [newer]
+    assert [line.order for line in listed(desk, OrderLine)] == [newer]
+    assert [row.reference for row in listed(desk, Movement)] == [newer.number]
+    assert listed(desk, Order, q=older.number) == [older]
+    assert [line.order for line in listed(desk, OrderLine, q=older.number)] == [older]
+    assert [row.reference for row in listed(desk, Movement, q=older.number)] == [older.number]
+    assert desk.get(url(Order, "change", older.pk)).status_code == 200
+
+
+@pytest.mark.parametrize("page", ["change", "history", "delete"])
+def test_no_address_leads_to_what_is_anothers(desk, other, buyer, page):
+    order = make_order(buyer, (other, 1))
+    for record in (other.product, other, other.stock, other.product.store, order, order.lines.get()):
+        for answer in (desk.get(url(type(record), page, record.pk)),
+                       desk.post(url(type(record), page, record.pk), {"post": "yes"})):  # fmt: skip
+            assert answer.status_code in (302, 403)
+            if answer.status_code == 302:
+                assert answer["Location"] == reverse("admin:index")
+    assert Product.objects.filter(pk=other.product_id).exists()
+
+
+def test_a_product_is_changed_and_made_in_ones_own_store_only(desk, own, other):
+    form = product_form(own.product, ("NEW-1", "XL", ""), name="Linen shirt")
+    assert desk.post(url(Product, "change", own.product_id), form).status_code == 302
+    own.product.refresh_from_db()
+    assert own.product.name == "Linen shirt"
+    assert Stock.objects.filter(option__sku="NEW-1").exists()
+
+    elsewhere = product_form(own.product) | {"store": other.product.store_id}
+    assert (
+        "Select a valid choice"
+        in desk.post(url(Product, "change", own.product_id), elsewhere).content.decode()
+    )
+    new = product_form(Product(name="X", store=other.product.store, category=make_category(), price=1))
+    assert "Select a valid choice" in desk.post(url(Product, "add"), new).content.decode()
+    assert desk.post(url(Product, "change", other.product_id), form).status_code == 302
+    other.product.refresh_from_db()
+    assert other.product.name == "Other coat"
+    assert not Product.objects.filter(name="X").exists()
+
+
+def test_a_search_for_stores_finds_ones_own(desk, own, other):
+    asked = {"app_label": "shop", "model_name": "product", "field_name": "store", "term": ""}
+    answer = desk.get(reverse("admin:autocomplete"), asked).json()
+    assert [row["text"] for row in answer["results"]] == ["Own"]
+
+
+@pytest.mark.parametrize("status", [Store.Status.REQUESTED, Store.Status.REJECTED, Store.Status.CLOSED])
+def test_a_store_that_is_not_accepted_shows_nothing(desk, own, status):
+    Store.objects.update(status=status)
+    for model in (Store, Product, Stock, Movement, Order):
+        assert listed(desk, model) == []
+
+
+def test_whatever_rights_an_owner_is_given_end_at_the_own_stores(owner, own, other, buyer):
+    for name in (permissions.ORDER_DESK, permissions.STOCK_CLERK, permissions.FINANCE):
+        owner.groups.add(Group.objects.get_or_create(name=name)[0])
+    permissions.grant_groups()
+    desk, order = signed_in(owner), make_order(buyer, (own, 1), (other, 1))
+    assert buttons(desk, order) == set()
+    assert desk.post(url(Order, "cancel", order.pk), {"note": "x"}).status_code == 403
+    assert desk.post(url(Stock, "receive", other.stock.pk), {"quantity": 1, "reason": "x"}).status_code == 403
+    act(desk, "cancel", order, apply=1, note="x")
+    assert Order.objects.get().status == "pending"
+    for model in ("payment", "refund", "orderevent"):
+        assert desk.get(reverse(f"admin:orders_{model}_changelist")).status_code == 403
+    assert desk.get(url(User)).status_code == 403
+
+
+def test_the_front_page_tells_no_figures_of_the_whole_shop(desk, own, buyer):
+    make_order(buyer, (own, 1))
+    page = desk.get(reverse("admin:index"))
+    assert "cards" not in page.context
+    assert url(Product) in page.content.decode()

@@ -1,0 +1,256 @@
+"""The door of the desk: the limit of attempts, the second factor, lost devices."""
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.urls import reverse
+from django_otp.oath import TOTP, hotp
+from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
+from django_otp.plugins.otp_totp.models import TOTPDevice
+
+from shop.desk import second_factor
+from shop.models import User
+from tests.desk import buttons, signed_in, staff, url
+from tests.factories import PASSWORD, make_user
+
+pytestmark = pytest.mark.django_db
+
+DOOR = "/admin/login/?next=/admin/"
+
+
+@pytest.fixture
+def operator() -> User:
+    return make_user("operator@example.com", staff=True, password=PASSWORD)
+
+
+def code_of(user: User, *, later: int = 0) -> str:
+    """What the user's device shows now, or so many periods later."""
+    device = TOTPDevice.objects.get(user=user)
+    now = TOTP(device.bin_key, device.step, device.t0, device.digits, device.drift).t()
+    return f"{hotp(device.bin_key, now + later, device.digits):06d}"
+
+
+def unlock(user: User) -> None:
+    """As if the wait after a wrong code were over."""
+    TOTPDevice.objects.filter(user=user).update(throttling_failure_count=0, throttling_failure_timestamp=None)
+
+
+def enrol(client: Client, user: User) -> list[str]:
+    """Set up a device on the page; returns the backup codes that it shows."""
+    address = reverse("admin:second_factor")
+    page = client.get(address).content.decode()
+    assert "<svg" in page
+    assert second_factor.secret(TOTPDevice.objects.get(user=user)) in page
+    answer = client.post(address, {"do": "confirm", "code": code_of(user)})
+    return re.findall(r"<li>([a-z2-7]{8})</li>", answer.content.decode())
+
+
+@pytest.fixture
+def enrolled(operator: User) -> list[str]:
+    """The operator has a device, and these backup codes; the code that set it up was of an earlier time."""
+    codes = enrol(signed_in(operator), operator)
+    TOTPDevice.objects.update(last_t=-1)
+    return codes
+
+
+def sign_in(client: Client, user: User, *, password: str = PASSWORD, code: str = "", **headers: Any) -> Any:
+    form = {"username": user.email, "password": password, "code": code, "next": "/admin/"}
+    return client.post(DOOR, form, **headers)
+
+
+def is_in(client: Client) -> bool:
+    return client.get("/admin/").status_code == 200
+
+
+# --- The limit ------------------------------------------------------------------------------------
+
+
+def test_after_too_many_attempts_even_the_right_password_waits(operator, client, settings):
+    settings.SIGN_IN_RATE = "3/min"
+    for _attempt in range(3):
+        assert sign_in(client, operator, password="wrong").status_code == 200
+    answer = sign_in(client, operator)
+    assert answer.status_code == 429
+    assert 0 < int(answer["Retry-After"]) <= 60
+    assert "Too many attempts to sign in" in answer.content.decode()
+    assert not is_in(client)
+
+
+def test_one_guesser_locks_nobody_else_out(operator, client, settings):
+    settings.SIGN_IN_RATE = "3/min"
+    colleague = make_user("colleague@example.com", staff=True, password=PASSWORD)
+    for _attempt in range(4):
+        sign_in(client, operator, password="wrong")
+    assert sign_in(Client(), colleague).status_code == 302  # same address, another account
+    assert sign_in(Client(), operator, REMOTE_ADDR="10.0.0.9").status_code == 302  # the owner, from elsewhere
+
+
+def test_the_desk_and_the_api_count_together(operator, client, api, settings):
+    settings.SIGN_IN_RATE = "3/min"
+    for _attempt in range(3):
+        api().post("users/sign-in/", {"email": operator.email, "password": "wrong"})
+    assert sign_in(client, operator).status_code == 429
+
+
+def test_the_password_alone_is_enough_without_a_device(operator, client):
+    assert sign_in(client, operator)["Location"] == "/admin/"
+    assert is_in(client)
+
+
+# --- The second factor ----------------------------------------------------------------------------
+
+
+def test_setting_up_a_device_gives_backup_codes_and_is_on_record(operator):
+    client = signed_in(operator)
+    codes = enrol(client, operator)
+    assert len(codes) == len(set(codes)) == 10
+    assert is_in(client)
+    entry = LogEntry.objects.latest("pk")
+    assert (entry.user, entry.object_id, entry.change_message) == (
+        operator, str(operator.pk), "turned the second factor on",
+    )  # fmt: skip
+    page = client.get(reverse("admin:second_factor")).content.decode()
+    assert "10 backup codes are left." in page
+    assert not any(code in page for code in codes)
+    assert "<svg" not in page
+
+
+def test_a_wrong_code_sets_up_nothing(operator):
+    client = signed_in(operator)
+    client.get(reverse("admin:second_factor"))
+    wrong = f"{(int(code_of(operator)) + 1) % 1_000_000:06d}"
+    page = client.post(reverse("admin:second_factor"), {"do": "confirm", "code": wrong}).content.decode()
+    assert "This code is not right" in page
+    assert not second_factor.is_enrolled(operator)
+
+
+def test_with_a_device_no_page_opens_without_its_code(operator, enrolled, client):
+    assert "Enter the code of your second factor" in sign_in(client, operator).content.decode()
+    assert not is_in(client)
+    # Nor with a session that was opened elsewhere: by the API, or before the device was set up.
+    session = signed_in(operator)
+    for address in ("/admin/", url(User), reverse("admin:second_factor"), reverse("admin:password_change")):
+        assert session.get(address)["Location"].startswith("/admin/login/")
+    assert session.post(url(User, "deactivate", operator.pk)).status_code == 302
+    assert "second factor" in session.get(DOOR).content.decode()
+
+
+def test_the_code_opens(operator, enrolled, client):
+    assert sign_in(client, operator, code=code_of(operator))["Location"] == "/admin/"
+    assert is_in(client)
+    assert client.get(url(User)).status_code == 200
+
+
+def test_a_wrong_code_does_not_open(operator, enrolled, client):
+    wrong = f"{(int(code_of(operator)) + 1) % 1_000_000:06d}"
+    for code in (wrong, "1", "abcdefgh", "123456789012345678901", "½"):
+        unlock(operator)
+        answer = sign_in(client, operator, code=code)
+        assert answer.status_code == 200
+        assert not is_in(client)
+    assert not is_in(client)
+
+
+def test_a_code_is_good_once(operator, enrolled, client):
+    code = code_of(operator)
+    assert sign_in(client, operator, code=code).status_code == 302
+    again = Client()
+    assert "was used before" in sign_in(again, operator, code=code).content.decode()
+    assert not is_in(again)
+    unlock(operator)
+    assert sign_in(again, operator, code=code_of(operator, later=1)).status_code == 302
+
+
+def test_the_password_is_still_needed(operator, enrolled, client):
+    assert sign_in(client, operator, password="wrong", code=code_of(operator)).status_code == 200
+    assert not is_in(client)
+    assert (
+        sign_in(client, operator, code=code_of(operator)).status_code == 302
+    )  # and the code was not used up
+
+
+def test_a_backup_code_opens_once(operator, enrolled, client):
+    assert sign_in(client, operator, code=f" {enrolled[0].upper()} ").status_code == 302
+    assert is_in(client)
+    again = Client()
+    assert sign_in(again, operator, code=enrolled[0]).status_code == 200
+    assert not is_in(again)
+    assert StaticToken.objects.count() == 9
+
+
+def test_another_persons_code_is_no_use(operator, enrolled, client):
+    other = make_user("other@example.com", staff=True, password=PASSWORD)
+    codes = enrol(signed_in(other), other)
+    assert sign_in(client, operator, code=codes[0]).status_code == 200
+    assert not is_in(client)
+
+
+def test_new_backup_codes_end_the_old_ones_and_turning_off_needs_a_code(operator, enrolled, client):
+    sign_in(client, operator, code=code_of(operator))
+    address = reverse("admin:second_factor")
+    page = client.post(address, {"do": "codes", "code": enrolled[0]}).content.decode()
+    renewed = re.findall(r"<li>([a-z2-7]{8})</li>", page)
+    assert len(renewed) == 10
+    assert not set(renewed) & set(enrolled)
+    assert "not right" in client.post(address, {"do": "remove", "code": enrolled[1]}).content.decode()
+    assert second_factor.is_enrolled(operator)
+    StaticDevice.objects.update(throttling_failure_count=0, throttling_failure_timestamp=None)
+    assert client.post(address, {"do": "remove", "code": renewed[0]}).status_code == 302
+    assert not second_factor.is_enrolled(operator)
+    assert is_in(client)
+
+
+# --- Required of everybody ------------------------------------------------------------------------
+
+
+def test_where_it_is_required_one_sets_up_a_device_before_anything_else(operator, client, settings):
+    settings.ADMIN_TOTP = "required"
+    assert sign_in(client, operator).status_code == 302
+    address = reverse("admin:second_factor")
+    for page in ("/admin/", url(User), reverse("admin:password_change")):
+        assert client.get(page)["Location"] == address
+    assert "Everybody at this desk needs a second factor" in client.get(address).content.decode()
+    assert enrol(client, operator)
+    assert is_in(client)
+    assert client.post(reverse("admin:logout")).status_code == 200
+
+
+def test_who_has_not_set_up_a_device_can_still_sign_out(operator, client, settings):
+    settings.ADMIN_TOTP = "required"
+    sign_in(client, operator)
+    assert client.post(reverse("admin:logout")).status_code == 200
+    assert client.get(reverse("admin:second_factor"))["Location"].startswith("/admin/login/")
+
+
+def test_shoppers_set_up_nothing(buyer):
+    assert signed_in(buyer).get(reverse("admin:second_factor")).status_code == 302
+    assert not TOTPDevice.objects.exists()
+
+
+# --- Lost devices ---------------------------------------------------------------------------------
+
+
+def test_a_superuser_removes_a_lost_device(operator, enrolled, client):
+    chief = make_user("chief@example.com", staff=True)
+    desk = signed_in(chief)
+    assert "remove-second-factor" in buttons(desk, operator)
+    assert desk.post(url(User, "remove-second-factor", operator.pk)).status_code == 302
+    assert not TOTPDevice.objects.exists()
+    assert not StaticToken.objects.exists()
+    assert LogEntry.objects.filter(user=chief, object_id=operator.pk).exists()
+    assert sign_in(client, operator).status_code == 302
+    assert is_in(client)
+    assert "remove-second-factor" not in buttons(desk, operator)
+
+
+def test_nobody_else_does(operator, enrolled):
+    clerk = staff("shop.view_user", "shop.change_user", "shop.remove_second_factor")
+    assert clerk.post(url(User, "remove-second-factor", operator.pk)).status_code == 403
+    assert second_factor.is_enrolled(operator)
+
+
+def test_secrets_have_no_list(operator):
+    assert signed_in(operator).get("/admin/otp_totp/totpdevice/").status_code == 404

@@ -1,0 +1,20 @@
+"""The language of an answer on the short chain, which has no LocaleMiddleware (yousinsa/wsgi.py)."""
+
+from functools import lru_cache
+
+from django.conf import settings
+from django.utils.translation import get_supported_language_variant
+from django.utils.translation.trans_real import parse_accept_lang_header
+
+
+@lru_cache(maxsize=1000)
+def preferred(accept_language: str) -> str:
+    """The language among LANGUAGES that an Accept-Language header asks for first, else LANGUAGE_CODE."""
+    for code, quality in parse_accept_lang_header(accept_language):
+        if code == "*" or not quality:
+            break
+        try:
+            return get_supported_language_variant(code)
+        except LookupError:
+            continue
+    return str(settings.LANGUAGE_CODE)
