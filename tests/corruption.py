@@ -11,7 +11,7 @@ from django.utils import timezone
 from inventory import ledger
 from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Kind, Movement, Stock
-from inventory.reconciliation import Reconciliation
+from inventory.reconciliation import Reconciliation, Scope
 from orders.models import Order, OrderLine, Status
 from orders.payments.services import pay
 from orders.placement.numbers import new_number, new_order_id
@@ -22,7 +22,7 @@ from tests.factories import ADDRESS, make_options, make_order, make_user, stock_
 
 def differences(**scope):
     """What a run finds, as (kind, expected, found, cause)."""
-    return [difference[3:] for difference in Reconciliation(ORDERS, **scope)]
+    return [difference[3:7] for difference in Reconciliation(ORDERS, Scope(**scope))]
 
 
 def sql(statement, *values):

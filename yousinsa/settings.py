@@ -166,6 +166,8 @@ PLACEMENT = env.str("PLACEMENT", default="group_commit")
 WEB_THREADS = env.int("WEB_THREADS", default=576)
 ORDER_QUEUE = WEB_THREADS - max(16, WEB_THREADS // 10)
 ORDER_HOLD_MINUTES = env.int("ORDER_HOLD_MINUTES", default=15)
+# What the shop keeps of a store's sales where the store has no rate of its own, in hundredths of a percent.
+COMMISSION_RATE = env.int("COMMISSION_RATE", default=1000)
 
 # --- API -------------------------------------------------------------------------------------------
 
