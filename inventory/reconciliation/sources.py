@@ -13,7 +13,10 @@ from yousinsa.timeline import SLACK, first_id_at
 
 
 class Units(Protocol):
-    """What orders say of an option, in units: promised by open orders, shipped by, and returned to them."""
+    """What orders say of an option, in units: promised by open orders, shipped by, and returned to them.
+
+    `expired` are units that an order's hold once promised; told of single orders only.
+    """
 
     @property
     def promised(self) -> int: ...
@@ -21,6 +24,8 @@ class Units(Protocol):
     def shipped(self) -> int: ...
     @property
     def returned(self) -> int: ...
+    @property
+    def expired(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)

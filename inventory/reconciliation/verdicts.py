@@ -26,6 +26,7 @@ class _NoUnits(NamedTuple):
     promised: int = 0
     shipped: int = 0
     returned: int = 0
+    expired: int = 0
 
 
 def judge_all(rows: Sequence[Row], orders: OrderBook, start: Start | None = None) -> Iterator["Verdict"]:

@@ -12,7 +12,7 @@ from django.db import Error, InterfaceError, OperationalError
 
 from inventory.models import Difference, ReconciliationRun
 from inventory.reconciliation import CHUNK, OrderBook, Reconciliation, Scope, records
-from orders.models import OrderLine
+from orders.models import OrderLine, Status
 from orders.selectors import OrderUnits, order_units
 from orders.states import HOLDING, SHIPPED_OUT
 from shop.models import Option, Store
@@ -42,7 +42,7 @@ def order_lines(option_id: int) -> Iterator[tuple[str, OrderUnits]]:
             elif status in SHIPPED_OUT:
                 yield number, OrderUnits(shipped=quantity, returned=returned)
             else:
-                yield number, OrderUnits()
+                yield number, OrderUnits(expired=quantity if status == Status.EXPIRED else 0)
         more = len(page) == LINES_AT_A_TIME
 
 
