@@ -22,6 +22,8 @@ from tests.server import ROOT
 PRODUCTS, QUICK_PRODUCTS = 25_000, 250
 SECONDS, MEGABYTES = 60, 200
 PAUSE = 0.1
+# Of what a command says, what differs from run to run: hashes and times.
+_CHANGES = (r", hash [0-9a-f]{64}", r"; the last seal.*", r",? (\(|in )[\d.]+ s\)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,9 @@ def _cost(shop: Shop, *command: str) -> Cost:
         _pid, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - started
         process.returncode = os.waitstatus_to_exitcode(status)
-    # Without what changes from run to run: hashes and times.
-    last = re.sub(
-        r",? hash [0-9a-f]{64}| \(?(in )?[\d.]+ s\)?|; the last seal.*", "", said.strip().rpartition("\n")[2]
-    )
+    last = said.strip().rpartition("\n")[2]
+    for noise in _CHANGES:
+        last = re.sub(noise, "", last)
     megabytes = usage.ru_maxrss / 1024
     return Cost(
         " ".join(command), round(seconds, 1), round(megabytes, 1), process.returncode, last, len(placed)
