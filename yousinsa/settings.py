@@ -166,6 +166,8 @@ PLACEMENT = env.str("PLACEMENT", default="group_commit")
 WEB_THREADS = env.int("WEB_THREADS", default=576)
 ORDER_QUEUE = WEB_THREADS - max(16, WEB_THREADS // 10)
 ORDER_HOLD_MINUTES = env.int("ORDER_HOLD_MINUTES", default=15)
+# How often a process writes down what it acknowledged and refused of drops (orders/drops/tallies.py).
+DROP_TALLY_SECONDS = 0.5
 
 # --- API -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,36 @@
+"""What drops count for Prometheus, and for the operators' page."""
+
+from prometheus_client import Counter, Gauge
+
+ADMISSIONS = Counter(
+    "yousinsa_drop_requests", "Requests to buy from a drop, by what became of them.", ["outcome"]
+)
+APPLIED = Counter("yousinsa_drop_applied", "Orders written from a stream into the database.")
+SET_ASIDE = Counter("yousinsa_drop_dead_letters", "Orders of a stream that were set aside.")
+LAG = Gauge(
+    "yousinsa_drop_stream_entries", "Orders that are admitted and not yet in the database.", ["drop"],
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
+WAITING = Gauge(
+    "yousinsa_drop_queue_shoppers",
+    "Shoppers in the queue of a drop.",
+    ["drop"],
+    multiprocess_mode="mostrecent",
+)
+LEFT = Gauge(
+    "yousinsa_drop_units_left", "Units that a drop can still sell.", ["drop"], multiprocess_mode="mostrecent"
+)
+COUNTED = (
+    "accepted",
+    "placed",
+    "replayed",
+    "limit",
+    "short",
+    "queued",
+    "closed",
+    "lost",
+    "reused",
+    "busy",
+    "unknown",
+)
+BY_OUTCOME = {outcome: ADMISSIONS.labels(outcome) for outcome in COUNTED}
