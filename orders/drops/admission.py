@@ -77,7 +77,7 @@ def _buy_on_redis(request: PlaceRequest, definition: Definition, slot: str) -> P
     try:
         answer = _ask(request, definition, slot)
         if answer[0] == "epoch":
-            definition = definitions.renew(definition)
+            definition = definitions.renew(definition, epoch=answer[1])
             answer = _ask(request, definition, slot)
     except AnswerLost as exc:
         BY_OUTCOME["unknown"].inc()

@@ -76,6 +76,8 @@ class Definitions:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[int, tuple[Definition | None, float]] = OrderedDict()
+        # The last epoch that Redis named of a drop and that was looked up.
+        self._epochs: dict[int, str] = {}
         self._lock = threading.Lock()
         self._reading = threading.Lock()
 
@@ -86,8 +88,14 @@ class Definitions:
             return found
         return self._fresh(drop_id, found, read_at)
 
-    def renew(self, old: Definition) -> Definition:
-        """The drop as it is now, give or take REFRESH_SECONDS. Raises `UnknownDrop`."""
+    def renew(self, old: Definition, *, epoch: str = "") -> Definition:
+        """The drop as it is now, give or take REFRESH_SECONDS; exactly, if Redis names an `epoch` that is new.
+
+        Raises `UnknownDrop`.
+        """
+        if epoch and self._epochs.get(old.drop_id) != epoch:
+            self._epochs[old.drop_id] = epoch
+            self.forget(old.drop_id)
         found, read_at = self._kept.get(old.drop_id, (None, 0.0))
         return self._fresh(old.drop_id, found, read_at)
 
@@ -99,6 +107,7 @@ class Definitions:
     def clear(self) -> None:
         with self._lock:
             self._kept.clear()
+            self._epochs.clear()
 
     def _fresh(self, drop_id: int, found: Definition | None, read_at: float) -> Definition:
         if time.monotonic() - read_at > REFRESH_SECONDS:

@@ -71,7 +71,7 @@ def _refusal(
     if run != connection.run_id:
         return ("lost",)
     if epoch != str(definition.epoch):
-        return ("epoch",)
+        return ("epoch", epoch)
     if request.idempotency_key:
         field = f"{request.buyer_id}:{request.idempotency_key}"
         if seen := ask(connection, "HGET", names.keys, field):

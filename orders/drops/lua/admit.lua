@@ -5,14 +5,14 @@
 --       idempotency key ('' for none), fingerprint, the stream's entry, units in all, time on the ticket,
 --       then option and units of each line
 --
--- Answers {'accepted'}, {'replayed', number}, {'reused'}, {'lost'}, {'epoch'}, {'closed', status},
+-- Answers {'accepted'}, {'replayed', number}, {'reused'}, {'lost'}, {'epoch', it}, {'closed', status},
 -- {'limit', units bought}, {'short', option, left, ...} or {'queued', time, place, ms}.
 local gate = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'status', 'opens', 'closes', 'limit', 'rate', 'slot')
 if gate[1] ~= ARGV[1] then
   return {'lost'}
 end
 if gate[2] ~= ARGV[2] then
-  return {'epoch'}
+  return {'epoch', gate[2]}
 end
 local number, buyer, key, units = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[8])
 if key ~= '' then
