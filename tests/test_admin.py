@@ -11,11 +11,13 @@ from django.db.models import Model
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from inventory import ledger
 from inventory.models import Stock
-from orders.models import Order
+from orders.models import DeadLetter, Drop, DropItem, DropRelease, DropTally, Order
 from orders.payments.services import confirm_transfer
+from orders.placement.numbers import new_number
 from orders.services import cancel_order
 from shop import services
 from shop.admin import base
@@ -57,6 +59,18 @@ def make_rows(count: int) -> None:
         confirm_transfer(order_id=order.pk, actor_id=clerk.pk)
         cancel_order(order_id=order.pk, actor_id=clerk.pk)
         services.revoke_all_tokens(user_id=buyer.pk)
+        make_drop_rows(option)
+
+
+def make_drop_rows(option: Option) -> None:
+    drop = Drop.objects.create(name="Air", opens_at=timezone.now(), limit_per_customer=1)
+    DropItem.objects.create(drop=drop, option=option, price=1, allotted=1)
+    DropTally.objects.create(drop=drop, process="p")
+    number = new_number()
+    DeadLetter.objects.create(drop=drop, number=number, code="c", reason="r", entry="{}")
+    DropRelease.objects.create(
+        drop=drop, release_id=f"order-{number}", number=number, buyer_id=1, units="[]", epoch=1
+    )
 
 
 # --- Lists ----------------------------------------------------------------------------------------
