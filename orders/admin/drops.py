@@ -26,7 +26,7 @@ from shop.admin.catalog import option_ids
 from shop.admin.operations import OperatedAdmin, Operation, OperationForm
 from yousinsa.errors import Conflict
 
-# --- What operators do to a drop ----------------------------------------------------------------------------
+# --- What operators do to a drop -------------------------------------------------------------------------
 
 
 class OpenForm(OperationForm):
@@ -121,7 +121,7 @@ REBUILD = Operation(
 )
 
 
-# --- A drop ---------------------------------------------------------------------------------------------------
+# --- A drop ---------------------------------------------------------------------------------------------
 
 
 class DropForm(forms.ModelForm):
@@ -244,7 +244,7 @@ class DropAdmin(OperatedAdmin):
             (LABELS[name], seen[name]) for name in ("sold", "pending", "remaining")
         ]
 
-    # --- The form ---------------------------------------------------------------------------------------
+    # --- The form ----------------------------------------------------------------------------------------
 
     def get_readonly_fields(self, request: HttpRequest, obj: Drop | None = None) -> Sequence[str]:
         return self.readonly_fields if _is_planned(obj) else (*self.planned, *self.readonly_fields)
@@ -268,7 +268,7 @@ class DropAdmin(OperatedAdmin):
         """Only a plan is deleted; what has sold something stays."""
         return super().has_delete_permission(request, obj) and obj is not None and _is_planned(obj)
 
-    # --- Numbers that refresh -----------------------------------------------------------------------------
+    # --- Numbers that refresh ----------------------------------------------------------------------------
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.numbers_view)
@@ -295,7 +295,7 @@ class DropAdmin(OperatedAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
 
-# --- What is only looked at -------------------------------------------------------------------------------------
+# --- What is only looked at -----------------------------------------------------------------------------
 
 
 @admin.register(DropItem)

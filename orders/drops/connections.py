@@ -91,7 +91,7 @@ class OrderPool:
     """The connections of one process that orders share."""
 
     def __init__(self, url: str) -> None:
-        self._maker: Any = redis.ConnectionPool.from_url(
+        self._template: Any = redis.ConnectionPool.from_url(
             url, decode_responses=True, protocol=2, socket_timeout=ANSWER_SECONDS,
             socket_connect_timeout=CONNECT_SECONDS, retry=Retry(NoBackoff(), 0),
             redis_connect_func=_introduce,
@@ -147,7 +147,8 @@ class OrderPool:
             if not connection.idle_poll.poll(0):
                 return connection
             connection.disconnect()
-        connection = self._maker.make_connection()
+        # Not by the pool's own method, which would count the ones that failed against its limit.
+        connection = self._template.connection_class(**self._template.connection_kwargs)
         connection.connect()
         connection.idle_poll = select.poll()
         connection.idle_poll.register(connection._sock, select.POLLIN)

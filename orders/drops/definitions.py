@@ -89,7 +89,7 @@ class Definitions:
         return self._fresh(drop_id, found, read_at)
 
     def renew(self, old: Definition, *, epoch: str = "") -> Definition:
-        """The drop as it is now, give or take REFRESH_SECONDS; exactly, if Redis names an `epoch` that is new.
+        """The drop as it is now, give or take REFRESH_SECONDS; exactly, if Redis names a new `epoch`.
 
         Raises `UnknownDrop`.
         """

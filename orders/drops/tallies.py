@@ -4,6 +4,7 @@ A refused order must not cost a query, and a Redis that forgets must not take th
 many units it had acknowledged. So each process counts in memory, and a thread writes the sums.
 """
 
+import atexit
 import logging
 import os
 import secrets
@@ -77,6 +78,15 @@ class Tallies:
         self._pid = os.getpid()
         self._name = f"{socket.gethostname()}-{self._pid}-{secrets.token_hex(4)}"
         threading.Thread(target=self._run, name="drop-tallies", daemon=True).start()
+        atexit.register(self._flush_at_the_end, self._pid)
+
+    def _flush_at_the_end(self, pid: int) -> None:
+        """A process that ends cleanly leaves nothing uncounted."""
+        if pid == os.getpid() and self._counts:
+            try:
+                self.flush()
+            except Exception:
+                logger.warning("the last drop tallies of this process are lost", exc_info=True)
 
     def _run(self) -> None:
         observed_at = 0.0
