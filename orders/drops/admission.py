@@ -5,6 +5,7 @@ database nothing. On `group_commit` it is written at once, like any order.
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from orders.drops.keys import keys_of
 from orders.drops.metrics import BY_OUTCOME
 from orders.drops.models import DropStatus, Lane
 from orders.drops.pending import accepted_view, find_unsettled
+from orders.drops.pipe import OrderPipe
 from orders.drops.redis_transaction import admit_in_transaction
 from orders.drops.requests import Entry, encode_entry
 from orders.drops.tallies import tallies
@@ -36,6 +38,19 @@ ACKNOWLEDGED, REFUSED, QUEUED = range(3)
 _REFUSALS = {"limit", "short", "closed", "lost", "reused"}
 
 _admit = Script("waiting_room.lua", "admit.lua")
+_pipes: dict[int, OrderPipe] = {}
+_starting = threading.Lock()
+
+
+def order_pipe() -> OrderPipe:
+    """What asks this process's Redis for its orders. Raises `Busy` without REDIS_URL."""
+    pool = order_pool()
+    pipe = _pipes.get(id(pool))
+    if pipe is None:
+        with _starting:
+            pipe = _pipes.get(id(pool)) or OrderPipe(pool)
+            _pipes[id(pool)] = pipe
+    return pipe
 
 
 @dataclass(slots=True, frozen=True)
@@ -75,10 +90,12 @@ def buy(request: PlaceRequest, *, ticket: str | None = None) -> Placed | Accepte
 
 def _buy_on_redis(request: PlaceRequest, definition: Definition, slot: str) -> Placed | Accepted:
     try:
-        answer = _ask(request, definition, slot)
+        entry = _entry(request, definition)
+        answer = _ask(request, definition, entry, slot)
         if answer[0] == "epoch":
             definition = definitions.renew(definition, epoch=answer[1])
-            answer = _ask(request, definition, slot)
+            entry = _entry(request, definition)
+            answer = _ask(request, definition, entry, slot)
     except AnswerLost as exc:
         BY_OUTCOME["unknown"].inc()
         raise OutcomeUnknown(request.number) from exc
@@ -90,7 +107,7 @@ def _buy_on_redis(request: PlaceRequest, definition: Definition, slot: str) -> P
     _count(definition.drop_id, outcome, units)
     match outcome:
         case "accepted":
-            return Accepted(accepted_view(_entry(request, definition), definition.drop_id, definition.offers))
+            return Accepted(accepted_view(entry, definition.drop_id, definition.offers))
         case "replayed":
             return _replay(request, answer[1], definition)
         case "reused":
@@ -118,16 +135,16 @@ def _not_open(outcome: str, definition: Definition) -> DropNotOpen:
     return DropNotOpen(definition.opens_at, definition.closes_at, detail, **more)
 
 
-def _ask(request: PlaceRequest, definition: Definition, slot: str) -> Sequence[Any]:
-    entry = encode_entry(_entry(request, definition)).decode()
+def _ask(request: PlaceRequest, definition: Definition, entry: Entry, slot: str) -> Sequence[Any]:
+    raw = encode_entry(entry).decode()
     if definition.lane == Lane.REDIS_TRANSACTION:
-        return admit_in_transaction(request, definition, entry, slot)
+        return admit_in_transaction(request, definition, raw, slot)
     names = keys_of(definition.drop_id)
-    return order_pool().run(
+    return order_pipe().run(
         _admit,
         (names.gate, names.customers, names.keys, names.orders, names.stream, names.queue),
         definition.epoch, request.number, request.buyer_id, request.idempotency_key or "",
-        request.fingerprint, entry, sum(units for _option, units in request.lines), slot,
+        entry.fingerprint, raw, sum(units for _option, units in request.lines), slot,
         *(value for line in request.lines for value in line),
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from orders.drops.selectors import board
 from orders.drops.views import DropList, DropView
 from orders.placement.requests import PlaceRequest
 from yousinsa.endpoint import Endpoint
+from yousinsa.errors import Problem
 from yousinsa.schema import operation
 
 _TICKET = f"HTTP_{waiting_room.HEADER.upper().replace('-', '_')}"
@@ -34,7 +35,11 @@ class DropDetailView(Endpoint):
 
 def answer_purchase(view: Endpoint, request: Request, wish: PlaceRequest) -> HttpResponseBase:
     """Buy what `wish` names from its drop, and answer: 201 once it is written, 202 while it is accepted."""
-    bought = buy(wish, ticket=request.META.get(_TICKET))
+    try:
+        bought = buy(wish, ticket=request.META.get(_TICKET))
+    except Problem as refusal:
+        # Nearly everybody is refused: what DRF does with an exception costs more than the refusal.
+        return refusal.response()
     headers = {"Location": f"{request.path}{bought.order.number}/"}
     if bought.replayed:
         headers["Idempotent-Replayed"] = "true"

@@ -99,23 +99,11 @@ class OrderPool:
         self._free = threading.BoundedSemaphore(POOL_SIZE)
         self._idle: deque[Any] = deque()
 
-    def run(self, script: Script, keys: Sequence[str], *args: Any) -> Any:
-        """Run a script whose first argument is the connection's run_id, and return its answer.
-
-        Raises `Busy` where it certainly did not run, `AnswerLost` where nobody knows.
-        """
-
-        def work(connection: Any) -> Any:
-            arguments = (len(keys), *keys, connection.run_id, *args)
-            try:
-                return ask(connection, "EVALSHA", script.sha, *arguments)
-            except NoScriptError:
-                return ask(connection, "EVAL", script.source, *arguments)
-
-        return self.use(work)
-
     def use(self, work: Callable[[Any], T]) -> T:
-        """`work(connection)` with a connection that is up (see `ask`). Raises as `run`."""
+        """`work(connection)` with a connection that is up (see `ask`).
+
+        Raises `Busy` where nothing was sent, `AnswerLost` where nobody knows what was done.
+        """
         if not self._free.acquire(timeout=POOL_WAIT_SECONDS):
             raise Busy
         connection = None
