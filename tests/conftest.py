@@ -33,6 +33,7 @@ def fresh_process_state(settings: Any) -> Iterator[None]:
     cache.clear()
     yield
     revocations.clear()
+    tallies.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -129,7 +129,7 @@ def _not_open(outcome: str, definition: Definition) -> DropNotOpen:
     if definition.is_old():
         definition = definitions.renew(definition)
     detail, more = "", {}
-    if outcome == "lost":
+    if outcome == "lost" and definition.status == DropStatus.OPEN:
         detail = "The drop waits for its counters to be recovered."
         more = {"retry_after": 5}
     return DropNotOpen(definition.opens_at, definition.closes_at, detail, **more)

@@ -26,7 +26,6 @@ class Definition(NamedTuple):
     drop_id: int
     lane: str
     status: str
-    paused: bool
     opens_at: datetime
     closes_at: datetime | None
     limit: int
@@ -66,7 +65,7 @@ def read_definition(drop_id: int) -> Definition | None:
         return None
     epoch = DropItem.objects.filter(drop_id=drop_id).order_by("id").values_list("epoch", flat=True).first()
     return Definition(
-        drop.pk, drop.lane, drop.status, drop.paused, drop.opens_at, drop.closes_at, drop.limit_per_customer,
+        drop.pk, drop.lane, drop.status, drop.opens_at, drop.closes_at, drop.limit_per_customer,
         drop.admission_rate, epoch or 0, drop_offers(drop_id), time.monotonic(),
     )  # fmt: skip
 
