@@ -15,7 +15,6 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
 from inventory.models import Stock
-from orders.admin.orders import numbered
 from orders.drops import services
 from orders.drops.locks import lock_items
 from orders.drops.models import DeadLetter, Drop, DropItem, DropRelease, DropStatus, DropTally
@@ -246,7 +245,7 @@ class DropAdmin(OperatedAdmin):
 
     # --- The form ----------------------------------------------------------------------------------------
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Drop | None = None) -> Sequence[str]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Drop | None = None) -> tuple[str, ...]:
         return self.readonly_fields if _is_planned(obj) else (*self.planned, *self.readonly_fields)
 
     def save_model(self, request: HttpRequest, obj: Drop, form: Any, change: bool) -> None:
@@ -341,7 +340,8 @@ class DeadLetterAdmin(OfDrop, ReadOnlyAdmin):
     def find(self, queryset: QuerySet[DeadLetter], term: str) -> QuerySet[DeadLetter]:
         if term.isascii() and term.isdigit() and len(term) < 10:
             return queryset.filter(drop_id=int(term))
-        return numbered(queryset, term)
+        start = term.upper()
+        return queryset.filter(number__gte=start, number__lt=start + "\U0010ffff")
 
 
 @admin.register(DropRelease)
