@@ -374,6 +374,7 @@ def test_a_refusal_asks_the_database_nothing(on_redis, lane, api, django_assert_
         ("lane", {"lane": "fax"}),
         ("closes_at", {"closes_at": timezone.now() - timedelta(days=1)}),
         ("admission_rate", {"admission_rate": 0}),
+        ("admission_rate", {"admission_rate": 5, "lane": Lane.GROUP_COMMIT}),
         ("option", {"items": []}),
         ("option", {"items": [ItemDraft(10**9, 1)]}),
         ("allotment", {"items": [ItemDraft(1, 0)]}),

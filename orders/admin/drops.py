@@ -17,7 +17,7 @@ from django.utils.translation import ngettext_lazy
 from inventory.models import Stock
 from orders.drops import services
 from orders.drops.locks import lock_items
-from orders.drops.models import DeadLetter, Drop, DropItem, DropRelease, DropStatus, DropTally
+from orders.drops.models import DeadLetter, Drop, DropItem, DropRelease, DropStatus, DropTally, Lane
 from orders.drops.observe import Numbers, numbers
 from orders.drops.rebuild import rebuild
 from shop.admin.base import DeskAdmin, ReadOnlyAdmin, admin_url, link, moment, won
@@ -133,6 +133,9 @@ class DropForm(forms.ModelForm):
         opens, closes = values.get("opens_at"), values.get("closes_at")
         if opens and closes and closes <= opens:
             self.add_error("closes_at", _now("Must be later than the opening."))
+        if values.get("admission_rate") and values.get("lane") == Lane.GROUP_COMMIT:
+            text = _now("The queue is kept in Redis: choose a lane on Redis, or leave this out.")
+            self.add_error("admission_rate", text)
         return values
 
 

@@ -19,7 +19,6 @@ from orders.drops.connections import client
 from orders.drops.dead_letters import set_aside
 from orders.drops.definitions import drop_offers
 from orders.drops.escrow import write_from_escrow
-from orders.drops.metrics import APPLIED, SET_ASIDE
 from orders.drops.models import Drop, Lane
 from orders.drops.outbox import UNSETTLED
 from orders.drops.requests import AdmittedRequest, Entry, decode_entry
@@ -114,7 +113,6 @@ class DropDrain:
         """Whether this entry needs no further attempt; what is refused is set aside."""
         if isinstance(outcome, Placed):
             if outcome.order.number == entry.number:
-                APPLIED.inc()
                 return True
             outcome = IdempotencyKeyReused()  # another order was placed under its key before
         if isinstance(outcome, Busy | OutcomeUnknown):
@@ -128,7 +126,6 @@ class DropDrain:
     def _set_aside(self, delivered: Delivered, entry: Entry | None, code: str, reason: str) -> None:
         raw = delivered.fields.get("o") or repr(delivered.fields)
         if set_aside(self.drop_id, entry, code=code, reason=reason, raw=raw, entry_id=delivered.id):
-            SET_ASIDE.inc()
             logger.error("drop %d: order %s was set aside: %s", self.drop_id, entry and entry.number, reason)
 
     def _place(self, requests: Sequence[AdmittedRequest], tries: int = 1) -> list[Outcome]:

@@ -5,8 +5,13 @@ from prometheus_client import Counter, Gauge
 ADMISSIONS = Counter(
     "yousinsa_drop_requests", "Requests to buy from a drop, by what became of them.", ["outcome"]
 )
-APPLIED = Counter("yousinsa_drop_applied", "Orders written from a stream into the database.")
-SET_ASIDE = Counter("yousinsa_drop_dead_letters", "Orders of a stream that were set aside.")
+SOLD = Gauge(
+    "yousinsa_drop_units_sold", "Units in a drop's orders.", ["drop"], multiprocess_mode="mostrecent"
+)
+DEAD_LETTERS = Gauge(
+    "yousinsa_drop_dead_letters", "Orders of a drop that were set aside.", ["drop"],
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
 LAG = Gauge(
     "yousinsa_drop_stream_entries", "Orders that are admitted and not yet in the database.", ["drop"],
     multiprocess_mode="mostrecent",

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 from orders.drops import gate
 from orders.drops.connections import client, run_id
 from orders.drops.errors import RedisNeeded
-from orders.drops.metrics import LAG, LEFT, WAITING
+from orders.drops.metrics import DEAD_LETTERS, LAG, LEFT, SOLD, WAITING
 from orders.drops.models import Drop, DropStatus
 from orders.drops.outbox import UNSETTLED
 
@@ -64,6 +64,10 @@ def observe() -> None:
     """Set Prometheus's gauges for the drops that are running."""
     for drop in Drop.objects.filter(status__in=UNSETTLED).prefetch_related("items"):
         seen = numbers(drop)
-        for found, measure in ((seen.lag, LAG), (seen.waiting, WAITING), (seen.remaining, LEFT)):
+        measures = (
+            (seen.sold, SOLD), (seen.dead_letters, DEAD_LETTERS), (seen.lag, LAG), (seen.waiting, WAITING),
+            (seen.remaining, LEFT),
+        )  # fmt: skip
+        for found, measure in measures:
             if found is not None:
                 measure.labels(str(drop.pk)).set(found)

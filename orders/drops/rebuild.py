@@ -1,5 +1,6 @@
 """Compute a drop's counters anew: from the database, after the stream has been written into it."""
 
+import logging
 import secrets
 import time
 from typing import NamedTuple
@@ -20,6 +21,8 @@ from orders.drops.models import DeadLetter, Drop, DropItem, DropStatus
 from orders.models import Order, OrderLine
 from yousinsa.db import transact
 from yousinsa.errors import Busy, Conflict
+
+logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 90.0
 # Within this every process has written down what it acknowledged before the gate was shut.
@@ -107,6 +110,7 @@ def count_unaccounted(drop: Drop) -> int:
     set_aside = DeadLetter.objects.filter(drop=drop).aggregate(n=Sum("units"))["n"] or 0
     lost = max(0, acknowledged - placed - set_aside - drop.unaccounted)
     if lost:
+        logger.error("drop %d (%s): %d units unaccounted for", drop.pk, drop.name, lost)
         Drop.objects.filter(pk=drop.pk).update(unaccounted=drop.unaccounted + lost)
     return int(lost)
 

@@ -85,6 +85,8 @@ def _check(
         errors["closes_at"] = _("Must be later than the opening.")
     if rate is not None and rate < 1:
         errors["admission_rate"] = _("Must be at least 1.")
+    elif rate is not None and lane == Lane.GROUP_COMMIT:
+        errors["admission_rate"] = _("The queue is kept in Redis: choose a lane on Redis, or leave this out.")
     if errors:
         raise Invalid(errors=errors)
 
