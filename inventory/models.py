@@ -208,12 +208,7 @@ class DeliveryLine(models.Model):
     )
     # No check by the database: it would share-lock stock rows that buyers wait for, for a mere draft.
     stock = models.ForeignKey(
-        Stock,
-        models.PROTECT,
-        related_name="+",
-        verbose_name=_("stock"),
-        db_constraint=False,
-        db_index=False,
+        Stock, models.PROTECT, related_name="+", verbose_name=_("stock"), db_constraint=False
     )
     units = models.IntegerField(_("units"))
     reference = ExactCharField(_("reference"), max_length=40, blank=True, default="")

@@ -17,8 +17,8 @@ from inventory import ledger
 from inventory.errors import SheetRefused
 from inventory.locks import LockedStock, lock_stock
 from inventory.models import MAX_UNITS, Delivery, DeliveryLine, Kind, Sheet, Stock, Stocktake, StocktakeLine
-from yousinsa.db import insert_rows, is_duplicate, transact
-from yousinsa.errors import Invalid
+from yousinsa.db import insert_rows, transact
+from yousinsa.errors import Invalid, is_duplicate
 
 BATCH = 500
 # Refusals that are told one by one.
@@ -206,8 +206,8 @@ def troubles(sheet: Sheet) -> QuerySet[Any]:
         after = F("stock__on_hand") + F("counted") - F("on_hand")
         lines = StocktakeLine.objects.filter(stocktake=sheet).exclude(counted=None).alias(after=after)
         return lines.exclude(after__gte=F("stock__reserved"), after__lte=MAX_UNITS)
-    lines = DeliveryLine.objects.filter(delivery=sheet).alias(after=F("stock__on_hand") + F("units"))
-    return lines.filter(after__gt=MAX_UNITS)
+    receipts = DeliveryLine.objects.filter(delivery=sheet.pk).alias(after=F("stock__on_hand") + F("units"))
+    return receipts.filter(after__gt=MAX_UNITS)
 
 
 def trouble(line: DeliveryLine | StocktakeLine) -> str:

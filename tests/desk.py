@@ -36,13 +36,26 @@ def act(client: Client, action: str, *records: Model, **form: Any) -> Any:
     return client.post(url(type(records[0])), chosen | form, follow=True)
 
 
+def change_stock(client: Client, change: str, stock: Model, **form: Any) -> Any:
+    """Fill in a stock screen's form, look at the preview and confirm it; the page that is shown then."""
+    address = url(type(stock), change, stock.pk)
+    preview = client.post(address, form)
+    if "seen" not in (preview.context or {}):
+        return preview
+    return client.post(address, form | {"seen": preview.context["seen"], "confirm": "1"}, follow=True)
+
+
 def said(page: Any) -> list[str]:
     """The messages on a page."""
     return [str(message) for message in page.context["messages"]]
+
+
+# Pages that only show something.
+LOOKING = {"history", "timeline", "packing-list"}
 
 
 def buttons(client: Client, record: Any) -> set[str]:
     """The operations that a record's page offers."""
     page = client.get(url(type(record), "change", record.pk)).content.decode()
     tools = page.partition('<ul class="object-tools">')[2].partition("</ul>")[0]
-    return set(re.findall(rf'href="[^"]*/{record.pk}/([a-z-]+)/"', tools)) - {"history"}
+    return set(re.findall(rf'href="[^"]*/{record.pk}/([a-z-]+)/"', tools)) - LOOKING

@@ -22,6 +22,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from shop.admin.export import Exported
+
 COUNTED = 10_000
 SHOWN_BELOW = 50
 # How many records a search by another record's name looks at.
@@ -63,7 +65,7 @@ class BoundedChangeList(ChangeList):
         return qs if isinstance(related, bool) else qs.prefetch_related(*related)
 
 
-class DeskAdmin(admin.ModelAdmin):
+class DeskAdmin(Exported, admin.ModelAdmin):
     """A model on the desk. Subclasses say in `find` what a search means."""
 
     list_per_page = 50

@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.db import IntegrityError
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html
@@ -79,6 +79,10 @@ class StoreAdmin(OperatedAdmin):
     """A store's status is decided by operations, which also note when."""
 
     operations = (ACCEPT, REJECT, CLOSE)
+    exported = {
+        "name": "name", "owner": "owner__email", "status": "status", "applied at": "created_at",
+        "decided at": "decided_at",
+    }  # fmt: skip
     list_display = ("name", "owner", "status", "applied", "decided")
     list_select_related = ("owner",)
     list_filter = ("status",)
@@ -121,6 +125,8 @@ class CategoryAdmin(DeskAdmin, TreeAdmin):
     """The tree: a page of roots that unfold, moved by dragging or by the form."""
 
     form = movenodeform_factory(Category)
+    change_list_template = "admin/desk_tree_change_list.html"
+    exported = {"name": "name", "slug": "slug", "depth": "depth"}
     list_display = ("name", "slug", "products")
     list_per_page = 200
     search_fields = ("name",)
@@ -223,7 +229,11 @@ class StockColumns:
     @admin.display(description=_("stock"))
     def stock_link(self, option: Option) -> SafeString | None:
         stock = _stock(option)
-        return link(stock, _("receive or adjust")) if stock else None
+        if stock is None:
+            return None
+        timeline = admin_url(stock, "timeline", stock.pk)
+        changes = link(stock, _("receive, adjust, count"))
+        return format_html('{} · <a href="{}">{}</a>', changes, timeline, _("timeline"))
 
 
 def _stock(option: Option) -> Stock | None:
@@ -249,6 +259,10 @@ class ProductAdmin(DeskAdmin):
     """Products with their options. Units come in by receiving them, on the option's stock page."""
 
     inlines = (OptionInline,)
+    exported = {
+        "id": "id", "name": "name", "store": "store__name", "category": "category__slug", "price": "price",
+        "on sale": "is_active", "created at": "created_at", "source id": "source_id",
+    }  # fmt: skip
     list_display = ("name", "store", "category", "price_won", "is_active", "available", "created")
     list_select_related = ("store", "category", "options__stock")
     list_filter = ("is_active", CategoryFilter)
@@ -301,6 +315,11 @@ class ProductAdmin(DeskAdmin):
 class OptionAdmin(StockColumns, ReadOnlyAdmin):
     """Options across all products, to be found by SKU; they are edited on their product's page."""
 
+    exported = {
+        "sku": "sku", "product": "product__name", "size": "size", "colour": "color",
+        "price": "product__price", "on hand": "stock__on_hand",
+        "available": F("stock__on_hand") - F("stock__reserved"),
+    }  # fmt: skip
     list_display = ("sku", "product", "size", "color", "on_hand", "available")
     list_select_related = ("product", "stock")
     search_fields = ("sku",)
