@@ -1,5 +1,6 @@
 """What tests of the operators' desk share: addresses, people at the desk, what they are told."""
 
+import html
 import re
 from typing import Any
 
@@ -43,6 +44,11 @@ def change_stock(client: Client, change: str, stock: Model, **form: Any) -> Any:
     if "seen" not in (preview.context or {}):
         return preview
     return client.post(address, form | {"seen": preview.context["seen"], "confirm": "1"}, follow=True)
+
+
+def text(page: Any) -> str:
+    """A page's words, without its tags."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page.content.decode())).split())
 
 
 def said(page: Any) -> list[str]:

@@ -1,7 +1,5 @@
 """Receive, adjust, move between options: a form, a preview, a change of exactly what was looked at."""
 
-import re
-
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
@@ -14,7 +12,7 @@ from inventory.errors import InsufficientStock, InvalidMovement, StockMoved
 from inventory.models import MAX_UNITS, Movement, Stock
 from shop.models import Option, User
 from tests.concurrency import in_processes
-from tests.desk import buttons, change_stock, said, signed_in, staff, url
+from tests.desk import buttons, change_stock, said, signed_in, staff, text, url
 from tests.factories import make_options, make_order, make_user, stock_of
 from tests.invariants import assert_books_balance
 from tests.test_races import buy
@@ -35,11 +33,6 @@ def desk(operator: User) -> Client:
 @pytest.fixture
 def option(db: None) -> Option:
     return make_options([10], price=10_000)[0]
-
-
-def text(page) -> str:
-    """A page's words, without its tags."""
-    return " ".join(re.sub(r"<[^>]+>", " ", page.content.decode()).split())
 
 
 @pytest.mark.django_db(transaction=True)

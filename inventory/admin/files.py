@@ -71,7 +71,8 @@ def _csv(file: Any) -> Iterator[Row]:
             _("Line %(line)d cannot be read: %(why)s.") % {"line": reader.line_num, "why": exc}
         ) from exc
     finally:
-        text.detach()
+        if not text.closed:
+            text.detach()  # the upload is closed by who opened it
 
 
 def _xlsx(file: Any) -> Iterator[Row]:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from django.utils.translation import gettext as _
 from import_export.fields import Field
+from import_export.instance_loaders import BaseInstanceLoader
 from import_export.resources import Resource
 from import_export.widgets import Widget
 from tablib import Dataset
@@ -20,7 +21,7 @@ from inventory.admin.files import MAX_COLUMNS, Row, refused
 from inventory.models import MAX_UNITS, Stock, Stocktake, StocktakeLine
 from inventory.sheets import Receipt
 
-BATCH = 1_000
+BATCH = 500
 # Refusals that are kept to be shown; all are counted.
 SHOWN = 100
 ROW = "row"
@@ -104,6 +105,7 @@ class Rows(Resource):
 
     class Meta:
         import_id_fields = ("sku",)
+        instance_loader_class = BaseInstanceLoader
         skip_diff = True
         use_transactions = False
 
