@@ -122,7 +122,7 @@ def test_a_worksheet_has_an_end_and_a_file_has_a_kind(desk, monkeypatch):
     monkeypatch.setattr(export, "MAX_XLSX_ROWS", 1)
     make_options([1, 1])
     page = desk.get(url(Stock, "export", "xlsx"), follow=True)
-    assert said(page) == ["A worksheet holds 1 rows at most: filter the list, or export it as CSV."]
+    assert said(page) == ["XLSX is for up to 1 rows: filter the list, or export it as CSV."]
     assert desk.get(url(Stock, "export", "pdf")).status_code == 302
     assert desk.get(url(Stock, "export", "csv"), {"no_such_field__exact": "1"}).status_code == 302
 

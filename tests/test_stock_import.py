@@ -66,6 +66,7 @@ def test_receipts_are_looked_at_and_then_received_once(operator, buyer, kind):
     assert (delivery.status, delivery.created_by, delivery.source) == ("draft", operator, upload.name)
     assert "+5 10 → 15 4 → 4 6 → 11 DN-7 Autumn" in text(page)
     assert "+2 0 → 2 0 → 0 0 → 2" in text(page)
+    assert "2 options, 7 units in all." in text(page)
     assert (stock_of(shirt), stock_of(coat)) == ((10, 4), (0, 0))
 
     for _ in range(2):

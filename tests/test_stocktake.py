@@ -109,6 +109,7 @@ def test_a_count_below_what_is_promised_refuses_all_and_names_option_and_numbers
         "only 4 available. Cancel orders for it, or count again."
     )
     assert told in text(preview)
+    assert url(Stocktake, "apply", stocktake.pk) not in preview.content.decode()
     page = desk.post(url(Stocktake, "apply", stocktake.pk), {"version": stocktake.version}, follow=True)
     assert said(page) == [told]
     assert (stock_of(fine), stock_of(promised)) == ((10, 0), (10, 6))
@@ -137,6 +138,7 @@ def test_an_option_is_counted_by_one_stocktake_at_a_time(desk, operator):
         f"{one.sku} is being counted already, in {first.reference}: apply or discard that one first."
     ]
     assert Stocktake.objects.count() == 1
+    assert "This cannot be undone." in text(desk.get(url(Stocktake, "discard", first.pk)))
     page = desk.post(url(Stocktake, "discard", first.pk), follow=True)
     assert said(page) == [f"{first.reference}: discarded. Nothing was changed."]
     assert act(desk, "count_selected", one.stock, two.stock).status_code == 200

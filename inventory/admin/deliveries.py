@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import F
 from django.utils.translation import gettext_lazy as _
 
 from inventory import sheets
@@ -15,6 +16,7 @@ from inventory.models import Delivery, DeliveryLine, Sheet
 class DeliveryAdmin(SheetAdmin):
     permission = "inventory.receive_stock"
     row_rules = ReceiptRows
+    units = F("units")
     import_label = _("Import receipts")
     import_help = _("One row an option: how many units arrived. Nothing is received before you have seen it.")
 

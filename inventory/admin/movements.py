@@ -32,9 +32,9 @@ class MovementColumns:
 
     @admin.display(description=_("reference"))
     def cause(self, movement: Movement) -> SafeString | str:
-        """The order that moved it, where it was one."""
+        """What leads to the order, sheet or other half that moved it; no query."""
         if movement.kind not in OF_ORDERS:
-            return movement.reference
+            return _other_cause(movement.reference)
         address = f"{admin_url(Order, 'changelist')}?{urlencode({'q': movement.reference})}"
         return format_html('<a href="{}">{}</a>', address, movement.reference)
 

@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path
@@ -41,6 +41,8 @@ class SheetAdmin(ReadOnlyAdmin):
     permission = ""
     apply: Callable[..., int]
     row_rules: type[rows.Rows]
+    # By how much a line moves what is on hand.
+    units: Any
     import_label: Any = ""
     import_help: Any = ""
     exported = {
@@ -133,7 +135,8 @@ class SheetAdmin(ReadOnlyAdmin):
         context = {
             "title": label, "trail": [(label, "")], "form": form, "errors": errors, "count": count,
             "more": count - len(errors), "help": self.import_help, "columns": self.row_rules.columns,
-            "optional": self.row_rules.optional, "most": files.MAX_ROWS,
+            "optional": self.row_rules.optional, "most": f"{files.MAX_ROWS:,}",
+            "size": files.MAX_BYTES // 1024 // 1024,
             "back": admin_url(sheet, "change", sheet.pk) if sheet else admin_url(self.model, "changelist"),
         }  # fmt: skip
         return self.page(request, "import", context)
@@ -175,6 +178,8 @@ class SheetAdmin(ReadOnlyAdmin):
             "title": str(sheet),
             "trail": [(sheet.reference, "")],
             "rows": [_effect(line) for line in shown],
+            "total": lines.count(),
+            "units": lines.aggregate(units=Sum(self.units))["units"] or 0,
             "next": f"?after={shown[-1].stock_id}" if len(found) > LINES_PAGE else "",
             "first": request.path if start else "",
             "may_change": self.may_change(request) and sheet.is_draft,
@@ -190,6 +195,13 @@ class SheetAdmin(ReadOnlyAdmin):
         sheet = self.sheet(request, object_id, to_change=True)
         if sheet is None:
             return self.missing(request, object_id)
+        if request.method != "POST" and step == "discard" and sheet.is_draft:
+            entry = admin_url(sheet, "change", sheet.pk)
+            context = {
+                "sheet": sheet, "title": _now("Discard: %s") % sheet.reference, "back": entry,
+                "trail": [(sheet.reference, entry), (_now("Discard"), "")],
+            }  # fmt: skip
+            return self.page(request, "discard", context)
         if request.method != "POST":
             return HttpResponseRedirect(self.preview_url(sheet))
         actor_id, version = int(request.user.pk or 0), request.POST.get("version", "")

@@ -31,6 +31,7 @@ class StocktakeAdmin(SheetAdmin):
 
     permission = "inventory.count_stock"
     row_rules = CountRows
+    units = F("counted") - F("on_hand")
     import_label = _("Import a stocktake")
     import_help = _(
         "One row an option: how many units were counted. They are compared with what is on hand when the "

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
@@ -88,10 +88,10 @@ class HoldAdmin(OperatedAdmin, ReadOnlyAdmin):
         return sum(line.quantity for line in hold.lines.all())
 
     @admin.display(description=_("options"))
-    def what(self, hold: Hold) -> str:
-        lines = list(hold.lines.all())
-        named = ", ".join(f"{line.quantity} × {line.option.sku}" for line in lines[:3])
-        return named if len(lines) <= 3 else f"{named}, …"
+    def what(self, hold: Hold) -> SafeString:
+        lines = [f"{line.quantity} × {line.option.sku}" for line in hold.lines.all()]
+        shown = lines if len(lines) <= 4 else [*lines[:3], "…"]
+        return format_html_join("", '<div class="nowrap">{}</div>', ((text,) for text in shown))
 
     @admin.display(description=_("time left"))
     def left(self, hold: Hold) -> SafeString:
