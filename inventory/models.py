@@ -173,6 +173,13 @@ class Sheet(models.Model):
 
     class Meta:
         abstract = True
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status="draft", ended_at__isnull=True)
+                | Q(status__in=["applied", "discarded"], ended_at__isnull=False),
+                name="%(class)s_ended_with_status",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.reference
@@ -190,7 +197,7 @@ class Sheet(models.Model):
 class Delivery(Sheet):
     """Receipts that were read from a file."""
 
-    class Meta:
+    class Meta(Sheet.Meta):
         verbose_name = _("delivery")
         verbose_name_plural = _("deliveries")
         ordering = ["-id"]
@@ -232,7 +239,7 @@ class DeliveryLine(models.Model):
 class Stocktake(Sheet):
     """A count of what is there, compared with the counters at the moment that counting began."""
 
-    class Meta:
+    class Meta(Sheet.Meta):
         verbose_name = _("stocktake")
         verbose_name_plural = _("stocktakes")
         ordering = ["-id"]

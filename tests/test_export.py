@@ -2,6 +2,7 @@
 
 import csv
 import io
+import tracemalloc
 
 import pytest
 from django.contrib import admin
@@ -105,8 +106,6 @@ def test_rows_are_fetched_in_chunks_and_none_is_lost_between_them(desk, monkeypa
 
 def test_memory_does_not_grow_with_the_rows():
     """A hundred thousand rows pass; a chunk of them is all that is kept."""
-    import tracemalloc
-
     tracemalloc.start()
     try:
         rows = ((i, "x" * 20) for i in range(100_000))

@@ -1,6 +1,8 @@
 """Receipts and counts from CSV and XLSX: looked at before they are applied, as a whole or not at all."""
 
 import io
+import itertools
+import tracemalloc
 import zipfile
 
 import pytest
@@ -188,6 +190,49 @@ def test_files_are_limited_in_size_and_in_rows(desk, monkeypatch):
     monkeypatch.setattr(files, "MAX_BYTES", 10)
     assert refusal(send(desk, Delivery, as_csv(*lines))).startswith("At most 0 MB a file")
     assert send(desk, Delivery, "").context["form"].errors["file"]
+
+
+def changed(upload, old: bytes, new: bytes) -> SimpleUploadedFile:
+    """A workbook with other words in its first worksheet."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(upload) as archive, zipfile.ZipFile(file, "w") as copy:
+        for name in archive.namelist():
+            content = archive.read(name)
+            if name == "xl/worksheets/sheet1.xml":
+                assert old in content
+                content = content.replace(old, new)
+            copy.writestr(name, content)
+    return SimpleUploadedFile("a.xlsx", file.getvalue())
+
+
+def test_a_worksheet_that_lies_about_its_size_is_read_to_its_end_and_no_further(desk):
+    one, two = make_options([1, 1])
+    sheet = [("sku", "units"), (one.sku, 1), (two.sku, 2)]
+    send(desk, Delivery, changed(as_xlsx(*sheet), b'ref="A1:B3"', b'ref="A1:A1"'))
+    assert sorted(DeliveryLine.objects.values_list("units", flat=True)) == [1, 2]
+    far_away = changed(as_xlsx(*sheet), b'<row r="3"', b'<row r="99999999999"')
+    send(desk, Delivery, far_away)
+    assert Delivery.objects.first().lines.count() == 1
+
+
+def test_memory_does_not_grow_with_a_file_full_of_mistakes():
+    """Every row has mistakes of its own: all are counted, the first are kept."""
+
+    def read(mistaken: int) -> int:
+        """Read so many rows; the most memory that took."""
+        head = [(1, ["sku", "units", "reference", "note"])]
+        lines = ((i, [f"no-such-{i}", "many", "", "n" * 300]) for i in range(mistaken))
+        tracemalloc.start()
+        try:
+            good, told, count = rows.read(rows.ReceiptRows(), itertools.chain(head, lines))
+            _now, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert (good, len(told), count) == ([], rows.SHOWN, 3 * mistaken)
+        return peak
+
+    read(rows.BATCH)  # what is made once a process
+    assert read(6 * rows.BATCH) < 1.3 * read(2 * rows.BATCH)
 
 
 def test_spreadsheets_with_other_delimiters_and_quoted_formulas_are_read(desk):

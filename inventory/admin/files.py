@@ -10,6 +10,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from datetime import date
+from itertools import islice
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -24,6 +25,8 @@ MAX_BYTES = 20 * 1024 * 1024
 MAX_UNPACKED = 96 * 1024 * 1024
 MAX_COLUMNS = 50
 MAX_CELL = 1_000
+# Where every spreadsheet ends; rows that are left out up to there are read as blank ones.
+LAST_ROW = 1_048_576
 
 # The root element, after at most an XML declaration: no document type, and so no entities that expand.
 _PLAIN_XML = re.compile(rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*\?>)?\s*<[A-Za-z]")
@@ -80,8 +83,10 @@ def _xlsx(file: Any) -> Iterator[Row]:
     _check_archive(file)
     try:
         book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
-        lines = book.worksheets[0].iter_rows(max_col=MAX_COLUMNS, values_only=True)
-        for number, values in enumerate(lines, start=1):
+        sheet: Any = book.worksheets[0]
+        sheet.reset_dimensions()  # what some programs write there is less than there is
+        lines = sheet.iter_rows(max_col=MAX_COLUMNS, values_only=True)
+        for number, values in enumerate(islice(lines, LAST_ROW), start=1):
             if any(value not in (None, "") for value in values):
                 yield number, _cells(_as_typed_in(value) for value in values)
     except Invalid:
