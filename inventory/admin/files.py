@@ -87,8 +87,10 @@ def _xlsx(file: Any) -> Iterator[Row]:
         sheet.reset_dimensions()  # what some programs write there is less than there is
         lines = sheet.iter_rows(max_col=MAX_COLUMNS, values_only=True)
         for number, values in enumerate(islice(lines, LAST_ROW), start=1):
-            if any(value not in (None, "") for value in values):
-                yield number, _cells(_as_typed_in(value) for value in values)
+            if values.count(None) < len(values):  # quick, as there may be a million blank ones
+                cells = _cells(_as_typed_in(value) for value in values)
+                if any(cells):
+                    yield number, cells
     except Invalid:
         raise
     except Exception as exc:  # openpyxl raises whatever the broken file made it stumble over
