@@ -224,7 +224,7 @@ def trouble(line: DeliveryLine | StocktakeLine) -> str:
     return (
         _(
             "%(sku)s: %(delta)s cannot be taken from %(on_hand)d on hand now, as %(reserved)d of them are "
-            "promised to orders and only %(available)d available. Cancel orders for it, or count again."
+            "reserved and only %(available)d available. Cancel orders for it, or count again."
         )
         % numbers
     )

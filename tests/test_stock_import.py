@@ -273,7 +273,7 @@ def test_counts_from_a_file_begin_a_stocktake_and_are_applied_from_its_preview(o
     desk = signed_in(operator)
     make_order(buyer, (fewer, 4))
     wrong = send(desk, Stocktake, as_csv(("sku", "counted"), (more.sku, 12), (fewer.sku, 3)))
-    told = "3 counted, but 4 are promised to orders: count again, or cancel orders."
+    told = "3 counted, but 4 are reserved: count again, or cancel orders."
     assert errors(wrong) == [(3, "counted", told)]
     page = send(desk, Stocktake, as_xlsx(("sku", "counted"), (more.sku, 12), (fewer.sku, 4)))
     stocktake = Stocktake.objects.get()

@@ -105,7 +105,7 @@ def test_a_count_below_what_is_promised_refuses_all_and_names_option_and_numbers
     count(stocktake, {fine: 9, promised: 5})
     preview = desk.get(url(Stocktake, "preview", stocktake.pk))
     told = (
-        f"{promised.sku}: -5 cannot be taken from 10 on hand now, as 6 of them are promised to orders and "
+        f"{promised.sku}: -5 cannot be taken from 10 on hand now, as 6 of them are reserved and "
         "only 4 available. Cancel orders for it, or count again."
     )
     assert told in text(preview)

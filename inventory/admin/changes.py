@@ -54,7 +54,7 @@ class ChangeForm(OperationForm):
             else:
                 text = _now(
                     "At most %(available)d can be taken away: %(reserved)d of the %(on_hand)d on hand are "
-                    "promised to orders."
+                    "reserved."
                 ) % {"available": stock.available, "reserved": stock.reserved, "on_hand": stock.on_hand}
             self.add_error(self.amount, text)
         return not self.errors

@@ -180,10 +180,7 @@ class CountRows(Rows):
             if self.stocktake is not None and stock_id not in self.begun:
                 errors["stock"] = [_("This option is not counted in this stocktake: take the row out.")]
             elif on_hand + instance.counted - self.begun.get(stock_id, on_hand) < reserved:
-                text = _(
-                    "%(counted)d counted, but %(reserved)d are promised to orders: count again, or cancel "
-                    "orders."
-                )
+                text = _("%(counted)d counted, but %(reserved)d are reserved: count again, or cancel orders.")
                 errors["counted"] = [text % {"counted": instance.counted, "reserved": reserved}]
         super().validate_instance(instance, errors, **kwargs)
 

@@ -64,7 +64,7 @@ class HoldAdmin(OperatedAdmin, ReadOnlyAdmin):
         "number": "number", "buyer": "buyer__email", "total": "total", "ordered at": "created_at",
         "held until": "expires_at",
     }  # fmt: skip
-    list_display = ("number", "order", "buyer", "units", "what", "placed", "until", "left")
+    list_display = ("number", "left", "units", "what", "buyer", "until", "placed", "order")
     list_select_related = ("buyer", "lines__option")
     facts_related = ("buyer", "lines__option")
     search_fields = ("number",)
