@@ -1,7 +1,6 @@
 """Pending orders as what they hold: what nobody else can buy until it is paid for, released or expired."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -46,9 +45,8 @@ RELEASE = Operation(
 )
 
 
-def time_left(until: datetime) -> str:
-    """Minutes and seconds until then (hours where there are any), or that it is over."""
-    seconds = int((until - timezone.now()).total_seconds())
+def time_left(seconds: int) -> str:
+    """Seconds as minutes and seconds (hours where there are any), or that the hold is over."""
     if seconds <= 0:
         return _now("over: ends with the next expiry run")
     hours, rest = divmod(seconds, 3600)
@@ -98,7 +96,7 @@ class HoldAdmin(OperatedAdmin, ReadOnlyAdmin):
         """By the server's clock; a script in the page counts down from there."""
         seconds = max(0, int((hold.expires_at - timezone.now()).total_seconds()))
         return format_html(
-            '<span class="nowrap" data-seconds-left="{}">{}</span>', seconds, time_left(hold.expires_at)
+            '<span class="nowrap" data-seconds-left="{}">{}</span>', seconds, time_left(seconds)
         )
 
     def facts(self, record: Hold, operation: Operation) -> Sequence[tuple[Any, Any]]:
