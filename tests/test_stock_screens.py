@@ -204,6 +204,9 @@ def test_each_screen_has_its_own_permission(option, change):
     assert buttons(allowed, option.stock) == {change}
     refused = staff("inventory.view_stock", "inventory.change_stock")
     assert buttons(refused, option.stock) == set()
+    address = url(Stock, change, option.stock.pk)
+    listed = [address in client.get(url(Stock)).content.decode() for client in (allowed, refused)]
+    assert listed == [change != "count", False]  # counting begins by the list's action
     form = {"quantity": 1, "delta": 1, "reason": "x", "confirm": "1", "seen": "1"}
     assert refused.post(url(Stock, change, option.stock.pk), form).status_code == 403
     assert allowed.get(url(Stock, change, option.stock.pk)).status_code == 200

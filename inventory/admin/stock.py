@@ -16,7 +16,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _now
@@ -123,6 +123,17 @@ class StockAdmin(ReadOnlyAdmin):
             admin_url(stock, "timeline", stock.pk), _("timeline of all movements"),
             address, _("as a list, to filter and export"),
         )  # fmt: skip
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """With links to what the operator may do to each row."""
+        allowed = [change for change in CHANGES if request.user.has_perm(change.permission)]
+
+        @admin.display(description=_("change"))
+        def changes(stock: Stock) -> SafeString:
+            links = ((admin_url(stock, change.name, stock.pk), change.label) for change in allowed)
+            return format_html_join(" · ", '<a href="{}">{}</a>', links)
+
+        return [*self.list_display, changes] if allowed else self.list_display
 
     def find(self, queryset: QuerySet[Stock], term: str) -> QuerySet[Stock]:
         return queryset.filter(option__in=option_ids(term))
