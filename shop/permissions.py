@@ -21,7 +21,15 @@ STORE_OWNER = "Store owner"
 
 _CATALOGUE = ("shop.view_product", "shop.view_option", "shop.view_category", "shop.view_store")
 _STOCK = ("inventory.view_stock", "inventory.view_movement")
-_ORDERS = ("orders.view_order", "orders.view_orderline", "orders.view_orderevent")
+_SHEETS = (
+    "inventory.view_delivery", "inventory.view_deliveryline",
+    "inventory.view_stocktake", "inventory.view_stocktakeline",
+)  # fmt: skip
+# With orders come their holds.
+_ORDERS = (
+    "orders.view_order", "orders.view_orderline", "orders.view_orderevent",
+    "orders.view_ordernote", "orders.add_ordernote",
+)  # fmt: skip
 _MONEY = ("orders.view_payment", "orders.view_refund")
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -34,19 +42,19 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "inventory.view_stock",
     ),
     STOCK_CLERK: (
-        *_CATALOGUE, *_STOCK,
+        *_CATALOGUE, *_STOCK, *_SHEETS,
         "inventory.receive_stock", "inventory.adjust_stock", "inventory.transfer_stock",
         "inventory.count_stock", "inventory.run_reconciliation",
     ),
     ORDER_DESK: (
-        *_CATALOGUE, *_STOCK, *_ORDERS, *_MONEY,
+        *_CATALOGUE, *_STOCK, *_SHEETS, *_ORDERS, *_MONEY,
         "orders.confirm_payment", "orders.ship_order", "orders.deliver_order", "orders.cancel_order",
         "orders.return_order",
         "shop.view_user",
     ),
     # Whoever moves the stock does not also correct its books.
     FINANCE: (
-        *_CATALOGUE, *_STOCK, *_ORDERS, *_MONEY,
+        *_CATALOGUE, *_STOCK, *_SHEETS, *_ORDERS, *_MONEY,
         "orders.confirm_payment", "orders.pay_out_refund", "orders.approve_settlement",
         "inventory.close_month", "inventory.run_reconciliation", "inventory.fix_differences",
     ),

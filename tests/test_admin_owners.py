@@ -7,7 +7,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import reverse
 
-from inventory import admin as inventory_admin
+from inventory.admin import movements
 from inventory.models import Movement, Stock
 from orders.admin import orders
 from orders.models import Order, OrderLine
@@ -89,7 +89,7 @@ def test_who_moved_the_stock_is_not_shown(desk, own, buyer):
 def test_lists_reach_back_and_a_search_finds_what_is_older(desk, own, buyer, monkeypatch):
     older, newer = make_order(buyer, (own, 1)), make_order(buyer, (own, 1))
     monkeypatch.setattr(orders, "COUNTED", 1)
-    monkeypatch.setattr(inventory_admin, "COUNTED", 1)
+    monkeypatch.setattr(movements, "COUNTED", 1)
     assert listed(desk, Order) == [newer]
     assert [line.order for line in listed(desk, OrderLine)] == [newer]
     assert [row.reference for row in listed(desk, Movement)] == [newer.number]

@@ -11,7 +11,7 @@ from django.db.models import Count, F, Max, Min, Model, QuerySet, Sum
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 
-from inventory.admin import LOW
+from inventory.admin.stock import LOW
 from inventory.models import Stock
 from orders.admin.orders import first_id_since
 from orders.models import Order, OrderLine, Payment, Refund, Status
