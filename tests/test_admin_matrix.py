@@ -58,11 +58,13 @@ MODELS: dict[str, dict[str, str]] = {
     "inventory_movement": {"view": "SDFOU", "add": "", "change": "", "delete": ""},
     # The page of a sheet answers a post of those who may only look by showing the sheet.
     "inventory_delivery": {
-        "view": "SDFU", "add": "", "change": "SDFU", "delete": "", "import": "SU", "apply": "SU", "discard": "SU",
+        "view": "SDFU", "add": "", "change": "SDFU", "delete": "", "import": "SU",
+        "apply": "SU", "discard": "SU",
     },
     "inventory_deliveryline": {"view": "SDFU", "add": "", "change": "", "delete": ""},
     "inventory_stocktake": {
-        "view": "SDFU", "add": "", "change": "SDFU", "delete": "", "import": "SU", "apply": "SU", "discard": "SU",
+        "view": "SDFU", "add": "", "change": "SDFU", "delete": "", "import": "SU",
+        "apply": "SU", "discard": "SU",
         "preview": "SDFU", "counts": "SU",
     },
     "inventory_stocktakeline": {"view": "SDFU", "add": "", "change": "", "delete": ""},

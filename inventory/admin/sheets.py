@@ -17,6 +17,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminForm
+from unfold.widgets import UnfoldAdminFileFieldWidget
 
 from inventory import sheets
 from inventory.admin import files, rows
@@ -24,7 +25,6 @@ from inventory.models import Sheet, Stock
 from shop.admin.base import ReadOnlyAdmin, admin_url, link, moment
 from shop.admin.operations import complaints
 from shop.desk.owners import may_do
-from shop.desk.widgets import dress
 from yousinsa.errors import Problem
 
 LINES_PAGE = 50
@@ -34,12 +34,10 @@ TROUBLES = 20
 
 class UploadForm(forms.Form):
     file = forms.FileField(
-        label=_("File"), help_text=_("CSV (UTF-8) or XLSX; its first row names the columns.")
+        label=_("File"),
+        widget=UnfoldAdminFileFieldWidget(),
+        help_text=_("CSV (UTF-8) or XLSX; its first row names the columns."),
     )
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        dress(self.fields["file"])
 
 
 class SheetAdmin(ReadOnlyAdmin):

@@ -140,7 +140,8 @@ class StockAdmin(ReadOnlyAdmin):
         @admin.display(description=_("change"))
         def changes(stock: Stock) -> SafeString:
             links = ((admin_url(stock, change.name, stock.pk), change.label) for change in allowed)
-            return format_html_join(" · ", '<a href="{}" class="text-link">{}</a>', links)
+            shown = format_html_join(" · ", '<a href="{}" class="text-link">{}</a>', links)
+            return format_html('<span class="nowrap">{}</span>', shown)
 
         return [*columns, changes] if allowed else columns
 

@@ -65,7 +65,7 @@ class HoldAdmin(OperatedAdmin, ReadOnlyAdmin):
         "number": "number", "buyer": "buyer__email", "total": "total", "ordered at": "created_at",
         "held until": "expires_at",
     }  # fmt: skip
-    list_display = ("number", "left", "units", "what", "buyer", "until", "placed", "order")
+    list_display = ("number", "left", "units", "what", "buyer", "until", "order")
     list_select_related = ("buyer", "lines__option")
     facts_related = ("buyer", "lines__option")
     search_fields = ("number",)
@@ -73,7 +73,6 @@ class HoldAdmin(OperatedAdmin, ReadOnlyAdmin):
     ordering = ("expires_at", "id")
     fields = ("order", "status", "buyer", "units", "what", "created_at", "expires_at", "left")
     readonly_fields = ("order", "units", "what", "left")
-    placed = moment("created_at", _("ordered at"))
     until = moment("expires_at", _("held until"))
     find = OrderAdmin.find
 
