@@ -1,0 +1,61 @@
+"""Every room of the desk opens whole: no script fails, and nothing that a page asks for is missing."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from inventory.sheets import begin_stocktake
+from orders.drops.models import Lane
+from orders.drops.services import ItemDraft, create_drop, open_drop
+from orders.services import add_note
+from tests.books import make_books
+from tests.browser.conftest import Desk
+from tests.corruption import open_shop
+from tests.drop_rows import make_drop_rows
+
+pytestmark = pytest.mark.sqlite
+
+
+def speak(page: Page, language: str) -> None:
+    """Choose a language in the menu below the sidebar."""
+    button = page.locator(f"form:has(input[name=language][value={language}]) button")
+    if not button.first.is_visible():
+        page.locator("#nav-sidebar").get_by_text("operator@example.com").click()
+    button.first.click()
+    expect(page.locator("html")).to_have_attribute("lang", language)
+
+
+def rooms(page: Page) -> list[str]:
+    addresses = [a.get_attribute("href") or "" for a in page.locator("#nav-sidebar-apps a").all()]
+    return [address for address in addresses if address.startswith("/admin/")]
+
+
+@pytest.fixture(scope="module")
+def furnished(signed_in: Desk) -> None:
+    """Something in every room."""
+    shop = open_shop()
+    make_books(shop.option, signed_in.operator)
+    make_drop_rows(shop.option)
+    drop = create_drop(
+        name="Seongsu drop", items=[ItemDraft(shop.option.pk, 5)], limit=1, lane=Lane.GROUP_COMMIT
+    )
+    open_drop(drop.pk)
+    add_note(order_id=shop.orders["paid"].pk, text="gift", author_id=signed_in.operator.pk)
+    begin_stocktake(stock_ids=[shop.stock.pk], actor_id=signed_in.operator.pk)
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_every_room_and_the_first_record_in_it_opens(desk: Desk, furnished: None, language: str) -> None:
+    page = desk.page
+    speak(page, language)
+    found = rooms(page)
+    assert len(found) >= 25, found
+    for address in found:
+        desk.open(address)
+        expect(page.locator("#content")).to_be_visible()
+        assert desk.wrong == []
+        assert page.locator("html").get_attribute("lang") == language
+        record = page.locator("#result_list th a, #result_list td.field-__str__ a").first
+        if record.count():
+            record.click()
+            page.wait_for_load_state()
+    speak(page, "en")
