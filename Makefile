@@ -16,7 +16,7 @@ define pytest
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-faults bench bench-quick lint format clean
+.PHONY: help setup run serve test test-faults screenshots bench bench-quick lint format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,10 @@ test: ## Run the tests on SQLite, then on a private MariaDB (ARGS="-k name" narr
 test-faults: ## Run the long fault injection tests (kill -9, lost servers)
 	@deploy/setup.sh dev
 	$(call pytest,faults)
+
+screenshots: ## Draw the desk's main pages, in both languages and two widths, into var/screenshots/
+	@deploy/setup.sh pictures
+	@$(python) -m tests.browser.screenshots
 
 bench: ## Measure every lane under load (takes a while, wants an idle machine)
 	@deploy/setup.sh bench

@@ -4,6 +4,7 @@
 #   deploy/setup.sh run      to serve the shop
 #   deploy/setup.sh dev      to test and develop it: also MariaDB and Redis, which the tests start themselves
 #   deploy/setup.sh bench    to measure it: dev and wrk
+#   deploy/setup.sh pictures to draw its pages: dev and a Korean font
 #
 # Repeating it costs nothing: packages are installed only when missing, requirements only when their files changed.
 set -euo pipefail
@@ -12,8 +13,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 profile=${1:-dev}
 case $profile in
     run) requirements="requirements.txt" ;;
-    dev | bench) requirements="requirements-dev.txt" ;;
-    *) echo "usage: deploy/setup.sh run|dev|bench" >&2 && exit 2 ;;
+    dev | bench | pictures) requirements="requirements-dev.txt" ;;
+    *) echo "usage: deploy/setup.sh run|dev|bench|pictures" >&2 && exit 2 ;;
 esac
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
@@ -78,6 +79,12 @@ if [ "$profile" != run ]; then
 fi
 [ "$profile" != bench ] || has wrk || servers+=(wrk)
 [ ${#servers[@]} = 0 ] || install_packages "${servers[@]}" || say "going on: what needs them will say so"
+
+# Apart from the servers: where there is no browser to be had, everything else is still tested.
+[ "$profile" = run ] || has chromium || install_packages chromium ||
+    say "going on: the browser tests are skipped"
+[ "$profile" != pictures ] || [ -n "$(fc-list :lang=ko 2>/dev/null)" ] || install_packages fontconfig fonts-nanum ||
+    say "going on: Korean words are drawn as boxes"
 
 # --- .venv --------------------------------------------------------------------------------------
 
