@@ -16,7 +16,7 @@ define pytest
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-faults bench bench-quick lint format clean
+.PHONY: help setup run serve test test-faults bench bench-quick lint format messages clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,10 @@ format: ## Rewrite the code in the house style
 	@deploy/setup.sh dev
 	$(python) -m ruff check --fix .
 	$(python) -m ruff format .
+
+messages: ## Bring the translations (locale/) up to date with the source
+	@deploy/setup.sh dev
+	@$(python) -m tests.messages
 
 clean: ## Remove .venv and caches (the demo database in var/ stays)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis var/static var/metrics

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
+from orders.models import Status
 from yousinsa.errors import Conflict, Invalid, NotFound, Problem
 
 
@@ -30,7 +31,8 @@ class InvalidTransition(Conflict):
         self.order_status, self.to_status = order_status, to_status
         super().__init__(
             detail
-            or _("An order that is %(from)s cannot become %(to)s.") % {"from": order_status, "to": to_status},
+            or _("An order that is %(from)s cannot become %(to)s.")
+            % {"from": Status(order_status).label, "to": Status(to_status).label},
             order_status=order_status,
             to_status=to_status,
         )

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from shop.models import Option
 from yousinsa.db import ExactCharField
@@ -132,8 +133,8 @@ class OrderEvent(models.Model):
     """A change of an order's status: what, who, when, why. Placing itself is the order's `created_at`."""
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="events", verbose_name=_("order"))
-    from_status = models.CharField(_("from"), max_length=10, choices=Status.choices)
-    to_status = models.CharField(_("to"), max_length=10, choices=Status.choices)
+    from_status = models.CharField(pgettext_lazy("status", "from"), max_length=10, choices=Status.choices)
+    to_status = models.CharField(pgettext_lazy("status", "to"), max_length=10, choices=Status.choices)
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.PROTECT,
