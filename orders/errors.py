@@ -29,10 +29,11 @@ class InvalidTransition(Conflict):
 
     def __init__(self, order_status: str, to_status: str, detail: Any = "") -> None:
         self.order_status, self.to_status = order_status, to_status
+        names = dict(Status.choices)
         super().__init__(
             detail
             or _("An order that is %(from)s cannot become %(to)s.")
-            % {"from": Status(order_status).label, "to": Status(to_status).label},
+            % {"from": names.get(order_status, order_status), "to": names.get(to_status, to_status)},
             order_status=order_status,
             to_status=to_status,
         )
