@@ -1,7 +1,7 @@
 """What inventory refuses, as problems that carry their data."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from django.utils.functional import lazy
 from django.utils.translation import gettext as _now
@@ -27,7 +27,7 @@ def _sentence(lines: Sequence[Shortage]) -> str:
 
 
 # Said where it is read: the batch that refuses is another thread's, which knows nothing of languages.
-_said_later = lazy(_sentence, str)
+_said_later: Any = lazy(_sentence, str)
 
 
 class InsufficientStock(Conflict):
