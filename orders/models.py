@@ -76,11 +76,11 @@ class Order(models.Model):
         verbose_name_plural = _("orders")
         ordering = ["-id"]
         permissions = [
-            ("confirm_payment", "Can confirm payment of order"),
-            ("ship_order", "Can ship order"),
-            ("deliver_order", "Can mark order as delivered"),
-            ("cancel_order", "Can cancel order"),
-            ("return_order", "Can take units of order back"),
+            ("confirm_payment", _("Can confirm payment of order")),
+            ("ship_order", _("Can ship order")),
+            ("deliver_order", _("Can mark order as delivered")),
+            ("cancel_order", _("Can cancel order")),
+            ("return_order", _("Can take units of order back")),
         ]
         indexes = [
             models.Index(fields=["buyer", "-id"], name="order_buyer_id"),
@@ -229,7 +229,7 @@ class Refund(models.Model):
         verbose_name = _("refund")
         verbose_name_plural = _("refunds")
         ordering = ["-id"]
-        permissions = [("pay_out_refund", "Can mark refund as paid out")]
+        permissions = [("pay_out_refund", _("Can mark refund as paid out"))]
         indexes = [models.Index(fields=["status", "id"], name="refund_status_id")]
         constraints = [
             models.CheckConstraint(condition=Q(amount__gte=0), name="refund_amount_not_negative"),

@@ -23,6 +23,8 @@ LIBRARIES = {
     "unfold": ("*.py", "mixins/*.py", "templatetags/*.py", "templates/**/*.html"),
     "treebeard": ("admin.py", "forms.py"),
 }
+# Django's own Korean of these reads badly.
+REPLACED = {"django.contrib.admin": ("Select %s to view", "View %s")}
 
 # What the arguments of each function are: c a context, s the singular, p the plural.
 FUNCTIONS = {
@@ -99,6 +101,8 @@ def of_libraries() -> dict[Message, set[str]]:
     """Each message of a library that would stay English at the desk."""
     known = _korean_of_others()
     found: dict[Message, set[str]] = {}
+    for package, texts in REPLACED.items():
+        found |= {Message(None, text, None): {f"({package})"} for text in texts}
     for package, patterns in LIBRARIES.items():
         for message in of_files(folder_of(package), patterns):
             if message.singular.strip() and message.singular not in known:

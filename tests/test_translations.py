@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.contrib import admin
+from django.contrib.auth.models import Group, Permission
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
 from django.utils.translation import override
 
 from inventory.errors import InsufficientStock
+from shop.admin.permission_names import name_of
 from tests import messages
 from tests.desk import signed_in, url
 from tests.factories import make_options, make_user
@@ -202,3 +204,22 @@ def test_no_page_of_the_desk_speaks_english_to_a_korean(catalogue):
             if found := sentences & shown:
                 left[address] = found
     assert left == {}
+
+
+@pytest.mark.django_db
+def test_permissions_are_named_in_korean():
+    english = str(Permission.objects.get(codename="ship_order"))
+    assert name_of(Permission.objects.get(codename="ship_order")) == english
+    with override("ko"):
+        names = {permission.codename: name_of(permission) for permission in Permission.objects.all()}
+    assert names["ship_order"] == "주문 | 주문 | 주문 출고"
+    assert names["view_stock"] == "재고 관리 | 재고 | 재고 조회"
+    assert {name for name in names.values() if " Can " in name} == set()
+
+
+@pytest.mark.django_db
+def test_a_group_is_given_permissions_by_their_korean_names():
+    desk = signed_in(make_user(staff=True))
+    page = desk.get(url(Group, "add"), headers={"accept-language": "ko"}).content.decode()
+    assert "주문 | 주문 | 주문 출고" in page
+    assert "Can ship order" not in page
