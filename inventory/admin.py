@@ -261,3 +261,6 @@ class MovementAdmin(MovementColumns, ReadOnlyAdmin):
         if stock_ids:
             return queryset.filter(stock__in=stock_ids)
         return queryset.filter(reference__in={term, term.upper()})
+
+
+from inventory import book_admin as book_admin  # noqa: E402 (a page of its own, found with this one)

@@ -10,8 +10,14 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
+from orders.settlements.models import Settlement
 from shop.models import Option
 from yousinsa.db import ExactCharField
+
+__all__ = [
+    "MAX_LINES", "MAX_QUANTITY", "Order", "OrderEvent", "OrderLine", "Payment", "Refund", "Settlement",
+    "Status",
+]  # fmt: skip
 
 MAX_LINES = 100
 MAX_QUANTITY = 1_000_000

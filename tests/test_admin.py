@@ -21,6 +21,7 @@ from orders.services import cancel_order
 from shop import services
 from shop.admin import base
 from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User
+from tests.books import make_books
 from tests.desk import act, said, signed_in, staff, url
 from tests.factories import PASSWORD, make_category, make_options, make_order, make_store, make_user, stock_of
 from tests.invariants import assert_books_balance
@@ -58,6 +59,7 @@ def make_rows(count: int) -> None:
         confirm_transfer(order_id=order.pk, actor_id=clerk.pk)
         cancel_order(order_id=order.pk, actor_id=clerk.pk)
         services.revoke_all_tokens(user_id=buyer.pk)
+        make_books(option, clerk)
 
 
 # --- Lists ----------------------------------------------------------------------------------------

@@ -21,12 +21,24 @@ stocks are compared in sum, and single orders only where a sum is off.
 
 from inventory.reconciliation.runs import (
     CHUNK,
+    WHOLE_SHOP,
     Correction,
     Difference,
     Reconciliation,
+    Scope,
     Uncorrectable,
     correct,
 )
 from inventory.reconciliation.sources import OrderBook
 
-__all__ = ["CHUNK", "Correction", "Difference", "OrderBook", "Reconciliation", "Uncorrectable", "correct"]
+__all__ = [
+    "CHUNK",
+    "WHOLE_SHOP",
+    "Correction",
+    "Difference",
+    "OrderBook",
+    "Reconciliation",
+    "Scope",
+    "Uncorrectable",
+    "correct",
+]  # fmt: skip

@@ -1,5 +1,5 @@
 """Orders on the desk: what they are, what is done to them, and the money."""
 
-from orders.admin import orders, payments
+from orders.admin import orders, payments, settlements
 
-__all__ = ["orders", "payments"]
+__all__ = ["orders", "payments", "settlements"]
