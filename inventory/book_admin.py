@@ -16,7 +16,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
+from django.utils.translation import ngettext_lazy, pgettext_lazy
 
 from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Difference, MonthSeal, ReconciliationRun, SealedBalance, Stock
@@ -262,7 +262,7 @@ class DifferenceAdmin(DifferenceColumns, OperatedAdmin, ReadOnlyAdmin):
     def facts(self, record: Difference, operation: Operation) -> Sequence[tuple[Any, Any]]:
         return [
             (_("expected"), record.expected),
-            (_("found"), record.found),
+            (pgettext_lazy("value", "found"), record.found),
             (_("likely cause"), self.cause_in_words(record)),
         ]
 

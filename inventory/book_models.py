@@ -10,6 +10,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from yousinsa.db import ExactCharField
 
@@ -105,7 +106,7 @@ class Difference(models.Model):
     sku = ExactCharField(_("SKU"), max_length=64)
     kind = models.CharField(_("kind"), max_length=20)
     expected = models.BigIntegerField(_("expected"))
-    found = models.BigIntegerField(_("found"))
+    found = models.BigIntegerField(pgettext_lazy("value", "found"))
     cause = models.CharField(_("likely cause"), max_length=50)
     order_number = ExactCharField(
         _("order"), max_length=40, blank=True, default="", help_text=_("Where it is one order alone.")
