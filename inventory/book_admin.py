@@ -158,7 +158,7 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
         return queryset.filter(scope__istartswith=term)
 
     def has_run_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("inventory.run_reconciliation")
+        return self.has_view_permission(request) and request.user.has_perm("inventory.run_reconciliation")
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.run_view)
@@ -223,6 +223,7 @@ class FixForm(OperationForm):
 
 FIX = Operation(
     name="fix",
+    permission="inventory.fix_differences",
     label=_("fix"),
     explanation=_(
         "The stock row is compared once more, under its lock, and set right by one movement of the kind "
@@ -255,9 +256,6 @@ class DifferenceAdmin(DifferenceColumns, OperatedAdmin, ReadOnlyAdmin):
 
     def name(self, record: Difference) -> str:
         return f"{record.sku}, {record.kind}"
-
-    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("inventory.fix_differences")
 
     def facts(self, record: Difference, operation: Operation) -> Sequence[tuple[Any, Any]]:
         return [

@@ -45,4 +45,4 @@ def buttons(client: Client, record: Any) -> set[str]:
     """The operations that a record's page offers."""
     page = client.get(url(type(record), "change", record.pk)).content.decode()
     found = re.findall(rf'href="{url(type(record))}{record.pk}/([a-z-]+)/"', page)
-    return set(found) - {"history", "delete", "change"}
+    return set(found) - {"history", "delete", "change", "print"}

@@ -19,7 +19,8 @@ from orders.models import Settlement
 from orders.settlements.services import approve
 from shop.admin.base import FOUND, ReadOnlyAdmin, admin_url, moment, won
 from shop.admin.operations import OperatedAdmin, Operation, OperationForm
-from shop.models import Role, Store
+from shop.desk.owners import is_store_owner
+from shop.models import Store
 from yousinsa.spreadsheet import csv_response
 
 MAX_EXPORTED = 10_000
@@ -32,6 +33,7 @@ class ApproveForm(OperationForm):
 
 APPROVE = Operation(
     name="approve",
+    permission="orders.approve_settlement",
     label=_("approve"),
     explanation=_("This cannot be undone. The settlement is frozen as it is, and can be paid."),
     done=_("approved."),
@@ -70,6 +72,7 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
     """Computed by `settle`. Store owners see those of their own stores, and approve none."""
 
     operations = (APPROVE,)
+    owned_by = "store"
     actions = ("export",)
     list_display = (
         "store", "period_start", "period_end", "units", "gross_won", "refunds_won", "rate", "commission_won",
@@ -101,16 +104,9 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
             '<a href="{}">{}</a>', admin_url(settlement, "print", settlement.pk), _("to print")
         )
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Settlement]:
-        settlements = super().get_queryset(request)
-        return settlements.filter(store__owner=request.user.pk) if _is_owner(request) else settlements
-
-    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("orders.approve_settlement") and not _is_owner(request)
-
     def has_delete_permission(self, request: HttpRequest, obj: Settlement | None = None) -> bool:
         """A draft may go, one at a time; what was approved stays."""
-        allowed = request.user.has_perm("orders.delete_settlement") and not _is_owner(request)
+        allowed = request.user.has_perm("orders.delete_settlement") and not is_store_owner(request.user)
         return allowed and obj is not None and obj.status == Settlement.Status.DRAFT
 
     def facts(self, record: Settlement, operation: Operation) -> Sequence[tuple[Any, Any]]:
@@ -158,9 +154,3 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
         ]
         context = {"settlement": settlement, "rows": rows}
         return TemplateResponse(request, "admin/settlement_print.html", context)
-
-
-def _is_owner(request: HttpRequest) -> bool:
-    """Somebody who is at the desk for their own stores only."""
-    user: Any = request.user
-    return user.role == Role.STORE_OWNER and not user.is_superuser

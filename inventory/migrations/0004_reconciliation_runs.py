@@ -11,7 +11,7 @@ import yousinsa.db
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("inventory", "0002_sold_out"),
+        ("inventory", "0003_stock_permissions"),
         ("shop", "0004_store_commission"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -37,7 +37,7 @@ def thaw(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orders", "0001_initial"),
+        ("orders", "0003_desk"),
         ("shop", "0004_store_commission"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
