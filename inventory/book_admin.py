@@ -88,7 +88,7 @@ class DifferenceColumns:
 
     @admin.display(description=_("stock"))
     def stock_link(self, difference: Difference) -> SafeString:
-        if difference.stock_id is None:
+        if difference.stock is None:
             return link(difference.option, difference.sku)
         return link(difference.stock, difference.sku)
 
@@ -105,7 +105,7 @@ class DifferenceColumns:
 
     @admin.display(description=_("fixed by"))
     def fixed(self, difference: Difference) -> SafeString | str:
-        if difference.fixed_by_id is None:
+        if difference.fixed_by is None:
             return ""
         text = _now("movement %s") % difference.fixed_by.sequence
         return link(difference.fixed_by, text)

@@ -213,8 +213,8 @@ def address(page: Page, shop: Shop) -> str:
     model = page.prefix.strip("/").replace("/", "_")
     record = (shop.deletable if page.name.endswith("_delete") else shop.records).get(model)
     arguments = {
-        "object_id": getattr(record, "pk", ""), "id": getattr(record, "pk", ""), "pk": getattr(record, "pk", ""),
-        "parent_id": getattr(record, "pk", ""), "app_label": "shop",
+        **dict.fromkeys(("object_id", "id", "pk", "parent_id"), getattr(record, "pk", "")),
+        "app_label": "shop",
         "content_type_id": ContentType.objects.get_for_model(Product).pk,
     }  # fmt: skip
     route = str(page.pattern.pattern)

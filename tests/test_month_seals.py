@@ -343,7 +343,7 @@ def _move(stocks, steps):
             continue
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(months=st.lists(STEPS, min_size=1, max_size=3), since=STEPS, data=st.data())
 def test_any_ledger_verifies_until_any_of_its_sealed_rows_is_touched(db, months, since, data):
     MonthSeal.objects.update(previous=None)

@@ -14,6 +14,7 @@ from itertools import groupby
 from django.db.models import F, Max
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from inventory.models import MonthSeal, Movement, ReconciliationRun, SealedBalance, Stock
 from inventory.reconciliation import WHOLE_SHOP, OrderBook, records
@@ -36,7 +37,7 @@ class CannotClose(Conflict):
     """409: this month cannot be closed, or not now."""
 
     code = "cannot_close_month"
-    title = _("This month cannot be closed.")
+    title = gettext_lazy("This month cannot be closed.")
 
 
 def close_month(
@@ -175,7 +176,7 @@ def _balances(
                 if entry.created_at >= end:
                     break
                 chains[stock_id].add(entry)
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for stock_id, ended in chains.items():
         opening = start_of(openings.get(stock_id))
         if ended.last:

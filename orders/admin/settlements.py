@@ -143,7 +143,7 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
             raise PermissionDenied
         settlement = self.get_queryset(request).filter(pk=pk).select_related("store__owner").first()
         if settlement is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, str(pk))  # type: ignore[attr-defined]
+            return self._get_obj_does_not_exist_redirect(request, self.opts, str(pk))
         rows = [
             (_("Units sold"), f"{settlement.units:,}"),
             (_("Gross"), won(settlement.gross)),
