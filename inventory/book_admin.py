@@ -20,7 +20,7 @@ from django.utils.translation import ngettext_lazy, pgettext_lazy
 
 from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Difference, MonthSeal, ReconciliationRun, SealedBalance, Stock
-from inventory.reconciliation import Reconciliation, Scope, causes, records
+from inventory.reconciliation import ESCROW, Reconciliation, Scope, causes, records
 from inventory.reconciliation.launch import start_in_background
 from orders.models import Order
 from shop.admin.base import ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment
@@ -232,7 +232,9 @@ FIX = Operation(
     ),
     done=_("fixed."),
     form=FixForm,
-    possible=lambda difference: difference.stock_id is not None and difference.fixed_by_id is None,
+    possible=lambda difference: (
+        difference.stock_id is not None and difference.fixed_by_id is None and difference.kind != ESCROW
+    ),
     action=_("Fix selected differences"),
     done_many=ngettext_lazy("%d difference fixed.", "%d differences fixed."),
     asks=True,

@@ -107,7 +107,7 @@ class Difference(models.Model):
     kind = models.CharField(_("kind"), max_length=20)
     expected = models.BigIntegerField(_("expected"))
     found = models.BigIntegerField(pgettext_lazy("value", "found"))
-    cause = models.CharField(_("likely cause"), max_length=50)
+    cause = models.CharField(_("likely cause"), max_length=100)
     order_number = ExactCharField(
         _("order"), max_length=40, blank=True, default="", help_text=_("Where it is one order alone.")
     )

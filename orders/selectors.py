@@ -43,7 +43,7 @@ def order_view(order: Order) -> OrderView:
     return OrderView(
         number=order.number, status=order.status, lines=lines, total=order.total,
         expires_at=order.expires_at, created_at=order.created_at, note=order.note,
-        shipping=shipping, tracking=tracking, payment=payment,
+        shipping=shipping, tracking=tracking, payment=payment, drop=order.drop_id,
     )  # fmt: skip
 
 

@@ -23,6 +23,10 @@ _CATALOGUE = ("shop.view_product", "shop.view_option", "shop.view_category", "sh
 _STOCK = ("inventory.view_stock", "inventory.view_movement")
 _ORDERS = ("orders.view_order", "orders.view_orderline", "orders.view_orderevent")
 _MONEY = ("orders.view_payment", "orders.view_refund")
+_DROPS = (
+    "orders.view_drop", "orders.view_dropitem", "orders.view_deadletter", "orders.view_droprelease",
+    "orders.view_droptally",
+)  # fmt: skip
 _CHECKS = ("inventory.view_reconciliationrun", "inventory.view_difference", "inventory.run_reconciliation")
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -35,19 +39,22 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "inventory.view_stock",
     ),
     STOCK_CLERK: (
-        *_CATALOGUE, *_STOCK,
+        *_CATALOGUE, *_STOCK, *_DROPS,
         "inventory.receive_stock", "inventory.adjust_stock", "inventory.transfer_stock",
         "inventory.count_stock", *_CHECKS,
     ),
     ORDER_DESK: (
-        *_CATALOGUE, *_STOCK, *_ORDERS, *_MONEY,
+        *_CATALOGUE, *_STOCK, *_ORDERS, *_MONEY, *_DROPS,
+        # Changing a drop is planning it and running it: opening, pausing, closing.
+        "orders.add_drop", "orders.change_drop", "orders.delete_drop",
+        "orders.add_dropitem", "orders.change_dropitem", "orders.delete_dropitem",
         "orders.confirm_payment", "orders.ship_order", "orders.deliver_order", "orders.cancel_order",
         "orders.return_order",
         "shop.view_user",
     ),
     # Whoever moves the stock does not also correct its books.
     FINANCE: (
-        *_CATALOGUE, *_STOCK, *_ORDERS, *_MONEY,
+        *_CATALOGUE, *_STOCK, *_ORDERS, *_MONEY, *_DROPS,
         "orders.confirm_payment", "orders.pay_out_refund", "orders.approve_settlement",
         "orders.view_settlement", "orders.delete_settlement",
         "inventory.view_monthseal", "inventory.view_sealedbalance", "inventory.close_month",

@@ -23,6 +23,7 @@ from shop.admin import base
 from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User
 from tests.books import make_books
 from tests.desk import act, said, signed_in, staff, url
+from tests.drop_rows import make_drop_rows
 from tests.factories import PASSWORD, make_category, make_options, make_order, make_store, make_user, stock_of
 from tests.invariants import assert_books_balance
 from yousinsa.auth import issue_token, read_token, revocations
@@ -60,6 +61,7 @@ def make_rows(count: int) -> None:
         cancel_order(order_id=order.pk, actor_id=clerk.pk)
         services.revoke_all_tokens(user_id=buyer.pk)
         make_books(option, clerk)
+        make_drop_rows(option)
 
 
 # --- Lists ----------------------------------------------------------------------------------------

@@ -17,13 +17,25 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver
 
 from inventory.models import Difference, MonthSeal, Movement, ReconciliationRun, SealedBalance, Stock
-from orders.models import Order, OrderEvent, OrderLine, Payment, Refund
+from orders.models import (
+    DeadLetter,
+    Drop,
+    DropItem,
+    DropRelease,
+    DropTally,
+    Order,
+    OrderEvent,
+    OrderLine,
+    Payment,
+    Refund,
+)
 from orders.payments.services import confirm_transfer
 from orders.services import cancel_order
 from shop import permissions, services
 from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User
 from shop.permissions import CATALOGUE_EDITOR, FINANCE, ORDER_DESK, STOCK_CLERK, STORE_OWNER
 from tests.books import make_books, make_settlement
+from tests.drop_rows import make_drop_rows
 from tests.factories import make_category, make_options, make_order, make_store, make_user
 
 # What the database is does not matter here.
@@ -70,6 +82,14 @@ MODELS: dict[str, dict[str, str]] = {
     "orders_settlement": {
         "view": "FOU", "add": "", "change": "", "delete": "FU", "approve": "FU", "print": "FOU",
     },
+    "orders_drop": {
+        "view": "SDFU", "add": "DU", "change": "DU", "delete": "DU", "numbers": "SDFU",
+        "open": "DU", "pause": "DU", "resume": "DU", "close": "DU", "rebuild": "DU",
+    },
+    "orders_dropitem": {"view": "SDFU", "add": "", "change": "", "delete": ""},
+    "orders_droptally": {"view": "SDFU", "add": "", "change": "", "delete": ""},
+    "orders_droprelease": {"view": "SDFU", "add": "", "change": "", "delete": ""},
+    "orders_deadletter": {"view": "SDFU", "add": "", "change": "", "delete": ""},
     "orders_refund": {"view": "DFU", "add": "", "change": "", "delete": "", "paid-out": "FU"},
 }  # fmt: skip
 
@@ -164,6 +184,7 @@ class Shop:
         cancel_order(order_id=order.pk, actor_id=clerk.pk)
         services.revoke_all_tokens(user_id=buyer.pk)
         make_books(option, clerk)
+        make_drop_rows(option)
         draft = make_settlement(store.pk, period_start=date(2000, 2, 1), period_end=date(2000, 2, 29))
         self.buyer = buyer
         self.records: dict[str, Any] = {
@@ -175,6 +196,9 @@ class Shop:
             "inventory_reconciliationrun": ReconciliationRun.objects.get(),
             "inventory_difference": Difference.objects.get(), "inventory_monthseal": MonthSeal.objects.get(),
             "inventory_sealedbalance": SealedBalance.objects.get(), "orders_settlement": draft,
+            "orders_drop": Drop.objects.get(), "orders_dropitem": DropItem.objects.get(),
+            "orders_droptally": DropTally.objects.get(), "orders_droprelease": DropRelease.objects.get(),
+            "orders_deadletter": DeadLetter.objects.get(),
             "orders_payment": Payment.objects.get(), "orders_refund": Refund.objects.get(),
         }  # fmt: skip
         bare = {"store": store, "category": make_category("top"), "price": 1}

@@ -151,7 +151,7 @@ class Migration(migrations.Migration):
                 ("kind", models.CharField(max_length=20, verbose_name="kind")),
                 ("expected", models.BigIntegerField(verbose_name="expected")),
                 ("found", models.BigIntegerField(verbose_name="found")),
-                ("cause", models.CharField(max_length=50, verbose_name="likely cause")),
+                ("cause", models.CharField(max_length=100, verbose_name="likely cause")),
                 (
                     "order_number",
                     yousinsa.db.ExactCharField(

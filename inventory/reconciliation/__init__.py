@@ -29,10 +29,11 @@ from inventory.reconciliation.runs import (
     Uncorrectable,
     correct,
 )
-from inventory.reconciliation.sources import OrderBook
+from inventory.reconciliation.sources import ESCROW, OrderBook
 
 __all__ = [
     "CHUNK",
+    "ESCROW",
     "WHOLE_SHOP",
     "Correction",
     "Difference",

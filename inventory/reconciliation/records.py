@@ -19,7 +19,7 @@ from inventory.reconciliation.runs import (
     Uncorrectable,
     correct,
 )
-from inventory.reconciliation.sources import OrderBook
+from inventory.reconciliation.sources import ESCROW, OrderBook
 from yousinsa.db import insert_rows
 from yousinsa.errors import Busy, Conflict
 
@@ -60,6 +60,9 @@ def compare(
         while batch := list(islice(differences, ROWS_AT_A_TIME)):
             insert_rows(DifferenceRow, _FIELDS, [(run.pk, *difference) for difference in batch])
             run.found += len(batch)
+        run.found += insert_rows(
+            DifferenceRow, _FIELDS, [(run.pk, *difference) for difference in orders.elsewhere(scope)]
+        )
         _finish(run, Status.DIFFERENCES if run.found else Status.CLEAN)
     except BaseException as exc:
         fail(run, exc)
@@ -95,7 +98,9 @@ def fix_all(run: ReconciliationRun, orders: OrderBook, *, actor_id: int | None =
     open_rows = run.differences.filter(fixed_by__isnull=True).order_by("stock_id", "pk")
     last = None
     for difference in open_rows.iterator(chunk_size=ROWS_AT_A_TIME):
-        if difference.stock_id is None:
+        if difference.kind == ESCROW:
+            yield Outcome(difference, None, _("%s: run rebuild_drop, or close the drop.") % difference.cause)
+        elif difference.stock_id is None:
             yield Outcome(difference, None, _("it has no stock row; cancel its orders."))
         elif difference.stock_id != last:
             last = difference.stock_id
@@ -110,6 +115,8 @@ def fix(difference: DifferenceRow, orders: OrderBook, *, actor_id: int | None = 
 
     Returns None where the row is right by now. Raises `Uncorrectable`, `Busy`, `Conflict` (no stock row).
     """
+    if difference.kind == ESCROW:
+        raise Conflict(_("What Redis counts is no stock: run rebuild_drop, or close the drop."))
     if difference.stock_id is None:
         raise Conflict(_("This option has no stock row to correct: cancel its orders."))
     done = correct(difference.stock_id, orders, actor_id=actor_id)

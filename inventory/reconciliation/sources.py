@@ -1,15 +1,20 @@
 """What reconciliation reads: stock rows, the ledger in sum, and the orders, as they are handed in."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from django.db import connection, transaction
 
 from inventory.models import MonthSeal, Movement, SealedBalance
 from yousinsa.months import month_end
 from yousinsa.timeline import SLACK, first_id_at
+
+if TYPE_CHECKING:
+    from inventory.reconciliation.runs import Difference, Scope
 
 
 class Units(Protocol):
@@ -34,12 +39,18 @@ class OrderBook:
 
     `units`: option ids -> all orders' units by option id. `lines`: an option's id -> (order number, that
     order's units) for each of its orders, closed ones included, streamed. `escrow`: option ids -> units by
-    option id that are reserved for no order yet, such as a drop's allotment.
+    option id that are reserved for no order yet, such as a drop's allotment. `elsewhere`: a run's scope ->
+    differences between units that are kept in other places (`ESCROW`), which no movement can set right.
     """
 
     units: Callable[[Sequence[int]], Mapping[int, Units]]
     lines: Callable[[int], Iterable[tuple[str, Units]]]
     escrow: Callable[[Sequence[int]], Mapping[int, int]] = lambda option_ids: {}
+    elsewhere: Callable[[Scope], Iterable[Difference]] = lambda scope: ()
+
+
+# The kind of a difference between a drop's allotment and what became of its units.
+ESCROW = "escrow"
 
 
 @contextmanager
@@ -136,7 +147,7 @@ class Sums(NamedTuple):
         )
 
     @classmethod
-    def sealed(cls, last: int, on_hand: int, reserved: int, shipped: int, restocked: int) -> "Sums":
+    def sealed(cls, last: int, on_hand: int, reserved: int, shipped: int, restocked: int) -> Sums:
         """What a sealed balance stands for: movements that are whole and were never corrected.
 
         With no moments its balances must add up to n + 1 times the last; `whole` then holds of the sum with
@@ -145,7 +156,7 @@ class Sums(NamedTuple):
         balances = ((last + 1) * on_hand, (last + 1) * reserved)
         return cls(last, last, on_hand, reserved, shipped, restocked, 0, 0, 0, *balances)
 
-    def and_then(self, later: "Sums") -> "Sums":
+    def and_then(self, later: Sums) -> Sums:
         """These and later movements together."""
         both = [mine + theirs for mine, theirs in zip(self, later, strict=True)]
         both[1] = later.last

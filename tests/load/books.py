@@ -21,6 +21,8 @@ from tests.server import ROOT
 # Eight options a product: 200,000.
 PRODUCTS, QUICK_PRODUCTS = 25_000, 250
 SECONDS, MEGABYTES = 60, 200
+# Months are closed and verified at night: only their memory is bounded.
+TIMED = ("reconcile_stock", "settle")
 PAUSE = 0.1
 # Of what a command says, what differs from run to run: hashes and times.
 _CHANGES = (r", hash [0-9a-f]{64}", r"; the last seal.*", r",? (\(|in )[\d.]+ s\)?$")
@@ -40,7 +42,9 @@ class Cost:
 
     @property
     def met(self) -> bool:
-        return self.status == 0 and self.seconds < SECONDS and self.megabytes < MEGABYTES
+        """It ended well and in bounded memory; what an operator waits for, in time as well."""
+        in_time = self.seconds < SECONDS or not self.command.startswith(TIMED)
+        return self.status == 0 and self.megabytes < MEGABYTES and in_time
 
 
 def measure(shop: Shop) -> list[Cost]:

@@ -283,7 +283,7 @@ def _habit_rows(habits: Sequence[Habit]) -> Rows:
 
 
 def _book_rows(costs: Sequence[Cost]) -> Rows:
-    bound = f"under {SECONDS} s and {MEGABYTES} MB"
+    bound = f"{MEGABYTES} MB, and {SECONDS} s to reconcile or settle"
     rows: Rows = [("command", "seconds", "MB", "orders meanwhile", "said", bound)]
     for c in costs:
         met = "met" if c.met else "MISSED"
