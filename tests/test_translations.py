@@ -13,6 +13,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.translation import override
 
 from inventory.errors import InsufficientStock
+from orders.drops.errors import PurchaseLimit
 from shop.admin.permission_names import name_of
 from tests import messages
 from tests.desk import signed_in, url
@@ -153,15 +154,28 @@ def test_a_body_that_is_wrong_is_told_in_korean(buyer, body, code, told):
 
 
 @pytest.mark.parametrize(
-    ("language", "detail"), [("ko", "옵션 7은(는) 품절되었습니다."), ("en", "Option 7 is sold out.")]
+    ("refuse", "korean", "english"),
+    [
+        (
+            lambda: InsufficientStock([{"option": 7, "requested": 1, "available": 0}]),
+            "옵션 7은(는) 품절되었습니다.",
+            "Option 7 is sold out.",
+        ),
+        (
+            lambda: PurchaseLimit(limit=2, bought=1, requested=3),
+            "1인당 최대 2개입니다. 이미 1개를 주문했고 3개를 요청했습니다.",
+            "At most 2 a customer: 1 ordered, 3 asked for.",
+        ),
+    ],
 )
-def test_an_answer_that_other_threads_make_is_in_the_callers_language(language, detail):
+def test_an_answer_that_other_threads_make_is_in_the_callers_language(refuse, korean, english):
     batch, finisher = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
-    refused = batch.submit(InsufficientStock, [{"option": 7, "requested": 1, "available": 0}])
-    with override(language):
-        response = PendingResponse(pending=None, make=lambda: refused.result().response())
-    finisher.submit(response.complete).result()
-    assert detail in response.content.decode()
+    for language, detail in (("ko", korean), ("en", english)):
+        refused = batch.submit(refuse)
+        with override(language):
+            response = PendingResponse(None, lambda refused=refused: refused.result().response())
+        finisher.submit(response.complete).result()
+        assert detail in response.content.decode()
 
 
 @pytest.mark.django_db

@@ -1,8 +1,13 @@
-"""The language of an answer on the short chain, which has no LocaleMiddleware (yousinsa/wsgi.py)."""
+"""The language of an answer: on the short chain, which has no LocaleMiddleware (yousinsa/wsgi.py), and in the
+threads of batches, which know nothing of languages.
+"""
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from django.conf import settings
+from django.utils.functional import lazy
 from django.utils.translation import get_supported_language_variant
 from django.utils.translation.trans_real import parse_accept_lang_header
 
@@ -18,3 +23,11 @@ def preferred(accept_language: str) -> str:
         except LookupError:
             continue
     return str(settings.LANGUAGE_CODE)
+
+
+def _fill(sentence: Any, values: Mapping[str, Any]) -> str:
+    return str(sentence) % values
+
+
+# A lazy sentence with its values, translated where it is read: `filled_later(_("At most %(n)s."), {"n": 3})`.
+filled_later: Any = lazy(_fill, str)

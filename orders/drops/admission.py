@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from django.utils.translation import gettext
+
 from inventory.errors import InsufficientStock, Shortage
 from orders.drops import waiting_room
 from orders.drops.connections import AnswerLost, Script, order_pool
@@ -101,9 +103,8 @@ def begin(request: PlaceRequest, *, ticket: str | None = None) -> Placed | Accep
     unknown = [option_id for option_id, _ in request.lines if option_id not in definition.offers]
     if unknown:
         named = ", ".join(map(str, unknown))
-        raise UnknownOption(
-            errors={"lines.option": f"There is no option {named} in this drop."}, options=unknown
-        )
+        text = gettext("There is no option %s in this drop.") % named
+        raise UnknownOption(errors={"lines.option": text}, options=unknown)
     slot = waiting_room.slot_on(ticket, drop_id=drop_id, buyer_id=request.buyer_id)
     if definition.lane == Lane.GROUP_COMMIT:
         return Waiting(_committer(os.getpid()).submit(request), drop_id)
@@ -159,7 +160,7 @@ def _not_open(outcome: str, definition: Definition) -> DropNotOpen:
         definition = definitions.renew(definition)
     detail, more = "", {}
     if outcome == "lost" and definition.status == DropStatus.OPEN:
-        detail = "The drop waits for its counters to be recovered."
+        detail = gettext("The drop waits for its counters to be recovered.")
         more = {"retry_after": 5}
     return DropNotOpen(definition.opens_at, definition.closes_at, detail, **more)
 
