@@ -5,6 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.forms.models import BaseInlineFormSet
@@ -275,12 +276,12 @@ class DropAdmin(OperatedAdmin):
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.numbers_view)
-        return [path("<int63:id>/numbers/", view, name="orders_drop_numbers"), *super().get_urls()]
+        return [path("<path:object_id>/numbers/", view, name="orders_drop_numbers"), *super().get_urls()]
 
-    def numbers_view(self, request: HttpRequest, id: int) -> JsonResponse:
+    def numbers_view(self, request: HttpRequest, object_id: str) -> JsonResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        drop = Drop.objects.filter(pk=id).first()
+        drop = self.get_object(request, unquote(object_id))
         if drop is None:
             raise Http404
         state = drop.get_status_display() if not drop.paused else _now("paused")
