@@ -17,10 +17,11 @@ from orders.drops.errors import PurchaseLimit
 from shop.admin.permission_names import name_of
 from tests import messages
 from tests.desk import signed_in, url
-from tests.factories import make_options, make_user
+from tests.factories import ADDRESS, make_options, make_order, make_user
 from tests.messages import Message
 from tests.wire import Wire
 from yousinsa.endpoint import PendingResponse
+from yousinsa.language import recorded
 
 pytestmark = pytest.mark.sqlite
 
@@ -237,3 +238,17 @@ def test_a_group_is_given_permissions_by_their_korean_names():
     page = desk.get(url(Group, "add"), headers={"accept-language": "ko"}).content.decode()
     assert "주문 | 주문 | 주문 출고" in page
     assert "Can ship order" not in page
+
+
+@pytest.mark.django_db
+def test_what_the_shop_records_is_read_in_the_readers_language(buyer):
+    (option,) = make_options([3])
+    order = make_order(buyer, (option, 1))
+    ask = Wire(buyer)
+    declined = {"provider": "sandbox", "token": "decline", "shipping": ADDRESS}
+    path = f"orders/{order.number}/"
+    assert ask.post(f"{path}pay/", declined, Accept_Language="ko").json()["detail"] == "카드가 거절되었습니다."
+    assert ask.get(path).json()["payment"]["detail"] == "The card was declined."
+    assert ask.get(path, Accept_Language="ko").json()["payment"]["detail"] == "카드가 거절되었습니다."
+    assert recorded("What somebody typed") == "What somebody typed"
+    assert recorded("") == ""

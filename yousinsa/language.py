@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.utils.functional import lazy
-from django.utils.translation import get_supported_language_variant
+from django.utils.translation import get_supported_language_variant, gettext
 from django.utils.translation.trans_real import parse_accept_lang_header
 
 
@@ -23,6 +23,13 @@ def preferred(accept_language: str) -> str:
         except LookupError:
             continue
     return str(settings.LANGUAGE_CODE)
+
+
+def recorded(text: str) -> str:
+    """What was recorded, for a reader: our own words are recorded in English, and marked with gettext_noop
+    there; what somebody typed stays as it is.
+    """
+    return gettext(text) if text else ""
 
 
 def _fill(sentence: Any, values: Mapping[str, Any]) -> str:
