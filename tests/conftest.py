@@ -22,7 +22,7 @@ from yousinsa.page_cache import page_cache
 
 @pytest.fixture(autouse=True)
 def fresh_process_state(settings: Any) -> Iterator[None]:
-    """What a new process would start with: no rate limit used, nothing cached, no revocation known, English."""
+    """What a new process would start with: no limit used, nothing cached, no revocation known, English."""
     # The thread that polls looks once and not between tests, when there is no database to ask.
     settings.TOKEN_REVOCATION_POLL_SECONDS = 24 * 3600
     settings.DROP_TALLY_SECONDS = 24 * 3600

@@ -247,7 +247,8 @@ def test_what_the_shop_records_is_read_in_the_readers_language(buyer):
     ask = Wire(buyer)
     declined = {"provider": "sandbox", "token": "decline", "shipping": ADDRESS}
     path = f"orders/{order.number}/"
-    assert ask.post(f"{path}pay/", declined, Accept_Language="ko").json()["detail"] == "카드가 거절되었습니다."
+    answer = ask.post(f"{path}pay/", declined, Accept_Language="ko")
+    assert answer.json()["detail"] == "카드가 거절되었습니다."
     assert ask.get(path).json()["payment"]["detail"] == "The card was declined."
     assert ask.get(path, Accept_Language="ko").json()["payment"]["detail"] == "카드가 거절되었습니다."
     assert recorded("What somebody typed") == "What somebody typed"
