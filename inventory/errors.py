@@ -1,13 +1,16 @@
 """What inventory refuses, as problems that carry their data."""
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.utils.functional import lazy
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from yousinsa.errors import Conflict, Invalid
+
+if TYPE_CHECKING:
+    from inventory.locks import LockedStock
 
 
 class Shortage(TypedDict):
@@ -53,3 +56,21 @@ class InvalidMovement(Invalid):
 
     code = "invalid_movement"
     title = _("Stock cannot move like that.")
+
+
+class StockMoved(Conflict):
+    """409: the stock is no longer what the decision was made on. `row` is what it is now."""
+
+    code = "stock_moved"
+    title = _("The stock has moved meanwhile. Nothing was changed.")
+
+    def __init__(self, row: "LockedStock") -> None:
+        self.row = row
+        super().__init__(option=row.option_id, on_hand=row.on_hand, reserved=row.reserved)
+
+
+class SheetRefused(Conflict):
+    """409: a delivery or stocktake cannot be applied, or changed, as it is."""
+
+    code = "sheet_refused"
+    title = _("This cannot be applied as it is. Nothing was changed.")

@@ -2,9 +2,11 @@
 
 `post` is the one primitive. The verbs below it say what each kind of movement means; they take units
 (positive integers) and run inside the caller's transaction, after the caller locked the rows once with
-`inventory.locks.lock_stock`. `receive` and `adjust` are whole use cases and open their own transaction.
+`inventory.locks.lock_stock`. `receive`, `adjust` and `transfer` are whole use cases and open their
+own transaction.
 """
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,9 +15,10 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from inventory.errors import InsufficientStock, InvalidMovement, Shortage, UnknownStock
+from inventory.errors import InsufficientStock, InvalidMovement, Shortage, StockMoved, UnknownStock
 from inventory.locks import LockedStock, lock_stock
 from inventory.models import MAX_UNITS, Kind, Movement, Stock
+from inventory.selectors import stock_ids
 from yousinsa.db import insert_rows, transact
 from yousinsa.page_cache import pages_changed
 
@@ -196,11 +199,19 @@ def correct(
 
 
 def receive(
-    *, option_id: int, quantity: int, actor_id: int | None = None, reference: str = "", reason: str = ""
+    *,
+    option_id: int,
+    quantity: int,
+    actor_id: int | None = None,
+    reference: str = "",
+    reason: str = "",
+    seen: int | None = None,
 ) -> LockedStock:
     """Units arrived: opens its own transaction; returns the stock row as it is after.
 
-    Raises `InvalidMovement` for a quantity below 1 or beyond the counter, `UnknownStock`, `Busy`.
+    `seen`: the row's sequence that the decision was made on, if it should only be done at that.
+    Raises `InvalidMovement` for a quantity below 1 or beyond the counter, `UnknownStock`, `StockMoved`,
+    `Busy`.
     """
     if quantity < 1:
         raise InvalidMovement(errors={"quantity": _("Must be at least 1.")})
@@ -208,17 +219,20 @@ def receive(
     def work() -> LockedStock:
         locked = _lock_option(option_id)
         (row,) = locked.values()
+        _check_seen(row, seen)
         post(locked, [Entry(row.id, Kind.RECEIVE, quantity, 0, reference, actor_id, reason)])
         return row
 
     return transact(work)
 
 
-def adjust(*, option_id: int, delta: int, reason: str, actor_id: int | None = None) -> LockedStock:
+def adjust(
+    *, option_id: int, delta: int, reason: str, actor_id: int | None = None, seen: int | None = None
+) -> LockedStock:
     """Correct what is on hand by `delta` (never an absolute figure); opens its own transaction.
 
-    Raises `InvalidMovement` for a delta of 0 or a missing reason, `InsufficientStock` where it would take
-    promised units, `UnknownStock`, `Busy`.
+    `seen`: as in `receive`. Raises `InvalidMovement` for a delta of 0 or a missing reason,
+    `InsufficientStock` where it would take promised units, `UnknownStock`, `StockMoved`, `Busy`.
     """
     if delta == 0:
         raise InvalidMovement(errors={"delta": _("Must not be 0.")})
@@ -228,10 +242,60 @@ def adjust(*, option_id: int, delta: int, reason: str, actor_id: int | None = No
     def work() -> LockedStock:
         locked = _lock_option(option_id)
         (row,) = locked.values()
+        _check_seen(row, seen)
         post(locked, [Entry(row.id, Kind.ADJUST, delta, 0, "", actor_id, reason.strip())])
         return row
 
     return transact(work)
+
+
+def transfer(
+    *,
+    from_option_id: int,
+    to_option_id: int,
+    quantity: int,
+    reason: str,
+    actor_id: int | None = None,
+    seen: tuple[int, int] | None = None,
+) -> tuple[LockedStock, LockedStock]:
+    """Move units that are not promised from one option to another; opens its own transaction.
+
+    Two `adjust` movements with one reference, which no other movement has. `seen`: the sequences of both
+    rows, as in `receive`. Returns both rows as they are after.
+    Raises `InvalidMovement` (quantity below 1, no reason, the same option twice, beyond the counter),
+    `InsufficientStock` where fewer are available, `UnknownStock`, `StockMoved`, `Busy`.
+    """
+    if quantity < 1:
+        raise InvalidMovement(errors={"quantity": _("Must be at least 1.")})
+    if not reason.strip():
+        raise InvalidMovement(errors={"reason": _("Say why the units are moved.")})
+    if from_option_id == to_option_id:
+        raise InvalidMovement(errors={"to": _("Choose another option: these units are there already.")})
+    reference = f"MOVE-{secrets.token_hex(8).upper()}"
+
+    def work() -> tuple[LockedStock, LockedStock]:
+        ids = stock_ids([from_option_id, to_option_id])
+        for option_id in (from_option_id, to_option_id):
+            if option_id not in ids:
+                raise UnknownStock(errors={"option": _("Option %s is not kept in stock.") % option_id})
+        locked = lock_stock(ids.values())
+        source, target = locked[ids[from_option_id]], locked[ids[to_option_id]]
+        if seen is not None:
+            _check_seen(source, seen[0])
+            _check_seen(target, seen[1])
+        moved = [(source.id, -quantity), (target.id, quantity)]
+        entries = [
+            Entry(id, Kind.ADJUST, delta, 0, reference, actor_id, reason.strip()) for id, delta in moved
+        ]
+        post(locked, entries)
+        return source, target
+
+    return transact(work)
+
+
+def _check_seen(row: LockedStock, seen: int | None) -> None:
+    if seen is not None and row.sequence != seen:
+        raise StockMoved(row)
 
 
 def _lock_option(option_id: int) -> Locked:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
@@ -21,6 +23,7 @@ __all__ = [
 
 MAX_LINES = 100
 MAX_QUANTITY = 1_000_000
+MAX_NOTE = 2_000
 
 
 class Status(models.TextChoices):
@@ -170,6 +173,44 @@ class OrderEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_from_status_display()} → {self.get_to_status_display()}"
+
+
+class OrderNote(models.Model):
+    """What operators tell each other about an order. The buyer does not see it."""
+
+    order = models.ForeignKey(Order, models.CASCADE, related_name="notes", verbose_name=_("order"))
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="+", verbose_name=_("author")
+    )
+    text = models.TextField(_("text"), max_length=MAX_NOTE)
+    created_at = models.DateTimeField(_("at"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("order note")
+        verbose_name_plural = _("order notes")
+        ordering = ["-id"]
+        constraints = [models.CheckConstraint(condition=~Q(text=""), name="order_note_not_empty")]
+
+    def __str__(self) -> str:
+        return self.text[:60]
+
+
+class Holds(models.Manager):
+    def get_queryset(self) -> models.QuerySet[Any]:
+        return super().get_queryset().filter(status=Status.PENDING)
+
+
+class Hold(Order):
+    """An order that holds stock without being paid for: pending ones, seen as what they keep from others."""
+
+    objects: ClassVar[Any] = Holds()
+
+    class Meta:
+        proxy = True
+        default_permissions = ()  # those of orders
+        verbose_name = _("hold")
+        verbose_name_plural = _("holds")
+        ordering = ["expires_at", "id"]
 
 
 class Payment(models.Model):

@@ -21,7 +21,7 @@ from orders.drops import escrow, outbox
 from orders.drops.locks import lock_items
 from orders.drops.models import DropItem
 from orders.errors import InvalidTransition, OrderNotFound
-from orders.models import Order, OrderEvent, OrderLine, Status
+from orders.models import MAX_NOTE, Order, OrderEvent, OrderLine, OrderNote, Status
 from orders.payments import refunds
 from yousinsa.db import insert_rows, transact
 from yousinsa.errors import Invalid
@@ -113,14 +113,21 @@ def _forget_shipping(order: Order) -> dict[str, str]:
     return dict.fromkeys(SHIPPING_FIELDS, "")
 
 
-def cancel_order(*, order_id: int, actor_id: int | None, note: str = "") -> None:
+def cancel_order(*, order_id: int, actor_id: int | None, note: str = "", only_pending: bool = False) -> None:
     """Cancel a pending or paid order: its units are sellable at once, money that was taken goes back.
 
+    `only_pending` for who means to release a hold: an order that was paid meanwhile stays.
     Raises `OrderNotFound`, `InvalidTransition`, `Busy`.
     """
 
     def work() -> tuple[Order, list[int]]:
         held = lock_order(order_id, with_stock=True)
+        if only_pending and held.order.status != Status.PENDING:
+            raise InvalidTransition(
+                held.order.status, Status.CANCELLED,
+                _("It is %s by now: only an order that is pending holds stock unpaid.")
+                % held.order.get_status_display(),
+            )  # fmt: skip
         move(held.order, Status.CANCELLED, actor_id=actor_id, note=note)
         held.release(actor_id=actor_id)
         return held.order, refunds.owe_all(held.order, reason=gettext_noop("The order was cancelled."))
@@ -153,6 +160,16 @@ def ship_order(*, order_id: int, carrier: str, tracking_number: str, actor_id: i
         ledger.ship(held.stock, held.units, reference=held.order.number, actor_id=actor_id)
 
     transact(work)
+
+
+def add_note(*, order_id: int, author_id: int, text: str) -> OrderNote:
+    """Keep an operator's note on an order, for other operators. Raises `Invalid`, `OrderNotFound`."""
+    text = text.strip()
+    if not text or len(text) > MAX_NOTE:
+        raise Invalid(errors={"text": _("Write something, of at most %d characters.") % MAX_NOTE})
+    if not Order.objects.filter(pk=order_id).exists():
+        raise OrderNotFound
+    return OrderNote.objects.create(order_id=order_id, author_id=author_id, text=text)
 
 
 def deliver_order(*, order_id: int, actor_id: int | None) -> None:

@@ -21,7 +21,15 @@ STORE_OWNER = "Store owner"
 
 _CATALOGUE = ("shop.view_product", "shop.view_option", "shop.view_category", "shop.view_store")
 _STOCK = ("inventory.view_stock", "inventory.view_movement")
-_ORDERS = ("orders.view_order", "orders.view_orderline", "orders.view_orderevent")
+_SHEETS = (
+    "inventory.view_delivery", "inventory.view_deliveryline",
+    "inventory.view_stocktake", "inventory.view_stocktakeline",
+)  # fmt: skip
+# With orders come their holds.
+_ORDERS = (
+    "orders.view_order", "orders.view_orderline", "orders.view_orderevent",
+    "orders.view_ordernote", "orders.add_ordernote",
+)  # fmt: skip
 _MONEY = ("orders.view_payment", "orders.view_refund")
 _DROPS = (
     "orders.view_drop", "orders.view_dropitem", "orders.view_deadletter", "orders.view_droprelease",
@@ -39,12 +47,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "inventory.view_stock",
     ),
     STOCK_CLERK: (
-        *_CATALOGUE, *_STOCK, *_DROPS,
+        *_CATALOGUE, *_STOCK, *_SHEETS, *_DROPS,
         "inventory.receive_stock", "inventory.adjust_stock", "inventory.transfer_stock",
         "inventory.count_stock", *_CHECKS,
     ),
     ORDER_DESK: (
-        *_CATALOGUE, *_STOCK, *_ORDERS, *_MONEY, *_DROPS,
+        *_CATALOGUE, *_STOCK, *_SHEETS, *_ORDERS, *_MONEY, *_DROPS,
         # Changing a drop is planning it and running it: opening, pausing, closing.
         "orders.add_drop", "orders.change_drop", "orders.delete_drop",
         "orders.add_dropitem", "orders.change_dropitem", "orders.delete_dropitem",
@@ -54,7 +62,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     # Whoever moves the stock does not also correct its books.
     FINANCE: (
-        *_CATALOGUE, *_STOCK, *_ORDERS, *_MONEY, *_DROPS,
+        *_CATALOGUE, *_STOCK, *_SHEETS, *_ORDERS, *_MONEY, *_DROPS,
         "orders.confirm_payment", "orders.pay_out_refund", "orders.approve_settlement",
         "orders.view_settlement", "orders.delete_settlement",
         "inventory.view_monthseal", "inventory.view_sealedbalance", "inventory.close_month",

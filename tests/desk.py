@@ -1,5 +1,6 @@
 """What tests of the operators' desk share: addresses, people at the desk, what they are told."""
 
+import html
 import re
 from typing import Any
 
@@ -36,13 +37,31 @@ def act(client: Client, action: str, *records: Model, **form: Any) -> Any:
     return client.post(url(type(records[0])), chosen | form, follow=True)
 
 
+def change_stock(client: Client, change: str, stock: Model, **form: Any) -> Any:
+    """Fill in a stock screen's form, look at the preview and confirm it; the page that is shown then."""
+    address = url(type(stock), change, stock.pk)
+    preview = client.post(address, form)
+    if "seen" not in (preview.context or {}):
+        return preview
+    return client.post(address, form | {"seen": preview.context["seen"], "confirm": "1"}, follow=True)
+
+
+def text(page: Any) -> str:
+    """A page's words, without its tags."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page.content.decode())).split())
+
+
 def said(page: Any) -> list[str]:
     """The messages on a page."""
     return [str(message) for message in page.context["messages"]]
+
+
+# Pages that only show something.
+LOOKING = {"history", "delete", "change", "timeline", "packing-list", "print"}
 
 
 def buttons(client: Client, record: Any) -> set[str]:
     """The operations that a record's page offers."""
     page = client.get(url(type(record), "change", record.pk)).content.decode()
     found = re.findall(rf'href="{url(type(record))}{record.pk}/([a-z-]+)/"', page)
-    return set(found) - {"history", "delete", "change", "print"}
+    return set(found) - LOOKING

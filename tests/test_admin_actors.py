@@ -4,10 +4,10 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
-from inventory.models import Kind, Movement, Stock
+from inventory.models import Kind, Movement
 from orders.models import Order, OrderEvent, Refund
 from shop.models import Category, Option, Product, Store, User
-from tests.desk import act, signed_in, url
+from tests.desk import act, change_stock, signed_in, url
 from tests.factories import PASSWORD, make_category, make_options, make_order, make_store, make_user
 from tests.test_admin import account_form, product_form
 
@@ -32,8 +32,8 @@ def logged(record: object, operator: User) -> int:
 
 def test_movements_and_order_events_name_the_operator(desk, operator, buyer):
     (option,) = make_options([5])
-    desk.post(url(Stock, "receive", option.stock.pk), {"quantity": 2, "reason": "Delivery"})
-    desk.post(url(Stock, "adjust", option.stock.pk), {"delta": -1, "reason": "Damage"})
+    change_stock(desk, "receive", option.stock, quantity=2, reason="Delivery")
+    change_stock(desk, "adjust", option.stock, delta=-1, reason="damaged")
     first, second = make_order(buyer, (option, 1)), make_order(buyer, (option, 1))
     steps = [
         ("confirm-payment", {}),

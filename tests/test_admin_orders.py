@@ -15,7 +15,7 @@ from orders.payments.services import confirm_transfer, pay
 from orders.services import cancel_order, deliver_order, expire_due, ship_order
 from shop.admin import operations
 from shop.models import Option, User
-from tests.desk import act, buttons, said, signed_in, staff, url
+from tests.desk import act, buttons, change_stock, said, signed_in, staff, url
 from tests.factories import make_options, make_order, make_user, stock_of
 from tests.invariants import assert_books_balance
 
@@ -87,7 +87,9 @@ def test_many_orders_at_once_and_one_that_cannot(operator, buyer, option, monkey
     orders = [make_order(buyer, (option, 1)) for _ in range(3)]
     unknown = make_order(make_user(), (option, 1))
     nowhere = "Nobody has said where to ship it. Save an address in the buyer's account first."
-    messages = said(act(desk, "confirm-payment", *orders, unknown))
+    assert "in full" in act(desk, "confirm-payment", *orders, unknown).content.decode()
+    assert status_of(orders[0]) == "pending"
+    messages = said(act(desk, "confirm-payment", *orders, unknown, apply=1))
     assert messages == ["3 orders paid.", f"{unknown.number}: {nowhere}"]
     asked = act(desk, "ship", *orders, unknown)
     assert [name for name, _facts, _form in asked.context["rows"]] == [o.number for o in [*orders, unknown]]
@@ -104,7 +106,7 @@ def test_many_orders_at_once_and_one_that_cannot(operator, buyer, option, monkey
     assert 'value="T4"' in page.content.decode()
     assert Order.objects.get(pk=orders[2].pk).tracking_number == f"T{orders[2].pk}"
     monkeypatch.setattr(operations, "MAX_TOLD", 1)
-    assert said(act(desk, "deliver", *orders, unknown, at("pending", buyer, (option, 1)))) == [
+    assert said(act(desk, "deliver", *orders, unknown, at("pending", buyer, (option, 1)), apply=1)) == [
         "3 orders delivered.",
         f"{unknown.number}: An order that is pending cannot become delivered.",
         "And 1 more were refused.",
@@ -116,7 +118,7 @@ def test_an_action_takes_a_bounded_number_and_tells_of_orders_that_left_the_list
     desk, buyer, option, monkeypatch
 ):
     shipped, delivered = at("shipped", buyer, (option, 1)), at("delivered", buyer, (option, 1))
-    chosen = {"action": "deliver", "index": 0, "_selected_action": [shipped.pk, delivered.pk]}
+    chosen = {"action": "deliver", "index": 0, "_selected_action": [shipped.pk, delivered.pk], "apply": 1}
     page = desk.post(f"{url(Order)}?status__exact=shipped", chosen, follow=True)
     assert said(page) == [
         "1 order delivered.",
@@ -170,11 +172,11 @@ def test_a_page_offers_what_the_state_allows_and_nothing_else(desk, buyer, optio
         for status in ("pending", "paid", "shipped", "delivered", "cancelled")
     }
     assert offered == {
-        "pending": {"confirm-payment", "cancel"},
-        "paid": {"ship", "cancel"},
-        "shipped": {"deliver"},
-        "delivered": {"return"},
-        "cancelled": set(),
+        "pending": {"confirm-payment", "cancel", "note"},
+        "paid": {"ship", "cancel", "note"},
+        "shipped": {"deliver", "note"},
+        "delivered": {"return", "note"},
+        "cancelled": {"note"},
     }
 
 
@@ -196,7 +198,7 @@ def test_a_transfer_that_comes_too_late_is_refunded_and_the_operator_told(desk, 
     Order.objects.filter(pk=order.pk).update(expires_at="2020-01-01T00:00:00Z")
     assert expire_due() == 1
     make_order(make_user(), (option, 1))
-    assert buttons(desk, Order.objects.get(pk=order.pk)) == {"confirm-payment"}
+    assert buttons(desk, Order.objects.get(pk=order.pk)) == {"confirm-payment", "note"}
     page = desk.post(url(Order, "confirm-payment", order.pk), follow=True)
     note = "The payment came after the hold had expired and the units were gone: it was refunded."
     assert said(page) == [f"{order.number}: {note}"]
@@ -255,12 +257,13 @@ def test_who_may_only_look_gets_no_buttons_and_no_way_around_them(buyer, option)
     refund = Refund.objects.get()
     clerk = staff("inventory.view_stock", "orders.view_order", "orders.view_refund")
     for record, names in (
-        (option.stock, ("receive", "adjust")),
-        (order, ("confirm-payment", "ship", "deliver", "cancel", "return")),
+        (option.stock, ("receive", "adjust", "transfer", "count")),
+        (order, ("confirm-payment", "ship", "deliver", "cancel", "return", "note")),
         (refund, ("paid-out",)),
     ):
         assert buttons(clerk, record) == set()
-        assert not clerk.get(url(type(record))).context["action_form"]
+        actions = clerk.get(url(type(record))).context["action_form"]
+        assert not actions or dict(actions.fields["action"].choices).keys() <= {"", "print_packing_lists"}
         for operation in names:
             address = url(type(record), operation, record.pk)
             assert clerk.get(address).status_code == 403
@@ -272,11 +275,13 @@ def test_who_may_only_look_gets_no_buttons_and_no_way_around_them(buyer, option)
 
 
 def test_an_operations_permission_is_enough_to_operate(buyer, option):
-    clerk = staff("inventory.receive_stock", "orders.view_order", "orders.confirm_payment")
-    clerk.post(url(Stock, "receive", option.stock.pk), {"quantity": 1, "reason": "Delivery"})
+    clerk = staff(
+        "inventory.view_stock", "inventory.receive_stock", "orders.view_order", "orders.confirm_payment"
+    )
+    change_stock(clerk, "receive", option.stock, quantity=1, reason="Delivery")
     assert stock_of(option) == (11, 0)
     order = make_order(buyer, (option, 1))
-    assert said(act(clerk, "confirm-payment", order))[-1] == "1 order paid."
+    assert said(act(clerk, "confirm-payment", order, apply=1))[-1] == "1 order paid."
     page = clerk.get(url(Order, "change", order.pk)).content.decode()
     assert option.sku in page
     assert order.payments.get().reference not in page

@@ -3,14 +3,14 @@
 from typing import Any
 
 from django import forms
-from django.contrib.admin.widgets import AdminIntegerFieldWidget
+from django.contrib.admin.widgets import AdminIntegerFieldWidget, AdminTextareaWidget
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
 from orders import services, states
 from orders.errors import ShippingRequired
-from orders.models import Order, OrderLine, Payment, Status
+from orders.models import MAX_NOTE, Order, OrderLine, Payment, Status
 from orders.payments.services import confirm_transfer
 from shop.admin.operations import Operation, OperationForm, line_of_text
 from yousinsa.errors import Invalid
@@ -85,6 +85,13 @@ class ReturnForm(OperationForm):
         )  # fmt: skip
 
 
+class NoteForm(OperationForm):
+    text = forms.CharField(label=_("note"), max_length=MAX_NOTE, widget=AdminTextareaWidget())
+
+    def run(self, *, actor_id: int) -> None:
+        services.add_note(order_id=self.record.pk, author_id=actor_id, **self.cleaned_data)
+
+
 def _field_name(line: OrderLine) -> str:
     return f"line-{line.option_id}"
 
@@ -121,6 +128,7 @@ CONFIRM_PAYMENT = Operation(
     possible=_payable,
     action=_("Confirm payment of selected orders"),
     done_many=ngettext_lazy("%d order paid.", "%d orders paid."),
+    asks=True,
 )
 SHIP = Operation(
     name="ship",
@@ -145,6 +153,7 @@ DELIVER = Operation(
     possible=_may_become(Status.DELIVERED),
     action=_("Mark selected orders as delivered"),
     done_many=ngettext_lazy("%d order delivered.", "%d orders delivered."),
+    asks=True,
 )
 CANCEL = Operation(
     name="cancel",
@@ -175,4 +184,13 @@ RETURN = Operation(
     done_many=ngettext_lazy("%d order returned.", "%d orders returned."),
     asks=True,
     action_form=ReturnAllForm,
+)
+ADD_NOTE = Operation(
+    name="note",
+    permission="orders.add_ordernote",
+    label=_("add note"),
+    explanation=_("For other operators. The buyer does not see it; it cannot be changed or taken back."),
+    done=_("note kept."),
+    form=NoteForm,
+    possible=lambda order: True,
 )

@@ -7,15 +7,16 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Exists, OuterRef, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from inventory.models import Movement
-from orders.admin.operations import CANCEL, CONFIRM_PAYMENT, DELIVER, RETURN, SHIP
-from orders.models import MAX_LINES, Order, OrderEvent, OrderLine, Payment
+from orders.admin.operations import ADD_NOTE, CANCEL, CONFIRM_PAYMENT, DELIVER, RETURN, SHIP
+from orders.admin.packing import PackingLists
+from orders.models import MAX_LINES, Order, OrderEvent, OrderLine, OrderNote, Payment, Status
 from orders.placement.numbers import EPOCH_MS
 from shop.admin.base import (
     COUNTED,
@@ -132,6 +133,16 @@ class EventInline(ReadOnlyInline):
     select_related = ("actor",)
 
 
+class NoteInline(ReadOnlyInline):
+    model = OrderNote
+    verbose_name_plural = _("notes of operators (the buyer does not see them)")
+    fields = ("at", "author", "text")
+    readonly_fields = ("at",)
+    at = moment("created_at", _("at"))
+    ordering = ("-id",)
+    select_related = ("author",)
+
+
 class PaymentInline(ReadOnlyInline):
     """Money is seen by those who may see payments."""
 
@@ -166,15 +177,22 @@ class PaymentInline(ReadOnlyInline):
 
 
 @admin.register(Order)
-class OrderAdmin(OperatedAdmin, ReadOnlyAdmin):
-    operations = (CONFIRM_PAYMENT, SHIP, DELIVER, CANCEL, RETURN)
-    inlines = (LineInline, EventInline, PaymentInline)
+class OrderAdmin(PackingLists, OperatedAdmin, ReadOnlyAdmin):
+    operations = (CONFIRM_PAYMENT, SHIP, DELIVER, CANCEL, RETURN, ADD_NOTE)
+    actions = ("print_packing_lists",)
+    inlines = (LineInline, NoteInline, EventInline, PaymentInline)
     owned_by = "lines__option__product__store"
     # Who bought it, and what else, is none of a store owner's business: operators ship.
     hidden_from_owners = frozenset(
-        {"buyer", "total_won", "note", "recipient", "phone", "postal_code", "address1", "address2", "carrier",
-         "tracking_number", "movements", "idempotency_key", "fingerprint"}
+        {"buyer", "total_won", "total", "note", "recipient", "phone", "postal_code", "address1", "address2",
+         "carrier", "tracking_number", "movements", "idempotency_key", "fingerprint"}
     )  # fmt: skip
+    exported = {
+        "number": "number", "status": "status", "buyer": "buyer__email", "total": "total",
+        "ordered at": "created_at", "held until": "expires_at", "recipient": "recipient", "phone": "phone",
+        "postal code": "postal_code", "address": "address1", "address 2": "address2", "carrier": "carrier",
+        "tracking number": "tracking_number", "note": "note",
+    }  # fmt: skip
     list_display = ("number", "status", "buyer", "total_won", "placed")
     list_select_related = ("buyer",)
     facts_related = ("buyer", "lines__option")
@@ -202,6 +220,15 @@ class OrderAdmin(OperatedAdmin, ReadOnlyAdmin):
     def movements(self, order: Order) -> SafeString:
         address = f"{admin_url(Movement, 'changelist')}?q={order.number}"
         return format_html('<a href="{}" class="text-link">{}</a>', address, _("movements of this order"))
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        order = context.get("original")
+        if order is not None and order.status == Status.PAID and self.has_pack_permission(request):
+            page = {"label": _("packing list"), "url": admin_url(order, "packing-list", order.pk)}
+            context["pages"] = [page]
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def facts(self, record: Order, operation: Operation) -> Sequence[tuple[Any, Any]]:
         lines = ((line.quantity, line.product_name, line.option.sku) for line in record.lines.all())
@@ -244,6 +271,10 @@ class OrderAdmin(OperatedAdmin, ReadOnlyAdmin):
 @admin.register(OrderLine)
 class OrderLineAdmin(ReadOnlyAdmin):
     owned_by = "option__product__store"
+    exported = {
+        "order": "order__number", "sku": "option__sku", "product": "product_name", "quantity": "quantity",
+        "unit price": "unit_price", "returned": "returned",
+    }  # fmt: skip
     list_display = ("__str__", "of_order", "sku", "price", "returned")
     list_select_related = ("order", "option")
     search_fields = ("order",)
@@ -270,6 +301,10 @@ class OrderLineAdmin(ReadOnlyAdmin):
 
 @admin.register(OrderEvent)
 class OrderEventAdmin(ReadOnlyAdmin):
+    exported = {
+        "order": "order__number", "from": "from_status", "to": "to_status", "actor": "actor__email",
+        "note": "note", "at": "created_at",
+    }  # fmt: skip
     list_display = ("at", "of_order", "from_status", "to_status", "actor", "note")
     at = moment("created_at", _("at"))
     of_order = order_link("order")
@@ -279,4 +314,21 @@ class OrderEventAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
 
     def find(self, queryset: QuerySet[OrderEvent], term: str) -> QuerySet[OrderEvent]:
+        return queryset.filter(order__in=order_ids(term))
+
+
+@admin.register(OrderNote)
+class OrderNoteAdmin(ReadOnlyAdmin):
+    """Notes across all orders; they are written on the order's page."""
+
+    exported = {"order": "order__number", "author": "author__email", "text": "text", "at": "created_at"}
+    list_display = ("at", "of_order", "author", "text")
+    at = moment("created_at", _("at"))
+    of_order = order_link("order")
+    list_select_related = ("order", "author")
+    search_fields = ("order",)
+    search_help_text = _("Beginning of the order's number.")
+    ordering = ("-id",)
+
+    def find(self, queryset: QuerySet[OrderNote], term: str) -> QuerySet[OrderNote]:
         return queryset.filter(order__in=order_ids(term))

@@ -43,6 +43,10 @@ class RefundInline(ReadOnlyInline):
 @admin.register(Payment)
 class PaymentAdmin(ReadOnlyAdmin):
     inlines = (RefundInline,)
+    exported = {
+        "reference": "reference", "order": "order__number", "provider": "provider", "amount": "amount",
+        "status": "status", "detail": "detail", "started at": "created_at", "decided at": "decided_at",
+    }  # fmt: skip
     list_display = ("amount_won", "of_order", "provider", "status", "started", "decided", "reference")
     of_order = order_link("order")
     started = moment("created_at", _("started at"))
@@ -93,6 +97,11 @@ class RefundAdmin(OperatedAdmin, ReadOnlyAdmin):
     """Refunds of bank transfers are paid out by hand; the other providers pay by themselves."""
 
     operations = (PAID_OUT,)
+    exported = {
+        "reference": "reference", "order": "payment__order__number", "provider": "payment__provider",
+        "amount": "amount", "status": "status", "reason": "reason", "decided at": "created_at",
+        "paid out at": "done_at",
+    }  # fmt: skip
     list_display = ("amount_won", "order", "provider", "status", "reason", "owed", "reference")
     order = order_link("payment.order")
     owed = moment("created_at", _("decided at"))

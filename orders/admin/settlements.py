@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.html import format_html
@@ -21,9 +21,6 @@ from shop.admin.base import FOUND, ReadOnlyAdmin, admin_url, moment, won
 from shop.admin.operations import OperatedAdmin, Operation, OperationForm
 from shop.desk.owners import is_store_owner
 from shop.models import Store
-from yousinsa.spreadsheet import csv_response
-
-MAX_EXPORTED = 10_000
 
 
 class ApproveForm(OperationForm):
@@ -44,20 +41,6 @@ APPROVE = Operation(
     asks=True,
 )
 
-# The columns of an export; their names are for programs and stay as they are.
-_COLUMNS = (
-    "id", "store", "store_name", "from", "to", "units", "gross", "returned_units", "refunds",
-    "commission_basis_points", "commission", "payable", "status", "approved_at",
-)  # fmt: skip
-
-
-def _row(s: Settlement) -> tuple[Any, ...]:
-    return (
-        s.pk, s.store_id, s.store.name, s.period_start, s.period_end, s.units, s.gross, s.returned_units,
-        s.refunds, s.commission_rate, s.commission, s.payable, s.status,
-        s.approved_at.isoformat() if s.approved_at else "",
-    )  # fmt: skip
-
 
 def _money(field: str, label: Any) -> Any:
     @admin.display(description=label)
@@ -73,7 +56,13 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
 
     operations = (APPROVE,)
     owned_by = "store"
-    actions = ("export",)
+    exported = {
+        "id": "id", "store": "store_id", "store_name": "store__name",
+        "from": "period_start", "to": "period_end",
+        "units": "units", "gross": "gross", "returned_units": "returned_units", "refunds": "refunds",
+        "commission_basis_points": "commission_rate", "commission": "commission", "payable": "payable",
+        "status": "status", "approved_at": "approved_at",
+    }  # fmt: skip
     list_display = (
         "store", "period_start", "period_end", "units", "gross_won", "refunds_won", "rate", "commission_won",
         "payable_won", "status",
@@ -123,15 +112,6 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
     def find(self, queryset: QuerySet[Settlement], term: str) -> QuerySet[Settlement]:
         stores = Store.objects.filter(name__istartswith=term).order_by()
         return queryset.filter(store__in=list(stores.values_list("id", flat=True)[:FOUND]))
-
-    @admin.action(description=_("Export selected settlements as CSV"), permissions=["view"])
-    def export(self, request: HttpRequest, queryset: QuerySet[Settlement]) -> HttpResponseBase | None:
-        rows = list(queryset.select_related("store").order_by("pk")[: MAX_EXPORTED + 1])
-        if len(rows) > MAX_EXPORTED:
-            text = _now("At most %d at once: filter first.") % MAX_EXPORTED
-            self.message_user(request, text, messages.ERROR)
-            return None
-        return csv_response("settlements", [_COLUMNS, *map(_row, rows)])
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.print_view)

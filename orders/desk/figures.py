@@ -11,7 +11,7 @@ from django.db.models import Count, F, Max, Min, Model, QuerySet, Sum, prefetch_
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 
-from inventory.admin import LOW
+from inventory.admin.stock import LOW
 from inventory.models import ReconciliationRun, Stock
 from inventory.reconciliation import WHOLE_SHOP
 from orders.admin.orders import first_id_since

@@ -15,10 +15,10 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from inventory.admin import LOW
+from inventory.admin.stock import LOW
 from inventory.models import Difference, ReconciliationRun, Stock
 from orders.desk.figures import NEWEST_LINES, Figures, Row
-from orders.models import Drop, DropStatus, Order, Payment, Refund, Status
+from orders.models import Drop, DropStatus, Hold, Order, Payment, Refund, Status
 from shop.admin.base import AtLeast, admin_url, won
 from shop.models import Store
 
@@ -119,7 +119,7 @@ def held(figures: Figures) -> Card:
     held = figures.held()
     card = Card(
         title=_("Units held"),
-        link=_list(Order, "status__exact=pending"),
+        link=_list(Hold),
         value=_count(held.units),
         note=ngettext("by %(n)s pending order", "by %(n)s pending orders", held.orders)
         % {"n": _count(held.orders)},

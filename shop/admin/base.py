@@ -23,6 +23,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.views import ChangeList
 
+from shop.admin.export import Exported
 from shop.desk.owners import SHARED, is_store_owner, own_stores, without
 
 COUNTED = 10_000
@@ -74,7 +75,7 @@ class BoundedChangeList(ChangeList):
         return qs if isinstance(related, bool) else qs.prefetch_related(*related)
 
 
-class DeskAdmin(ModelAdmin):
+class DeskAdmin(Exported, ModelAdmin):
     """A model on the desk. Subclasses say in `find` what a search means, in `owned_by` whose a record is."""
 
     list_per_page = 50

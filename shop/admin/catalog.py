@@ -7,7 +7,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
@@ -90,6 +90,10 @@ class StoreAdmin(OperatedAdmin):
 
     operations = (ACCEPT, REJECT, CLOSE)
     owned_by = "pk"
+    exported = {
+        "name": "name", "owner": "owner__email", "status": "status", "applied at": "created_at",
+        "decided at": "decided_at",
+    }  # fmt: skip
     list_display = ("name", "owner", "status", "applied", "decided")
     list_select_related = ("owner",)
     list_filter = ("status",)
@@ -134,6 +138,7 @@ class CategoryAdmin(DeskAdmin, TreeAdmin):
     form = movenodeform_factory(Category)
     change_list_template = "admin/category_tree.html"
     owned_by = SHARED
+    exported = {"name": "name", "slug": "slug", "depth": "depth"}
     list_display = ("name", "slug", "products")
     list_per_page = 200
     search_fields = ("name",)
@@ -262,7 +267,11 @@ class StockColumns:
     @admin.display(description=_("stock"))
     def stock_link(self, option: Option) -> SafeString | None:
         stock = _stock(option)
-        return link(stock, _("receive or adjust")) if stock else None
+        if stock is None:
+            return None
+        timeline = admin_url(stock, "timeline", stock.pk)
+        changes = link(stock, _("stock"))
+        return format_html('{} · <a href="{}" class="text-link">{}</a>', changes, timeline, _("timeline"))
 
 
 def _stock(option: Option) -> Stock | None:
@@ -290,6 +299,10 @@ class ProductAdmin(DeskAdmin):
 
     owned_by = "store"
     inlines = (OptionInline,)
+    exported = {
+        "id": "id", "name": "name", "store": "store__name", "category": "category__slug", "price": "price",
+        "on sale": "is_active", "created at": "created_at", "source id": "source_id",
+    }  # fmt: skip
     list_display = ("name", "store", "category", "price_won", "is_active", "available", "created")
     list_select_related = ("store", "category", "options__stock")
     list_filter = ("is_active", CategoryFilter)
@@ -343,6 +356,11 @@ class OptionAdmin(StockColumns, ReadOnlyAdmin):
     """Options across all products, to be found by SKU; they are edited on their product's page."""
 
     owned_by = "product__store"
+    exported = {
+        "sku": "sku", "product": "product__name", "size": "size", "colour": "color",
+        "price": "product__price", "on hand": "stock__on_hand",
+        "available": F("stock__on_hand") - F("stock__reserved"),
+    }  # fmt: skip
     list_display = ("sku", "product", "size", "color", "on_hand", "available")
     list_select_related = ("product", "stock")
     search_fields = ("sku",)

@@ -27,7 +27,7 @@ from django.utils.translation import gettext as _
 from unfold.forms import AdminForm
 
 from shop.admin.base import DeskAdmin, admin_url
-from shop.desk.owners import is_store_owner
+from shop.desk.owners import is_store_owner, may_do
 from shop.desk.widgets import dress
 from yousinsa.errors import Forbidden, Problem
 
@@ -125,11 +125,9 @@ class OperatedAdmin(DeskAdmin):
 
     def may_operate(self, request: HttpRequest, operation: Operation, obj: Any = None) -> bool:
         """Whether the user may do this, to this record. What operators do is not a store owner's to do."""
-        if is_store_owner(request.user):
-            return False
         if operation.permission:
-            return request.user.has_perm(operation.permission)
-        return self.has_operate_permission(request, obj)
+            return may_do(request.user, operation.permission)
+        return not is_store_owner(request.user) and self.has_operate_permission(request, obj)
 
     def get_urls(self) -> list[Any]:
         name = f"{self.opts.app_label}_{self.opts.model_name}"

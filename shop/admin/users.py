@@ -103,6 +103,10 @@ class UserAdmin(NamesPermissions, OperatedAdmin, DjangoUserAdmin):
     """Accounts are deactivated, never deleted: orders and the ledger name them."""
 
     operations = (DEACTIVATE, REMOVE_SECOND_FACTOR)
+    exported = {
+        "id": "id", "email": "email", "name": "name", "role": "role", "active": "is_active",
+        "staff": "is_staff", "joined at": "date_joined", "withdrawn at": "withdrawn_at",
+    }  # fmt: skip
     form = ChangedUserForm
     add_form = NewUserForm
     change_password_form = PasswordForm
@@ -185,6 +189,7 @@ def _may_touch(request: HttpRequest, user: User | None) -> bool:
 class TokenRevocationAdmin(ReadOnlyAdmin):
     """Why a bearer token stopped working. Written by signing out, new passwords and deactivation."""
 
+    exported = {"user": "user__email", "token": "token_id", "revoked at": "revoked_at"}
     list_display = ("user", "what", "at")
     list_select_related = ("user",)
     list_filter = (("revoked_at", DateFilter),)

@@ -18,8 +18,12 @@ class Room(NamedTuple):
 
 
 CATALOGUE = Room(_("Catalogue"), ("shop.Product", "shop.Option", "shop.Category", "shop.Store"))
-STOCK = Room(_("Stock"), ("inventory.Stock", "inventory.Movement"))
-ORDERS = Room(_("Orders"), ("orders.Order", "orders.OrderLine", "orders.OrderEvent"))
+STOCK = Room(
+    _("Stock"), ("inventory.Stock", "inventory.Movement", "inventory.Delivery", "inventory.Stocktake")
+)
+ORDERS = Room(
+    _("Orders"), ("orders.Order", "orders.Hold", "orders.OrderLine", "orders.OrderEvent", "orders.OrderNote")
+)
 MONEY = Room(_("Money"), ("orders.Payment", "orders.Refund"))
 PEOPLE = Room(_("People"), ("shop.User", "auth.Group", "shop.TokenRevocation"))
 ROOMS = (CATALOGUE, STOCK, ORDERS, MONEY, PEOPLE)
@@ -35,9 +39,13 @@ ICONS = {
     "shop.Store": "storefront",
     "inventory.Stock": "inventory_2",
     "inventory.Movement": "swap_vert",
+    "inventory.Delivery": "local_shipping",
+    "inventory.Stocktake": "fact_check",
     "orders.Order": "shopping_bag",
+    "orders.Hold": "hourglass_top",
     "orders.OrderLine": "list_alt",
     "orders.OrderEvent": "history",
+    "orders.OrderNote": "sticky_note_2",
     "orders.Payment": "payments",
     "orders.Refund": "currency_exchange",
     "shop.User": "person",

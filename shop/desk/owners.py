@@ -21,6 +21,11 @@ def is_store_owner(user: Any) -> bool:
     return getattr(user, "role", "") == Role.STORE_OWNER and not user.is_superuser
 
 
+def may_do(user: Any, permission: str) -> bool:
+    """Whether this user may do what operators do: their rights, unless they are a store owner."""
+    return bool(user.has_perm(permission)) and not is_store_owner(user)
+
+
 def own_stores(request: HttpRequest) -> list[int]:
     """The accepted stores of the user, asked for once a request."""
     if not hasattr(request, "_own_stores"):

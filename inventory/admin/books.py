@@ -128,7 +128,6 @@ class DifferenceInline(DifferenceColumns, ReadOnlyInline):
 class ReconciliationRunAdmin(ReadOnlyAdmin):
     """Every run, by command or from here, with what it found."""
 
-    change_list_template = "admin/reconciliation_runs.html"
     inlines = (DifferenceInline,)
     list_display = ("started", "scope", "state", "checked", "found", "fixed", "by")
     list_select_related = ("by",)
@@ -164,9 +163,10 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
         view = self.admin_site.admin_view(self.run_view)
         return [path("run/", view, name="inventory_reconciliationrun_run"), *super().get_urls()]
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        may_run = {"may_run": self.has_run_permission(request)}
-        return super().changelist_view(request, {**(extra_context or {}), **may_run})
+    def tools(self, request: HttpRequest) -> list[dict[str, Any]]:
+        if not self.has_run_permission(request):
+            return []
+        return [{"label": _("Run now"), "url": admin_url(ReconciliationRun, "run")}]
 
     def run_view(self, request: HttpRequest) -> HttpResponse:
         """Asks what to look at, and looks: at once where it is little, else in a process of its own."""
@@ -304,6 +304,12 @@ class MonthSealAdmin(ReadOnlyAdmin):
 class SealedBalanceAdmin(ReadOnlyAdmin):
     """What each stock row came to in a closed month."""
 
+    exported = {
+        "month": "seal__month", "sku": "stock__option__sku",
+        "opening on hand": "opening_on_hand", "opening reserved": "opening_reserved",
+        "closing on hand": "closing_on_hand", "closing reserved": "closing_reserved",
+        "first movement": "first_sequence", "last movement": "last_sequence",
+    }  # fmt: skip
     list_display = (
         "seal", "sku", "opening_on_hand", "opening_reserved", "closing_on_hand", "closing_reserved",
         "last_sequence",

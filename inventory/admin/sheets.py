@@ -1,0 +1,270 @@
+"""What deliveries and stocktakes share on the desk: read from a file, looked at by line, applied once."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet, Sum
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path
+from django.utils.safestring import SafeString
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _now
+from django.utils.translation import gettext_lazy as _
+from unfold.forms import AdminForm
+from unfold.widgets import UnfoldAdminFileFieldWidget
+
+from inventory import sheets
+from inventory.admin import files, rows
+from inventory.models import Sheet, Stock
+from shop.admin.base import ReadOnlyAdmin, admin_url, link, moment
+from shop.admin.operations import complaints
+from shop.desk.owners import may_do
+from yousinsa.errors import Problem
+
+LINES_PAGE = 50
+# Lines that cannot be applied, told above the others.
+TROUBLES = 20
+
+
+class UploadForm(forms.Form):
+    file = forms.FileField(
+        label=_("File"),
+        widget=UnfoldAdminFileFieldWidget(),
+        help_text=_("CSV (UTF-8) or XLSX; its first row names the columns."),
+    )
+
+
+class SheetAdmin(ReadOnlyAdmin):
+    """A kind of sheet. Its page shows each line before and after; its buttons apply or discard it.
+
+    A sheet is of many stores' options, and so none of a store owner's business.
+    """
+
+    permission = ""
+    apply: Callable[..., int]
+    row_rules: type[rows.Rows]
+    # By how much a line moves what is on hand.
+    units: Any
+    import_label: Any = ""
+    import_help: Any = ""
+    exported = {
+        "id": "id", "status": "status", "file": "source", "begun at": "created_at",
+        "begun by": "created_by__email", "ended at": "ended_at", "ended by": "ended_by__email",
+    }  # fmt: skip
+    list_display = ("reference", "status", "created_by", "begun", "ended", "ended_by", "source")
+    list_select_related = ("created_by", "ended_by")
+    list_filter = ("status",)
+    search_fields = ("id",)
+    search_help_text = _("A reference or its number.")
+    ordering = ("-id",)
+    begun = moment("created_at", _("begun at"))
+    ended = moment("ended_at", _("ended at"))
+
+    def find(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        number = term.rpartition("-")[2]
+        return queryset.filter(pk=int(number)) if number.isdecimal() and len(number) < 19 else queryset.none()
+
+    def may_change(self, request: HttpRequest) -> bool:
+        return may_do(request.user, self.permission)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whoever may fill one in may look at all of them."""
+        return super().has_view_permission(request, obj) or self.may_change(request)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def get_urls(self) -> list[Any]:
+        name, wrap = f"inventory_{self.opts.model_name}", self.admin_site.admin_view
+        pages = [
+            path("import/", wrap(self.import_view), name=f"{name}_import"),
+            path("<path:object_id>/change/", wrap(self.sheet_view), name=f"{name}_change"),
+        ]
+        for step in ("apply", "discard"):
+            view = partial(self.end_view, step=step)
+            pages.append(path(f"<path:object_id>/{step}/", wrap(view), name=f"{name}_{step}"))
+        return pages + super().get_urls()
+
+    def tools(self, request: HttpRequest) -> list[dict[str, Any]]:
+        if not self.may_change(request):
+            return []
+        return [{"label": self.import_label, "url": admin_url(self.model, "import")}]
+
+    def page(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+        request.current_app = self.admin_site.name
+        shared = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
+        return TemplateResponse(request, f"admin/inventory/{template}.html", {**shared, **context})
+
+    def tell(self, request: HttpRequest, problem: Problem) -> None:
+        for _field, text in complaints(problem):
+            self.message_user(request, text, messages.ERROR)
+
+    def sheet(self, request: HttpRequest, object_id: str, *, to_change: bool = False) -> Any:
+        """The sheet that an address names, or None. Raises PermissionDenied."""
+        if not (self.may_change(request) if to_change else self.has_view_permission(request)):
+            raise PermissionDenied
+        return self.get_object(request, unquote(object_id))
+
+    def missing(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+
+    # --- From a file ------------------------------------------------------------------------------------
+
+    def import_view(self, request: HttpRequest, object_id: str = "") -> HttpResponse:
+        """Read a file into a draft. A file with one wrong row makes none: all wrong rows are told."""
+        sheet = self.sheet(request, object_id, to_change=True) if object_id else None
+        if not self.may_change(request):
+            raise PermissionDenied
+        if object_id and sheet is None:
+            return self.missing(request, object_id)
+        form = UploadForm(request.POST or None, request.FILES or None)
+        errors: list[rows.RowError] = []
+        count = 0
+        if request.method == "POST" and form.is_valid():
+            upload = form.cleaned_data["file"]
+            try:
+                good, errors, count = rows.read(self.resource(sheet), files.rows(upload))
+                if not count:
+                    done = self.draft(
+                        sheet, good, actor_id=int(request.user.pk or 0), source=upload.name[:100]
+                    )
+                    return HttpResponseRedirect(self.preview_url(done))
+            except Problem as problem:
+                for field, text in complaints(problem):
+                    form.add_error(field if field in form.fields else None, text)
+        label = capfirst(self.import_label)
+        dressed = AdminForm(form, [(None, {"fields": ["file"]})], {}, model_admin=self)
+        context = {
+            "title": label, "original": sheet, "form": form, "adminform": dressed,
+            "errors": errors, "count": count, "more": count - len(errors), "help": self.import_help,
+            "columns": self.row_rules.columns,
+            "optional": self.row_rules.optional, "most": f"{files.MAX_ROWS:,}",
+            "size": files.MAX_BYTES // 1024 // 1024,
+            "back": admin_url(sheet, "change", sheet.pk) if sheet else admin_url(self.model, "changelist"),
+        }  # fmt: skip
+        return self.page(request, "import", context)
+
+    def resource(self, sheet: Any) -> rows.Rows:
+        return self.row_rules()
+
+    def draft(self, sheet: Any, good: list[Any], *, actor_id: int, source: str) -> Sheet:
+        """What the rows become, or go into. Raises `Problem`."""
+        raise NotImplementedError
+
+    def preview_url(self, sheet: Sheet) -> str:
+        return admin_url(sheet, "change", sheet.pk)
+
+    # --- Line by line -----------------------------------------------------------------------------------
+
+    def sheet_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        sheet = self.sheet(request, object_id)
+        if sheet is None:
+            return self.missing(request, object_id)
+        return self.page(request, "sheet", self.lines_page(request, sheet))
+
+    def lines_page(
+        self, request: HttpRequest, sheet: Any, lines: QuerySet[Any] | None = None
+    ) -> dict[str, Any]:
+        """A page of a sheet's lines in the order of their stock rows: what each would do, or did."""
+        lines = sheet.lines.all() if lines is None else lines
+        after = request.GET.get("after", "")
+        start = int(after) if after.isdecimal() and len(after) < 19 else 0
+        found = list(
+            lines.filter(stock_id__gt=start)
+            .order_by("stock_id")
+            .prefetch_related("stock__option__product")[: LINES_PAGE + 1]
+        )
+        shown = found[:LINES_PAGE]
+        told = list(sheets.troubles(sheet).prefetch_related("stock__option")[: TROUBLES + 1])
+        return {
+            "sheet": sheet,
+            "title": str(sheet),
+            "original": sheet,
+            "rows": [_effect(line) for line in shown],
+            "total": lines.count(),
+            "units": lines.aggregate(units=Sum(self.units))["units"] or 0,
+            "next": f"?after={shown[-1].stock_id}" if len(found) > LINES_PAGE else "",
+            "first": request.path if start else "",
+            "may_change": self.may_change(request) and sheet.is_draft,
+            "troubles": [sheets.trouble(line) for line in told[:TROUBLES]] if sheet.is_draft else [],
+            "more_troubles": len(told) > TROUBLES,
+            "apply_url": admin_url(sheet, "apply", sheet.pk),
+            "discard_url": admin_url(sheet, "discard", sheet.pk),
+            "columns": self.row_rules.columns,
+        }
+
+    def end_view(self, request: HttpRequest, object_id: str, step: str) -> HttpResponse:
+        """Apply or discard a draft, once: whoever comes second is told that it was done."""
+        sheet = self.sheet(request, object_id, to_change=True)
+        if sheet is None:
+            return self.missing(request, object_id)
+        if request.method != "POST" and step == "discard" and sheet.is_draft:
+            entry = admin_url(sheet, "change", sheet.pk)
+            context = {
+                "sheet": sheet, "title": _now("Discard: %s") % sheet.reference, "back": entry,
+                "original": sheet,
+            }  # fmt: skip
+            return self.page(request, "discard", context)
+        if request.method != "POST":
+            return HttpResponseRedirect(self.preview_url(sheet))
+        actor_id, version = int(request.user.pk or 0), request.POST.get("version", "")
+        try:
+            if step == "discard":
+                sheets.discard(sheet, actor_id=actor_id)
+                said = _now("%s: discarded. Nothing was changed.") % sheet.reference
+            else:
+                known = int(version) if version.isdecimal() and len(version) < 10 else -1
+                moved = type(self).apply(sheet.pk, version=known, actor_id=actor_id)
+                said = _now("%(sheet)s: applied. %(moved)d options changed.") % {
+                    "sheet": sheet.reference, "moved": moved,
+                }  # fmt: skip
+        except Problem as problem:
+            self.tell(request, problem)
+            return HttpResponseRedirect(self.preview_url(sheet))
+        self.log_change(request, sheet, step)
+        self.message_user(request, said, messages.SUCCESS)
+        return HttpResponseRedirect(admin_url(sheet, "change", sheet.pk))
+
+
+def _effect(line: Any) -> dict[str, Any]:
+    """A line, and its stock row before and after it."""
+    delta, stock = sheets.difference(line), line.stock
+    return {
+        "line": line, "stock": stock, "option": stock.option, "delta": f"{delta:+d}" if delta else "0",
+        "on_hand": stock.on_hand + delta, "available": stock.available + delta,
+        "fits": sheets.fits(stock, delta),
+    }  # fmt: skip
+
+
+class LineAdmin(ReadOnlyAdmin):
+    """Lines of sheets as a list, to search and export; the sheet's own page leads here."""
+
+    sheet_field = ""
+    search_fields = ("stock",)
+    search_help_text = _("An SKU in full.")
+    ordering = ("-id",)
+
+    def get_model_perms(self, request: HttpRequest) -> dict[str, bool]:
+        return {}  # not in the index
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        sheet_model: Any = self.opts.get_field(self.sheet_field).related_model
+        return self.admin_site.get_model_admin(sheet_model).has_view_permission(request)
+
+    @admin.display(description=_("SKU"))
+    def sku(self, line: Any) -> SafeString:
+        return link(line.stock, line.stock.option.sku)
+
+    @admin.display(description=_("product"))
+    def product(self, line: Any) -> str:
+        return line.stock.option.product.name
+
+    def find(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        stocks = Stock.objects.filter(option__sku=term).values_list("id", flat=True)
+        return queryset.filter(stock__in=list(stocks))
