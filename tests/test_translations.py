@@ -14,6 +14,7 @@ from django.utils.translation import override
 
 from inventory.errors import InsufficientStock
 from orders.drops.errors import PurchaseLimit
+from orders.models import Payment
 from shop.admin.permission_names import name_of
 from tests import messages
 from tests.desk import signed_in, url
@@ -251,5 +252,9 @@ def test_what_the_shop_records_is_read_in_the_readers_language(buyer):
     assert answer.json()["detail"] == "카드가 거절되었습니다."
     assert ask.get(path).json()["payment"]["detail"] == "The card was declined."
     assert ask.get(path, Accept_Language="ko").json()["payment"]["detail"] == "카드가 거절되었습니다."
+    desk = signed_in(make_user(staff=True))
+    address = url(Payment, "change", order.payments.get().pk)
+    assert "카드가 거절되었습니다." in desk.get(address, headers={"accept-language": "ko"}).content.decode()
+    assert "The card was declined." in desk.get(address).content.decode()
     assert recorded("What somebody typed") == "What somebody typed"
     assert recorded("") == ""
