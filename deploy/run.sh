@@ -94,6 +94,8 @@ trap 'exit 0' INT TERM HUP
 
 start gunicorn "$python" -m gunicorn -c deploy/gunicorn.conf.py yousinsa.wsgi
 start expire_orders "$python" manage.py expire_orders --every 30
+start run_drops "$python" manage.py run_drops
+[ -z "${REDIS_URL:-}" ] || start drain_orders "$python" manage.py drain_orders
 announce & # beside the others, so that a server that dies meanwhile is noticed at once
 
 status=0

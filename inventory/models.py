@@ -9,8 +9,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
+from inventory.book_models import Difference, MonthSeal, ReconciliationRun, SealedBalance
 from shop.models import Option
 from yousinsa.db import ExactCharField
+
+__all__ = [
+    "MAX_UNITS", "Delivery", "DeliveryLine", "Difference", "Kind", "MonthSeal", "Movement",
+    "ReconciliationRun", "SealedBalance", "Sheet", "Stock", "Stocktake", "StocktakeLine",
+]  # fmt: skip
 
 MAX_UNITS = 1_000_000_000
 

@@ -16,6 +16,10 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from orders import selectors, services
+from orders.drops import waiting_room
+from orders.drops.api import answer_purchase
+from orders.drops.pending import find_unsettled, refuse_unsettled
+from orders.errors import OrderNotFound
 from orders.models import MAX_LINES, MAX_QUANTITY, Order
 from orders.payments.providers import PROVIDERS
 from orders.payments.services import pay
@@ -43,6 +47,10 @@ REPLAYED = OpenApiParameter(
     "Idempotent-Replayed", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[201],
     description="`true` where the order had been placed before.",
 )  # fmt: skip
+QUEUE_TICKET = OpenApiParameter(
+    waiting_room.HEADER, OpenApiTypes.STR, OpenApiParameter.HEADER,
+    description="The `ticket` of a drop's queue (429 `queued`): keeps your place.",
+)  # fmt: skip
 _KEY = re.compile(r"[\x21-\x7E]{1,255}")
 
 
@@ -52,9 +60,10 @@ class LineBody(Body, frozen=True):
 
 
 class NewOrder(Body, frozen=True):
-    """What to buy. The same option on two lines is summed."""
+    """What to buy. The same option on two lines is summed. `drop` names the drop that it is bought from."""
 
     lines: Annotated[list[LineBody], Meta(min_length=1, max_length=MAX_LINES)]
+    drop: Id | None = None
 
 
 class PaymentBody(Body, frozen=True):
@@ -100,18 +109,20 @@ class OrdersView(Endpoint):
 
     @operation(
         "Place an order", request=NewOrder, response=OrderView, status=201, errors=(409, 422, 429),
-        headers=[IDEMPOTENCY_KEY, LOCATION, REPLAYED],
+        headers=[IDEMPOTENCY_KEY, QUEUE_TICKET, LOCATION, REPLAYED], accepted=OrderView,
     )  # fmt: skip
     def post(self, request: Request) -> HttpResponseBase:
         key = idempotency_key(request)
         body = read_body(request, NewOrder)
-        order = begin_order(
-            PlaceRequest.build(
-                buyer_id=caller(request).id,
-                lines=units_of(body.lines).items(),
-                idempotency_key=key,
-            )
+        wish = PlaceRequest.build(
+            buyer_id=caller(request).id,
+            lines=units_of(body.lines).items(),
+            idempotency_key=key,
+            drop_id=body.drop,
         )
+        if body.drop is not None:
+            return answer_purchase(self, request, wish)
+        order = begin_order(wish)
         if isinstance(order, Placed):
             return self._placed(order)
         if order.decided:
@@ -154,15 +165,33 @@ class OrderDetailView(APIView):
 
 
 def own_order(request: Request, number: str) -> Response:
-    order = selectors.own_order(buyer_id=caller(request).id, number=number)
+    """One of the caller's orders, in the database or (of a drop) on its way there."""
+    buyer_id = caller(request).id
+    try:
+        order = selectors.own_order(buyer_id=buyer_id, number=number)
+    except OrderNotFound:
+        if view := find_unsettled(number, buyer_id):
+            return Response(view)
+        # It may have been written between the two questions.
+        order = selectors.own_order(buyer_id=buyer_id, number=number)
     return Response(selectors.order_view(order))
+
+
+def settled_order(request: Request, number: str) -> Order:
+    """One of the caller's orders that can be paid, cancelled or returned; one on its way there cannot yet."""
+    buyer_id = caller(request).id
+    try:
+        return selectors.own_order(buyer_id=buyer_id, number=number)
+    except OrderNotFound:
+        refuse_unsettled(number, buyer_id)
+    return selectors.own_order(buyer_id=buyer_id, number=number)
 
 
 class PayView(APIView):
     @operation("Pay", request=PaymentBody, response=OrderView, errors=(402, 404, 409))
     def post(self, request: Request, number: str) -> Response:
         body = read_body(request, PaymentBody)
-        order = selectors.own_order(buyer_id=caller(request).id, number=number)
+        order = settled_order(request, number)
         pay(
             order_id=order.pk, provider=body.provider, token=body.token, actor_id=caller(request).id,
             shipping=msgspec.structs.asdict(body.shipping) if body.shipping else None,
@@ -174,7 +203,7 @@ class CancelView(APIView):
     @operation("Cancel: what was paid goes back", request=CancelBody, response=OrderView, errors=(404, 409))
     def post(self, request: Request, number: str) -> Response:
         read_body(request, CancelBody, default=CancelBody())
-        order = selectors.own_order(buyer_id=caller(request).id, number=number)
+        order = settled_order(request, number)
         services.cancel_order(order_id=order.pk, actor_id=caller(request).id)
         return own_order(request, number)
 
@@ -183,7 +212,7 @@ class ReturnView(APIView):
     @operation("Return all or some units", request=ReturnBody, response=OrderView, errors=(404, 409))
     def post(self, request: Request, number: str) -> Response:
         body = read_body(request, ReturnBody, default=ReturnBody())
-        order = selectors.own_order(buyer_id=caller(request).id, number=number)
+        order = settled_order(request, number)
         units = None if body.lines is None else units_of(body.lines)
         services.return_order(order_id=order.pk, units=units, actor_id=caller(request).id)
         return own_order(request, number)

@@ -11,6 +11,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from orders.settlements.models import Settlement
 from shop.models import Option
 from yousinsa.db import ExactCharField
 
@@ -48,6 +49,15 @@ class Order(models.Model):
     status = models.CharField(_("status"), max_length=10, choices=Status.choices, default=Status.PENDING)
     total = models.BigIntegerField(_("total (won)"), validators=[MinValueValidator(0)])
     idempotency_key = ExactCharField(_("idempotency key"), max_length=255, null=True, blank=True)
+    drop = models.ForeignKey(
+        "orders.Drop",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="orders",
+        verbose_name=_("drop"),
+        db_index=False,
+    )
     fingerprint = ExactCharField(
         _("request fingerprint"),
         max_length=32,
@@ -87,6 +97,7 @@ class Order(models.Model):
         indexes = [
             models.Index(fields=["buyer", "-id"], name="order_buyer_id"),
             models.Index(fields=["status", "expires_at"], name="order_status_expires"),
+            models.Index(fields=["drop", "buyer"], name="order_drop_buyer"),
         ]
         constraints = [
             # Also the index that idempotency keys are looked up with. NULL keys never collide.
@@ -277,3 +288,36 @@ class Refund(models.Model):
 
     def __str__(self) -> str:
         return self.reference
+
+
+from orders.drops.models import (  # noqa: E402
+    DeadLetter,
+    Drop,
+    DropItem,
+    DropRelease,
+    DropStatus,
+    DropTally,
+    Lane,
+)
+
+__all__ = [
+    "MAX_LINES",
+    "MAX_NOTE",
+    "MAX_QUANTITY",
+    "DeadLetter",
+    "Drop",
+    "DropItem",
+    "DropRelease",
+    "DropStatus",
+    "DropTally",
+    "Hold",
+    "Lane",
+    "Order",
+    "OrderEvent",
+    "OrderLine",
+    "OrderNote",
+    "Payment",
+    "Refund",
+    "Settlement",
+    "Status",
+]

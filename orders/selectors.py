@@ -43,7 +43,7 @@ def order_view(order: Order) -> OrderView:
     return OrderView(
         number=order.number, status=order.status, lines=lines, total=order.total,
         expires_at=order.expires_at, created_at=order.created_at, note=order.note,
-        shipping=shipping, tracking=tracking, payment=payment,
+        shipping=shipping, tracking=tracking, payment=payment, drop=order.drop_id,
     )  # fmt: skip
 
 
@@ -62,11 +62,12 @@ def own_order(*, buyer_id: int, number: str) -> Order:
 
 
 class OrderUnits(NamedTuple):
-    """What all orders together say of one option, in units."""
+    """What orders say of one option, in units; of `expired` holds a single order only."""
 
     promised: int = 0
     shipped: int = 0
     returned: int = 0
+    expired: int = 0
 
 
 def order_units(option_ids: Sequence[int]) -> dict[int, OrderUnits]:
@@ -79,7 +80,7 @@ def order_units(option_ids: Sequence[int]) -> dict[int, OrderUnits]:
     )
     totals: dict[int, OrderUnits] = {}
     for option_id, status, units, back in rows:
-        promised, shipped, returned = totals.get(option_id, OrderUnits())
+        promised, shipped, returned, _expired = totals.get(option_id, OrderUnits())
         if status in HOLDING:
             promised += units
         elif status in SHIPPED_OUT:

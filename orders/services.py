@@ -14,9 +14,11 @@ from django.utils.translation import gettext as _
 
 from inventory import ledger
 from inventory.locks import LockedStock, lock_stock
-from inventory.models import Kind
 from inventory.selectors import stock_ids
 from orders import states
+from orders.drops import escrow, outbox
+from orders.drops.locks import lock_items
+from orders.drops.models import DropItem
 from orders.errors import InvalidTransition, OrderNotFound
 from orders.models import MAX_NOTE, Order, OrderEvent, OrderLine, OrderNote, Status
 from orders.payments import refunds
@@ -29,17 +31,33 @@ SHIPPING_FIELDS = ("recipient", "phone", "postal_code", "address1", "address2")
 
 @dataclass(slots=True)
 class LockedOrder:
-    """An order whose row this transaction holds, its lines, and its stock rows where they were asked for."""
+    """An order whose row this transaction holds, its lines, and its stock rows where they were asked for.
+
+    `drop_items` are its drop's, locked with the stock.
+    """
 
     order: Order
     lines: list[OrderLine]
     stock: dict[int, LockedStock]
     stock_of: dict[int, int]
+    drop_items: dict[int, dict[int, DropItem]]
 
     @property
     def units(self) -> list[tuple[int, int]]:
         """All that was ordered, as (stock id, units)."""
         return [(self.stock_of[line.option_id], line.quantity) for line in self.lines]
+
+    def release(self, *, actor_id: int | None) -> None:
+        """Give back all that was ordered."""
+        order = self.order
+        held = [
+            escrow.Held(
+                order.number, order.buyer_id, order.drop_id, line.option_id, self.stock_of[line.option_id],
+                line.quantity,
+            )
+            for line in self.lines
+        ]  # fmt: skip
+        escrow.release(self.stock, held, self.drop_items, actor_id=actor_id)
 
 
 def lock_order(order_id: int, *, with_stock: bool) -> LockedOrder:
@@ -50,7 +68,9 @@ def lock_order(order_id: int, *, with_stock: bool) -> LockedOrder:
     lines = list(OrderLine.objects.filter(order_id=order_id).order_by("id"))
     stock_of: dict[int, int] = {}
     stock: dict[int, LockedStock] = {}
+    drop_items: dict[int, dict[int, DropItem]] = {}
     if with_stock:
+        drop_items = lock_items(_drops_of([order_id]).values())
         stock_of = stock_ids(line.option_id for line in lines)
         stock = lock_stock(stock_of.values())
     order = Order.objects.select_for_update().filter(pk=order_id).first()
@@ -59,7 +79,13 @@ def lock_order(order_id: int, *, with_stock: bool) -> LockedOrder:
     if with_stock:
         # `returned` may have changed while this transaction waited for the lock.
         lines = list(OrderLine.objects.filter(order_id=order_id).order_by("id"))
-    return LockedOrder(order, lines, stock, stock_of)
+    return LockedOrder(order, lines, stock, stock_of, drop_items)
+
+
+def _drops_of(order_ids: list[int]) -> dict[int, int]:
+    """The drops of those orders that are of one: fixed when the order was placed."""
+    orders = Order.objects.filter(pk__in=order_ids, drop__isnull=False).order_by()
+    return dict(orders.values_list("id", "drop_id"))
 
 
 def move(order: Order, to_status: str, *, actor_id: int | None, note: str = "", **changes: Any) -> None:
@@ -93,7 +119,7 @@ def cancel_order(*, order_id: int, actor_id: int | None, note: str = "", only_pe
     Raises `OrderNotFound`, `InvalidTransition`, `Busy`.
     """
 
-    def work() -> list[int]:
+    def work() -> tuple[Order, list[int]]:
         held = lock_order(order_id, with_stock=True)
         if only_pending and held.order.status != Status.PENDING:
             raise InvalidTransition(
@@ -102,10 +128,13 @@ def cancel_order(*, order_id: int, actor_id: int | None, note: str = "", only_pe
                 % held.order.get_status_display(),
             )  # fmt: skip
         move(held.order, Status.CANCELLED, actor_id=actor_id, note=note)
-        ledger.release(held.stock, held.units, reference=held.order.number, actor_id=actor_id)
-        return refunds.owe_all(held.order, reason=_("The order was cancelled."))
+        held.release(actor_id=actor_id)
+        return held.order, refunds.owe_all(held.order, reason=_("The order was cancelled."))
 
-    refunds.pay_out_now(transact(work))
+    order, due = transact(work)
+    if order.drop_id:
+        outbox.tell_now(order.number)
+    refunds.pay_out_now(due)
 
 
 def ship_order(*, order_id: int, carrier: str, tracking_number: str, actor_id: int | None) -> None:
@@ -223,6 +252,8 @@ def _expire(order_ids: list[int], now: datetime) -> int:
         .order_by("order_id", "id")
         .values_list("order_id", "option_id", "quantity")
     )
+    drop_of = _drops_of(order_ids)
+    drop_items = lock_items(drop_of.values())
     stock_of = stock_ids(option_id for _, option_id, _ in lines)
     locked = lock_stock(stock_of.values())
     over = (
@@ -230,22 +261,19 @@ def _expire(order_ids: list[int], now: datetime) -> int:
         .filter(pk__in=order_ids, status=Status.PENDING, expires_at__lte=now)
         .order_by("pk")
     )
-    numbers = dict(over.values_list("id", "number"))
+    ended = over.values_list("id", "number", "buyer_id")
+    numbers = {id: (number, buyer_id) for id, number, buyer_id in ended}
     Order.objects.filter(pk__in=numbers).update(status=Status.EXPIRED)
     insert_rows(
         OrderEvent, ("order", "from_status", "to_status", "actor", "note", "created_at"),
         [(id, Status.PENDING, Status.EXPIRED, None, "", now) for id in numbers],
     )  # fmt: skip
-    ledger.post(
-        locked,
-        [
-            ledger.Entry(
-                stock_of[option_id], Kind.RELEASE, 0, -quantity, numbers[order_id], None, "hold expired"
-            )
-            for order_id, option_id, quantity in lines
-            if order_id in numbers
-        ],
-    )
+    held = [
+        escrow.Held(*numbers[order_id], drop_of.get(order_id), option_id, stock_of[option_id], quantity)
+        for order_id, option_id, quantity in lines
+        if order_id in numbers
+    ]
+    escrow.release(locked, held, drop_items, reason="hold expired")
     withdrawn = Order.objects.filter(pk__in=numbers, buyer__withdrawn_at__isnull=False)
     forget_shipping(order_ids=list(withdrawn.values_list("id", flat=True)))
     return len(numbers)

@@ -1,6 +1,7 @@
 from django.urls import path
 
 from orders import api
+from orders.drops import api as drops
 
 urlpatterns = [
     path("ping/", api.PingView.as_view(), name="ping"),
@@ -9,4 +10,6 @@ urlpatterns = [
     path("orders/<str:number>/pay/", api.PayView.as_view(), name="order-pay"),
     path("orders/<str:number>/cancel/", api.CancelView.as_view(), name="order-cancel"),
     path("orders/<str:number>/return/", api.ReturnView.as_view(), name="order-return"),
+    path("drops/", drops.DropsView.as_view(), name="drops"),
+    path("drops/<int63:id>/", drops.DropDetailView.as_view(), name="drop"),
 ]

@@ -50,18 +50,22 @@ class PaymentView(msgspec.Struct):
 
 
 class OrderView(msgspec.Struct):
-    """An order, for its buyer. `expires_at` ends the hold of a pending order; money is in won."""
+    """An order, for its buyer. `expires_at` ends the hold of a pending order; money is in won.
+
+    Of a drop, an order can be `accepted` (not in the database yet: the hold has not begun) or `rejected`.
+    """
 
     number: str
     status: str
     lines: list[LineView]
     total: int
-    expires_at: Moment
+    expires_at: Moment | None
     created_at: Moment
     note: str = ""
     shipping: ShippingView | None = None
     tracking: TrackingView | None = None
     payment: PaymentView | None = None
+    drop: int | None = None
 
 
 class OrderPage(msgspec.Struct):

@@ -114,6 +114,13 @@ class Store(models.Model):
     status = models.CharField(_("status"), max_length=20, choices=Status.choices, default=Status.REQUESTED)
     created_at = models.DateTimeField(_("applied at"), default=timezone.now)
     decided_at = models.DateTimeField(_("decided at"), null=True, blank=True)
+    commission_rate = models.PositiveSmallIntegerField(
+        _("commission (basis points)"),
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(10_000)],
+        help_text=_("A hundredth of a percent of what it sells: 1000 is 10%. Empty: the shop's usual rate."),
+    )
 
     class Meta:
         verbose_name = _("store")
@@ -123,6 +130,10 @@ class Store(models.Model):
         indexes = [models.Index(fields=["status", "id"], name="store_status_id")]
         constraints = [
             models.UniqueConstraint(fields=["owner", "name"], name="store_owner_name_unique"),
+            models.CheckConstraint(
+                condition=models.Q(commission_rate__isnull=True) | models.Q(commission_rate__lte=10_000),
+                name="store_commission_rate_in_range",
+            ),
         ]
 
     def __str__(self) -> str:

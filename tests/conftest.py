@@ -7,6 +7,9 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 
+from orders.drops.definitions import definitions
+from orders.drops.selectors import board
+from orders.drops.tallies import tallies
 from shop.models import User
 from tests.factories import make_user
 from tests.services import Redis
@@ -21,11 +24,16 @@ def fresh_process_state(settings: Any) -> Iterator[None]:
     """What a new process would start with: no rate limit used, nothing cached, no revocation known."""
     # The thread that polls looks once and not between tests, when there is no database to ask.
     settings.TOKEN_REVOCATION_POLL_SECONDS = 24 * 3600
+    settings.DROP_TALLY_SECONDS = 24 * 3600
+    definitions.clear()
+    board.clear()
+    tallies.clear()
     shared_memory.clear()
     page_cache.clear()
     cache.clear()
     yield
     revocations.clear()
+    tallies.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from django.utils import timezone
 from inventory import ledger
 from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Kind, Movement, Stock
-from inventory.reconciliation import Reconciliation
+from inventory.reconciliation import Reconciliation, Scope
 from orders.models import Order, OrderLine, Status
 from orders.payments.services import pay
 from orders.placement.numbers import new_number, new_order_id
@@ -22,7 +22,7 @@ from tests.factories import ADDRESS, make_options, make_order, make_user, stock_
 
 def differences(**scope):
     """What a run finds, as (kind, expected, found, cause)."""
-    return [difference[3:] for difference in Reconciliation(ORDERS, **scope)]
+    return [difference[3:7] for difference in Reconciliation(ORDERS, Scope(**scope))]
 
 
 def sql(statement, *values):
@@ -45,7 +45,9 @@ class Shop:
         """An order that lived up to `status`."""
         order = make_order(self.buyer, (self.option, units))
         if status == Status.EXPIRED:
-            expire_due(now=timezone.now() + timedelta(days=1))
+            # Only this one: other shops' pending orders stay.
+            Order.objects.filter(pk=order.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+            expire_due()
         elif status == Status.CANCELLED:
             cancel_order(order_id=order.pk, actor_id=self.buyer.pk)
         elif status != Status.PENDING:
@@ -107,6 +109,14 @@ def alter_movement(kind, column, delta, order=""):
 def set_status(order, status):
     def corrupt(shop):
         sql("UPDATE orders_order SET status = %s WHERE id = %s", status, shop.orders[order].pk)
+
+    return corrupt
+
+
+def alter_line(order, delta):
+    def corrupt(shop):
+        line = OrderLine.objects.get(order=shop.orders[order])
+        sql("UPDATE orders_orderline SET quantity = quantity + %s WHERE id = %s", delta, line.pk)
 
     return corrupt
 
@@ -244,6 +254,16 @@ CORRUPTIONS = {
         set_status(Status.PENDING, Status.CANCELLED),
         [("reserved", 2, 3, "closed order still holding")],
         (0, -1),
+    ),
+    "pending order expired by hand": Corruption(
+        set_status(Status.PENDING, Status.EXPIRED),
+        [("reserved", 2, 3, "expired hold")],
+        (0, -1),
+    ),
+    "order line altered": Corruption(
+        alter_line(Status.PAID, 2),
+        [("reserved", 5, 3, "order without movement")],
+        (0, 2),
     ),
     "cancelled order reopened by hand": Corruption(
         set_status(Status.CANCELLED, Status.PAID),

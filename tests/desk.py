@@ -57,7 +57,7 @@ def said(page: Any) -> list[str]:
 
 
 # Pages that only show something.
-LOOKING = {"history", "delete", "change", "timeline", "packing-list"}
+LOOKING = {"history", "delete", "change", "timeline", "packing-list", "print"}
 
 
 def buttons(client: Client, record: Any) -> set[str]:

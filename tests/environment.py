@@ -22,6 +22,8 @@ for name in [name for name in os.environ if name in ("DATABASE_URL", "REDIS_URL"
 os.environ |= {
     "SECRET_KEY": "tests-only-" + "k" * 48,
     "DEBUG": "0",
+    # Committers that tests start keep their connection to the end of the run.
+    "DB_POOL_SIZE": "24",
     "VAR_DIR": _scratch.name,
     "ALLOWED_HOSTS": "testserver,localhost,127.0.0.1",
     "DJANGO_SETTINGS_MODULE": "yousinsa.settings",

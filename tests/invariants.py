@@ -3,17 +3,21 @@
 from collections import defaultdict
 
 from inventory.models import Movement, Stock
-from orders.models import Order, OrderLine
+from orders.models import DropItem, DropStatus, Order, OrderLine
 from orders.states import HOLDING
 
 
 def assert_books_balance() -> None:
-    """Counters, ledger and orders agree to the unit; each stock's movements chain without gap or fork."""
+    """Counters, ledger, orders and the drops' escrow agree to the unit; each stock's movements chain without
+    gap or fork.
+    """
     promised: dict[int, int] = defaultdict(int)
     for option_id, units in OrderLine.objects.filter(order__status__in=HOLDING).values_list(
         "option_id", "quantity"
     ):
         promised[option_id] += units
+    for item in DropItem.objects.exclude(drop__status=DropStatus.SCHEDULED):
+        promised[item.option_id] += item.left
     for stock in Stock.objects.order_by("id"):
         on_hand = reserved = 0
         movements = Movement.objects.filter(stock=stock).order_by("sequence")

@@ -21,7 +21,9 @@ from orders.services import add_note, cancel_order
 from shop import services
 from shop.admin import base
 from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User
+from tests.books import make_books
 from tests.desk import act, said, signed_in, staff, url
+from tests.drop_rows import make_drop_rows
 from tests.factories import PASSWORD, make_category, make_options, make_order, make_store, make_user, stock_of
 from tests.invariants import assert_books_balance
 from yousinsa.auth import issue_token, read_token, revocations
@@ -62,6 +64,8 @@ def make_rows(count: int) -> None:
         make_order(buyer, (option, 1))
         sheets.draft_delivery(receipts=[sheets.Receipt(option.stock.pk, 1)], actor_id=clerk.pk)
         sheets.begin_stocktake(stock_ids=[option.stock.pk], actor_id=clerk.pk)
+        make_books(option, clerk)
+        make_drop_rows(option)
 
 
 # --- Lists ----------------------------------------------------------------------------------------

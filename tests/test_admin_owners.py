@@ -12,7 +12,7 @@ from inventory import sheets
 from inventory.admin import movements
 from inventory.models import Delivery, DeliveryLine, Movement, Stock, Stocktake, StocktakeLine
 from orders.admin import orders
-from orders.models import Hold, Order, OrderLine, OrderNote
+from orders.models import Hold, Order, OrderLine, OrderNote, Settlement
 from orders.payments.services import confirm_transfer
 from orders.services import add_note
 from shop import permissions
@@ -195,6 +195,8 @@ EXPORTED: dict[Any, str] = {
     Stock: "sku,product,size,colour,on hand,reserved,available,movements",
     Movement: "id,sku,no.,kind,on hand +/-,reserved +/-,on hand after,reserved after,reference,reason,at",
     Order: "number,status,ordered at,held until",
+    Settlement: "id,store,from,to,units,gross,returned units,refunds,commission (basis points),commission,"
+    "payable,status,approved at",
     OrderLine: "order,sku,product,quantity,unit price,returned",
 }
 

@@ -42,12 +42,16 @@ CALLS = {
     ("/api/v1/orders/{number}/pay/", "post"),
     ("/api/v1/orders/{number}/cancel/", "post"),
     ("/api/v1/orders/{number}/return/", "post"),
+    ("/api/v1/drops/", "get"),
+    ("/api/v1/drops/{id}/", "get"),
 }
 PUBLIC = {
     ("/api/v1/users/sign-up/", "post"),
     ("/api/v1/users/sign-in/", "post"),
     ("/api/v1/products/", "get"),
     ("/api/v1/products/{id}/", "get"),
+    ("/api/v1/drops/", "get"),
+    ("/api/v1/drops/{id}/", "get"),
 }
 
 
@@ -102,7 +106,8 @@ class Checked(Wire):
 
     def __call__(self, method, path, *args, **headers):
         answer = super().__call__(method, path, *args, **headers)
-        template = re.sub(r"^products/\d+/", "products/{id}/", path.partition("?")[0])
+        template = re.sub(r"^drops/\d+/", "drops/{id}/", path.partition("?")[0])
+        template = re.sub(r"^products/\d+/", "products/{id}/", template)
         template = re.sub(r"^orders/[^/]+/", "orders/{number}/", template)
         operation = self.schema["paths"][f"/api/v1/{template}"][method.lower()]
         response = operation["responses"].get(str(answer.status_code))

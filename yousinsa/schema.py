@@ -111,6 +111,7 @@ def operation(
     request: type | None = None,
     response: type | None = None,
     status: int = 200,
+    accepted: type | None = None,
     errors: Sequence[int] = (),
     query: type | None = None,
     headers: Sequence[OpenApiParameter] = (),
@@ -118,6 +119,7 @@ def operation(
 ) -> Callable[[Any], Any]:
     """Describe one endpoint method: bodies are structs, `errors` the problem statuses it can end in.
 
+    `accepted`: what 202 answers with, where that can be.
     What any call can end in is added: 503, and 401 and (for one that changes something) 403 unless `public`.
     """
 
@@ -126,6 +128,8 @@ def operation(
         if not public:
             codes |= {401} if method.__name__ == "get" else {401, 403}
         responses: dict[Any, Any] = {status: response or OpenApiResponse(description="Done; no body.")}
+        if accepted:
+            responses[202] = OpenApiResponse(accepted, description="Accepted; look again in a moment.")
         for code in sorted(codes):
             responses[code, CONTENT_TYPE] = OpenApiResponse(ProblemView, description=_MEANINGS[code])
         return extend_schema(

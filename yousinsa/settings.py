@@ -173,6 +173,10 @@ PLACEMENT = env.str("PLACEMENT", default="group_commit")
 # Orders that wait in one process; whoever comes after that is told to come again. They keep no threads.
 ORDER_QUEUE = 2000
 ORDER_HOLD_MINUTES = env.int("ORDER_HOLD_MINUTES", default=15)
+# What the shop keeps of a store's sales where the store has no rate of its own, in hundredths of a percent.
+COMMISSION_RATE = env.int("COMMISSION_RATE", default=1000)
+# How often a process writes down what it acknowledged and refused of drops (orders/drops/tallies.py).
+DROP_TALLY_SECONDS = 0.5
 
 # --- API -------------------------------------------------------------------------------------------
 

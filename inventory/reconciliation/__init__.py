@@ -21,12 +21,25 @@ stocks are compared in sum, and single orders only where a sum is off.
 
 from inventory.reconciliation.runs import (
     CHUNK,
+    WHOLE_SHOP,
     Correction,
     Difference,
     Reconciliation,
+    Scope,
     Uncorrectable,
     correct,
 )
-from inventory.reconciliation.sources import OrderBook
+from inventory.reconciliation.sources import ESCROW, OrderBook
 
-__all__ = ["CHUNK", "Correction", "Difference", "OrderBook", "Reconciliation", "Uncorrectable", "correct"]
+__all__ = [
+    "CHUNK",
+    "ESCROW",
+    "WHOLE_SHOP",
+    "Correction",
+    "Difference",
+    "OrderBook",
+    "Reconciliation",
+    "Scope",
+    "Uncorrectable",
+    "correct",
+]  # fmt: skip

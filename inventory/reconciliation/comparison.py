@@ -36,6 +36,8 @@ class Comparison:
             cause = causes.ORDER_WITHOUT_MOVEMENT if said.promised else causes.MOVEMENT_MISSING
         elif said.shipped:
             cause = causes.SHIPPED_WITHOUT_MOVEMENT
+        elif said.expired:
+            cause = causes.EXPIRED_HOLD
         else:
             cause = causes.MOVEMENT_WITHOUT_ORDER if said.promised else causes.CLOSED_STILL_HOLDING
         self.holding[cause] += lacking

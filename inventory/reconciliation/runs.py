@@ -2,20 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from inventory import ledger
 from inventory.locks import LockedStock, lock_stock
-from inventory.models import MAX_UNITS, Stock
+from inventory.models import MAX_UNITS, Movement, Stock
 from inventory.reconciliation.causes import NO_STOCK_ROW
-from inventory.reconciliation.sources import OrderBook, Row, snapshot
+from inventory.reconciliation.sources import OrderBook, Row, Start, last_seal, snapshot
 from inventory.reconciliation.verdicts import Fault, Verdict, judge_all
 from shop.models import Option
 from yousinsa.db import transact
 from yousinsa.errors import Conflict
+from yousinsa.timeline import SLACK, first_id_at
 
 # Large, as the database reads its tables about once a chunk, wherever the chunk's rows lie in them; SQLite
 # takes no more than 32,766 values in a statement.
@@ -24,7 +27,10 @@ REASON_LENGTH = 200
 
 
 class Difference(NamedTuple):
-    """A figure that is `found` and should be `expected`; `stock` is None where the row itself is missing."""
+    """A figure that is `found` and should be `expected`; `stock` is None where the row itself is missing.
+
+    `order` is the number of the order that the ledger does not agree with, where it is one alone.
+    """
 
     stock: int | None
     option: int
@@ -33,6 +39,7 @@ class Difference(NamedTuple):
     expected: int
     found: int
     cause: str
+    order: str = ""
 
 
 class Correction(NamedTuple):
@@ -55,37 +62,65 @@ class Uncorrectable(Conflict):
     title = _("This stock cannot be corrected automatically.")
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a run looks at: everything, or one option, or one store's, or only what moved since a moment.
+
+    `full` reads the whole ledger even where months of it are sealed.
+    """
+
+    option_id: int | None = None
+    store_id: int | None = None
+    since: datetime | None = None
+    full: bool = False
+
+    def __str__(self) -> str:
+        said = "whole shop"
+        if self.option_id is not None:
+            said = f"option {self.option_id}"
+        elif self.store_id is not None:
+            said = f"store {self.store_id}"
+        if self.since is not None:
+            said += f", moved since {timezone.localtime(self.since):%Y-%m-%d}"
+        return f"{said}, in full" if self.full else said
+
+
+WHOLE_SHOP = Scope()
+
+
 def _nothing(done: int) -> None: ...
 
 
 @dataclass(slots=True)
 class Reconciliation:
-    """A run over all stock rows, or one option's, or one store's. Iterate it for the differences.
+    """A run over the stock rows of `scope`. Iterate it for the differences.
 
     Rows are read in chunks of `chunk`, each in one consistent snapshot: orders that come in meanwhile are
-    seen by all three sources or by none, so they raise no false alarm, and they never wait for this.
+    seen by all three sources or by none, so they raise no false alarm, and they never wait for this. Where
+    months are sealed, the first look begins at the last seal, unless `scope.full`.
     `advance` is called with the number of rows after each chunk; `checked` counts them.
     """
 
     orders: OrderBook
-    option_id: int | None = None
-    store_id: int | None = None
+    scope: Scope = WHOLE_SHOP
     chunk: int = CHUNK
     advance: Callable[[int], None] = _nothing
     checked: int = field(default=0, init=False)
+    _first: int | None = field(default=None, init=False)
 
     def total(self) -> int:
         """How many stock rows there are to check."""
         return self._stock().count()
 
     def __iter__(self) -> Iterator[Difference]:
+        start = None if self.scope.full else last_seal()
         rows = self._stock().values_list("id", "option_id", "on_hand", "reserved", "sequence")
         after, more = 0, True
         while more:
             # The snapshot is closed before anything is handed out: the receiver may take its time, or write.
             with snapshot():
                 chunk = [Row(*row) for row in rows.filter(pk__gt=after)[: self.chunk]]
-                found = self._compare(chunk)
+                found = self._compare(chunk, start)
             self.checked += len(chunk)
             self.advance(len(chunk))
             yield from found
@@ -95,27 +130,44 @@ class Reconciliation:
 
     def _stock(self) -> QuerySet[Stock]:
         stock = Stock.objects.order_by("pk")
-        if self.option_id is not None:
-            stock = stock.filter(option_id=self.option_id)
-        if self.store_id is not None:
-            stock = stock.filter(option__product__store_id=self.store_id)
+        if self.scope.option_id is not None:
+            stock = stock.filter(option_id=self.scope.option_id)
+        if self.scope.store_id is not None:
+            stock = stock.filter(option__product__store_id=self.scope.store_id)
+        if self.scope.since is not None:
+            moved = Movement.objects.filter(
+                stock=OuterRef("pk"),
+                pk__gte=self._first_since(self.scope.since),
+                created_at__gte=self.scope.since,
+            )
+            stock = stock.filter(Exists(moved))
         return stock
 
-    def _compare(self, rows: list[Row]) -> list[Difference]:
-        faults = [
-            (verdict.row, fault) for verdict in judge_all(rows, self.orders) for fault in verdict.faults()
+    def _first_since(self, since: datetime) -> int:
+        if self._first is None:
+            self._first = first_id_at(Movement, since - SLACK)
+        return self._first
+
+    def _compare(self, rows: list[Row], start: Start | None) -> list[Difference]:
+        found = [
+            (verdict, fault) for verdict in judge_all(rows, self.orders, start) for fault in verdict.faults()
         ]
-        off = Option.objects.filter(pk__in={row.option_id for row, _fault in faults})
+        off = Option.objects.filter(pk__in={verdict.row.option_id for verdict, _fault in found})
         skus = dict(off.values_list("id", "sku"))
-        return [Difference(row.id, row.option_id, skus[row.option_id], *fault) for row, fault in faults]
+        return [
+            Difference(v.row.id, v.row.option_id, skus[v.row.option_id], *fault, v.number)
+            for v, fault in found
+        ]
 
     def _without_stock(self) -> Iterator[Difference]:
-        """Options that orders were promised and that have no stock row at all."""
+        """Options that orders were promised and that have no stock row at all, so that nothing ever moved."""
+        if self.scope.since is not None:
+            return
         scope: dict[str, Any] = {"stock__isnull": True}
-        if self.option_id is not None:
-            scope["pk"] = self.option_id
-        if self.store_id is not None:
-            scope["product__store_id"] = self.store_id
+        if self.scope.option_id is not None:
+            scope["pk"] = self.scope.option_id
+        if self.scope.store_id is not None:
+            scope["product__store_id"] = self.scope.store_id
         options = Option.objects.filter(**scope).order_by("pk").values_list("id", "sku")
         after, more = 0, True
         while more:

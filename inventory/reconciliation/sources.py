@@ -1,17 +1,27 @@
 """What reconciliation reads: stock rows, the ledger in sum, and the orders, as they are handed in."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from django.db import connection, transaction
 
-from inventory.models import Movement
+from inventory.models import MonthSeal, Movement, SealedBalance
+from yousinsa.months import month_end
+from yousinsa.timeline import SLACK, first_id_at
+
+if TYPE_CHECKING:
+    from inventory.reconciliation.runs import Difference, Scope
 
 
 class Units(Protocol):
-    """What orders say of an option, in units: promised by open orders, shipped by, and returned to them."""
+    """What orders say of an option, in units: promised by open orders, shipped by, and returned to them.
+
+    `expired` are units that an order's hold once promised; told of single orders only.
+    """
 
     @property
     def promised(self) -> int: ...
@@ -19,6 +29,8 @@ class Units(Protocol):
     def shipped(self) -> int: ...
     @property
     def returned(self) -> int: ...
+    @property
+    def expired(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +39,18 @@ class OrderBook:
 
     `units`: option ids -> all orders' units by option id. `lines`: an option's id -> (order number, that
     order's units) for each of its orders, closed ones included, streamed. `escrow`: option ids -> units by
-    option id that are reserved for no order yet, such as a drop's allotment.
+    option id that are reserved for no order yet, such as a drop's allotment. `elsewhere`: a run's scope ->
+    differences between units that are kept in other places (`ESCROW`), which no movement can set right.
     """
 
     units: Callable[[Sequence[int]], Mapping[int, Units]]
     lines: Callable[[int], Iterable[tuple[str, Units]]]
     escrow: Callable[[Sequence[int]], Mapping[int, int]] = lambda option_ids: {}
+    elsewhere: Callable[[Scope], Iterable[Difference]] = lambda scope: ()
+
+
+# The kind of a difference between a drop's allotment and what became of its units.
+ESCROW = "escrow"
 
 
 @contextmanager
@@ -128,31 +146,89 @@ class Sums(NamedTuple):
             (n + 1) * self.reserved - self.reserved_moments,
         )
 
+    @classmethod
+    def sealed(cls, last: int, on_hand: int, reserved: int, shipped: int, restocked: int) -> Sums:
+        """What a sealed balance stands for: movements that are whole and were never corrected.
+
+        With no moments its balances must add up to n + 1 times the last; `whole` then holds of the sum with
+        any later movements exactly where it holds of those.
+        """
+        balances = ((last + 1) * on_hand, (last + 1) * reserved)
+        return cls(last, last, on_hand, reserved, shipped, restocked, 0, 0, 0, *balances)
+
+    def and_then(self, later: Sums) -> Sums:
+        """These and later movements together."""
+        both = [mine + theirs for mine, theirs in zip(self, later, strict=True)]
+        both[1] = later.last
+        return Sums(*both)
+
 
 _SUMS = f"""
-SELECT stock_id, COUNT(*), MAX(sequence), SUM(delta_on_hand), SUM(delta_reserved),
+SELECT m.stock_id, COUNT(*), MAX(m.sequence), SUM(delta_on_hand), SUM(delta_reserved),
     -SUM(CASE WHEN kind = 'ship' THEN delta_on_hand ELSE 0 END),
     SUM(CASE WHEN kind = 'restock' THEN delta_on_hand ELSE 0 END),
     SUM(CASE WHEN kind = 'correct' THEN delta_on_hand ELSE 0 END),
     SUM(sequence * 1.0 * delta_on_hand), SUM(sequence * 1.0 * delta_reserved),
     SUM(on_hand_after), SUM(reserved_after)
-FROM {Movement._meta.db_table} WHERE stock_id {{}} GROUP BY stock_id
+FROM {Movement._meta.db_table} m {{sealed}} WHERE m.stock_id {{stocks}} {{since}} GROUP BY m.stock_id
 """  # noqa: S608
+_SEALED = f"LEFT JOIN {SealedBalance._meta.db_table} b ON b.seal_id = %s AND b.stock_id = m.stock_id"
+_SINCE = "AND m.id >= %s AND m.sequence > COALESCE(b.last_sequence, 0)"
 
 
-def read_sums(stock_ids: Sequence[int]) -> dict[int, Sums]:
-    """What the ledger adds up to, by stock id; rows without any movement are left out. One query."""
+class Start(NamedTuple):
+    """Where the first look at the ledger begins: a seal, and the first movement's id that may follow it."""
+
+    seal_id: int
+    first_id: int
+
+
+def last_seal() -> Start | None:
+    """Where the last sealed month ends; None where no month was closed yet."""
+    seal = MonthSeal.objects.filter(sealed_at__isnull=False).order_by("-month").first()
+    if seal is None:
+        return None
+    return Start(seal.pk, first_id_at(Movement, month_end(seal.month) - SLACK))
+
+
+def read_sums(stock_ids: Sequence[int], start: Start | None = None) -> dict[int, Sums]:
+    """What the ledger adds up to, by stock id; rows without any movement are left out.
+
+    One query; from a seal on two, what was sealed being taken as it was then.
+    """
     if not stock_ids:
         return {}
+    stocks, values = _among(stock_ids)
+    if start is None:
+        return _added_up(_SUMS.format(sealed="", stocks=stocks, since=""), values)
+    sql = _SUMS.format(sealed=_SEALED, stocks=stocks, since=_SINCE)
+    since = _added_up(sql, [start.seal_id, *values, start.first_id])
+    return _sealed_sums(start, stock_ids, since)
+
+
+def _among(stock_ids: Sequence[int]) -> tuple[str, list[int]]:
     first, last = min(stock_ids), max(stock_ids)
     # A list of thousands of ids would be looked up one by one, a range is read in the order of the table.
     if last - first < 2 * len(stock_ids):
-        condition, values = "BETWEEN %s AND %s", [first, last]
-    else:
-        condition, values = f"IN ({', '.join(['%s'] * len(stock_ids))})", list(stock_ids)
+        return "BETWEEN %s AND %s", [first, last]
+    return f"IN ({', '.join(['%s'] * len(stock_ids))})", list(stock_ids)
+
+
+def _added_up(sql: str, values: list[int]) -> dict[int, Sums]:
     with connection.cursor() as cursor:
-        cursor.execute(_SUMS.format(condition), values)
+        cursor.execute(sql, values)
         return {row[0]: Sums(*map(int, row[1:])) for row in cursor.fetchall()}
+
+
+def _sealed_sums(start: Start, stock_ids: Sequence[int], since: dict[int, Sums]) -> dict[int, Sums]:
+    balances = SealedBalance.objects.filter(
+        seal=start.seal_id, stock__gte=min(stock_ids), stock__lte=max(stock_ids)
+    ).order_by()
+    fields = ("stock_id", "last_sequence", "closing_on_hand", "closing_reserved", "shipped", "restocked")
+    for stock_id, *sealed in balances.values_list(*fields).iterator(chunk_size=5_000):
+        before = Sums.sealed(*sealed)
+        since[stock_id] = before.and_then(since[stock_id]) if stock_id in since else before
+    return since
 
 
 class Chain(NamedTuple):

@@ -7,7 +7,16 @@ from typing import NamedTuple
 from inventory.models import Movement
 from inventory.reconciliation import causes
 from inventory.reconciliation.comparison import Comparison, compare_orders
-from inventory.reconciliation.sources import Chain, OrderBook, Row, Sums, Units, read_chain, read_sums
+from inventory.reconciliation.sources import (
+    Chain,
+    OrderBook,
+    Row,
+    Start,
+    Sums,
+    Units,
+    read_chain,
+    read_sums,
+)
 
 Fault = tuple[str, int, int, str]
 """Kind, expected, found, cause: the end of a `Difference`."""
@@ -17,24 +26,30 @@ class _NoUnits(NamedTuple):
     promised: int = 0
     shipped: int = 0
     returned: int = 0
+    expired: int = 0
 
 
-def judge_all(rows: Sequence[Row], orders: OrderBook) -> Iterator["Verdict"]:
+def judge_all(rows: Sequence[Row], orders: OrderBook, start: Start | None = None) -> Iterator["Verdict"]:
     """A verdict for each row that is not clean at first sight; one that was looked into may prove clean.
 
-    Reads the ledger and the orders in sum, once for all rows, and for a suspected row in full. The caller
-    sees to it that no order comes in between: by a snapshot, or by the rows' locks.
+    Reads the ledger (from `start` on) and the orders in sum, once for all rows, and for a suspected row in
+    full. The caller sees to it that no order comes in between: by a snapshot, or by the rows' locks.
     """
     option_ids = [row.option_id for row in rows]
-    sums = read_sums([row.id for row in rows])
+    sums = read_sums([row.id for row in rows], start)
     units = orders.units(option_ids)
     escrow = orders.escrow(option_ids)
+    suspects = []
     for row in rows:
-        ledger, said = sums.get(row.id, Sums()), units.get(row.option_id, _NoUnits())
+        said = units.get(row.option_id, _NoUnits())
         reserved = said.promised + escrow.get(row.option_id, 0)
-        if not _agree(row, ledger, said, reserved):
-            chain = read_chain(row.id)
-            yield Verdict(row, ledger, chain, compare_orders(row, chain, orders), reserved)
+        if not _agree(row, sums.get(row.id, Sums()), said, reserved):
+            suspects.append((row, reserved))
+    if start:
+        sums = read_sums([row.id for row, _reserved in suspects])
+    for row, reserved in suspects:
+        ledger, chain = sums.get(row.id, Sums()), read_chain(row.id)
+        yield Verdict(row, ledger, chain, compare_orders(row, chain, orders), reserved)
 
 
 def _agree(row: Row, ledger: Sums, said: Units, reserved: int) -> bool:

@@ -1,5 +1,5 @@
-"""Orders on the desk: what they are, what is done to them, and the money."""
+"""Orders on the desk: what they are, what is done to them, the drops, and the money."""
 
-from orders.admin import holds, orders, payments
+from orders.admin import drops, holds, orders, payments, settlements
 
-__all__ = ["holds", "orders", "payments"]
+__all__ = ["drops", "holds", "orders", "payments", "settlements"]

@@ -202,7 +202,8 @@ class OrderAdmin(PackingLists, OperatedAdmin, ReadOnlyAdmin):
     ordering = ("-id",)
     readonly_fields = ("total_won", "movements")
     fieldsets = (
-        (None, {"fields": ("number", "status", "buyer", "total_won", "created_at", "expires_at", "note")}),
+        (None, {"fields": ("number", "status", "buyer", "drop", "total_won", "created_at", "expires_at",
+                           "note")}),
         (_("Shipping"), {"fields": ("recipient", "phone", "postal_code", "address1", "address2", "carrier",
                                     "tracking_number")}),
         (_("Behind the scenes"), {"fields": ("movements", "idempotency_key", "fingerprint"),

@@ -168,6 +168,10 @@ def _accept_money(held: LockedOrder, payment: Payment, actor_id: int | None) -> 
     if order.status != Status.EXPIRED or not order.address1:
         note = _("The payment came after the order had ended: it was refunded.")
         return _give_back(order, payment, note)
+    if order.drop_id:
+        # Its units are the drop's again, and there somebody may have bought them.
+        note = _("The payment came after the hold had expired and the units were gone: it was refunded.")
+        return _give_back(order, payment, note)
     try:
         ledger.reserve(held.stock, held.units, reference=order.number, actor_id=actor_id)
     except InsufficientStock:

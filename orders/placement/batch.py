@@ -48,6 +48,7 @@ Key = tuple[int, str]
 
 _ORDER_FIELDS = (
     "id", "number", "buyer", "status", "total", "idempotency_key", "fingerprint", "expires_at", "created_at",
+    "drop",
 )  # fmt: skip
 _LINE_FIELDS = ("order", "option", "product_name", "quantity", "unit_price")
 
@@ -63,7 +64,11 @@ class Write(Protocol):
     ) -> tuple[Outcomes, dict[str, str]]: ...
 
 
-def place_batch(requests: Sequence[PlaceRequest], write: Write | None = None) -> list[Outcome]:
+def place_batch(
+    requests: Sequence[PlaceRequest],
+    write: Write | None = None,
+    look_up: Callable[[Iterable[int]], Offers] = offers,
+) -> list[Outcome]:
     """Place what can be placed, durably, and say of every request what became of it, in the same order.
 
     A request that cannot be met (`UnknownOption`, `InsufficientStock`, `IdempotencyKeyReused`) is refused
@@ -71,11 +76,12 @@ def place_batch(requests: Sequence[PlaceRequest], write: Write | None = None) ->
     lost at COMMIT and the database did not come back to be asked. Anything else is raised.
 
     `write` is what happens inside the transaction; `write_under_lock` unless a lane compares another way.
+    `look_up` finds what is on sale among option ids; a drop sells its own options at its own prices.
     """
     write = write or write_under_lock
     begun = time.monotonic()
     wanted = {option_id for request in requests for option_id, _ in request.lines}
-    on_sale = reading(lambda: offers(wanted))
+    on_sale = reading(lambda: look_up(wanted))
     outcomes: Outcomes = {}
     hopeful: list[PlaceRequest] = []
     short: list[PlaceRequest] = []
@@ -162,7 +168,7 @@ def write_under_lock(
         if request.number in outcomes or request.number in replays:
             continue
         if request.idempotency_key and key in known:
-            _repeat(request, known[key], outcomes, replays)  # of an order of this very batch
+            repeat(request, known[key], outcomes, replays)  # of an order of this very batch
         elif shortages := _shortages(request, free):
             outcomes[request.number] = InsufficientStock(shortages)
         else:
@@ -197,11 +203,11 @@ def repeated(
         if request.number in committed:
             replays[request.number] = request.number
         elif request.idempotency_key and placed:
-            _repeat(request, placed, outcomes, replays)
+            repeat(request, placed, outcomes, replays)
     return outcomes, replays
 
 
-def _repeat(
+def repeat(
     request: PlaceRequest, placed: tuple[str, str], outcomes: Outcomes, replays: dict[str, str]
 ) -> None:
     """The key names a placed order: the same request is answered with it, another is refused."""
@@ -220,7 +226,7 @@ def insert_orders(accepted: list[PlaceRequest], outcomes: Outcomes) -> None:
         order: OrderView = outcomes[r.number].order  # type: ignore[union-attr]
         orders.append(
             (r.order_id, r.number, r.buyer_id, Status.PENDING, order.total, r.idempotency_key, r.fingerprint,
-             order.expires_at, order.created_at)
+             order.expires_at, order.created_at, r.drop_id)
         )  # fmt: skip
         lines += [(r.order_id, ln.option, ln.name, ln.quantity, ln.unit_price) for ln in order.lines]
     insert_rows(Order, _ORDER_FIELDS, orders)

@@ -17,21 +17,28 @@ class PlaceRequest:
     idempotency_key: str | None = None
     number: str = field(default_factory=new_number)
     order_id: int = field(default_factory=new_order_id)
+    drop_id: int | None = None
 
     @classmethod
     def build(
-        cls, *, buyer_id: int, lines: Iterable[tuple[int, int]], idempotency_key: str | None = None
+        cls,
+        *,
+        buyer_id: int,
+        lines: Iterable[tuple[int, int]],
+        idempotency_key: str | None = None,
+        drop_id: int | None = None,
     ) -> "PlaceRequest":
         """Sums the lines of the same option: two lines of one shirt are two shirts, checked as two."""
         units: dict[int, int] = {}
         for option_id, quantity in lines:
             units[option_id] = units.get(option_id, 0) + quantity
-        return cls(buyer_id, tuple(sorted(units.items())), idempotency_key)
+        return cls(buyer_id, tuple(sorted(units.items())), idempotency_key, drop_id=drop_id)
 
     @property
     def fingerprint(self) -> str:
         """What was asked for, as 32 hexadecimal digits: tells a repeated request from a reused key."""
-        return hashlib.blake2b(repr(self.lines).encode(), digest_size=16).hexdigest()
+        wanted = self.lines if self.drop_id is None else (self.drop_id, self.lines)
+        return hashlib.blake2b(repr(wanted).encode(), digest_size=16).hexdigest()
 
 
 @dataclass(slots=True, frozen=True)

@@ -100,7 +100,7 @@ class StoreAdmin(OperatedAdmin):
     search_fields = ("name",)
     search_help_text = _("Beginning of the store's name, or of its owner's e-mail address.")
     autocomplete_fields = ("owner",)
-    fields = ("name", "owner", "status", "created_at", "decided_at", "products")
+    fields = ("name", "owner", "commission_rate", "status", "created_at", "decided_at", "products")
     readonly_fields = ("status", "created_at", "decided_at", "products")
 
     applied = moment("created_at", _("applied at"))

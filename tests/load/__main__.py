@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.load import machine, people, report
+from tests.load import books, machine, people, report
 from tests.load.checks import Broken
 from tests.load.measuring import Bench, Effort
 from tests.load.scenarios import (
@@ -41,11 +41,11 @@ HISTORY = 1_000_000
 PEOPLE_SECONDS, QUICK_PEOPLE_SECONDS = 60, 8
 NAMES = [
     "hot_order", "hot_order_sessions", *(scenario.name for scenario in PLAIN), "sold_out", "lone_order",
-    "batches", "hashing", "catalogue", "people", "sqlite", "binlog", "flat_cost",
+    "batches", "hashing", "catalogue", "people", "sqlite", "binlog", "flat_cost", "books",
 ]  # fmt: skip
 # What a quick bench leaves out unless `--only` names it.
 NOT_QUICK = {
-    "hot_order_sessions", "product_list_strangers", "store_list", "sign_in", "binlog", "flat_cost",
+    "hot_order_sessions", "product_list_strangers", "store_list", "sign_in", "binlog", "flat_cost", "books",
 }  # fmt: skip
 
 
@@ -75,7 +75,11 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, metavar="N", help="runs of each, of which the median counts")
     parser.add_argument("--connections", type=int, nargs="+", metavar="N", help="default: 64 500; quick: 500")
     parser.add_argument(
-        "--history", type=int, default=HISTORY, metavar="N", help="orders in the tables of flat_cost"
+        "--history",
+        type=int,
+        default=HISTORY,
+        metavar="N",
+        help="orders in the tables of flat_cost and books",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIRECTORY",
@@ -147,6 +151,7 @@ def plan(options: argparse.Namespace, bench: Bench, shops: Shops, results: repor
         add("sqlite", f"SQLite, {n} connections", measure(HOT_ORDER, shops.sqlite, n))
     add("binlog", "binary log", measure(HOT_ORDER, lambda: shops.mariadb("binlog", binlog=True), most))
     add("flat_cost", "flat cost", partial(_flat, bench, shops, most, options.history))
+    add("books", "the books", lambda: results.book_costs.extend(_books(shops, options)))
     return steps
 
 
@@ -180,6 +185,12 @@ def _flat(bench: Bench, shops: Shops, connections: int, history: int) -> None:
     scenario = replace(HOT_ORDER, name="flat_cost", title="order, one hot option, among many or none")
     full = shops.mariadb("million" if history == HISTORY else f"history-{history}", history=history)
     bench.measure(*(Case(scenario, shop, connections) for shop in (shops.mariadb("empty"), full)))
+
+
+def _books(shops: Shops, options: argparse.Namespace) -> list[books.Cost]:
+    """As many options as 200,000 beside a million orders, fewer beside fewer."""
+    products = books.PRODUCTS if options.history == HISTORY else books.QUICK_PRODUCTS
+    return books.measure(shops.mariadb("books", history=options.history, products=products))
 
 
 def measure(options: argparse.Namespace, console: Console) -> report.Results:

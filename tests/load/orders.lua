@@ -4,6 +4,7 @@
 --   shoppers   file: a shopper a line, the headers that sign him in, separated by tabs
 --   options    option ids, separated by commas
 --   lines      how many of the options an order takes, one unit each
+--   drop       optional: the drop that they are bought from
 
 dofile("tests/load/shoppers.lua")
 
@@ -24,7 +25,8 @@ local function basket()
     options[i], options[j] = options[j], options[i]
     wanted[i] = '{"option": ' .. options[i] .. ', "quantity": 1}'
   end
-  return '{"lines": [' .. table.concat(wanted, ", ") .. "]}"
+  local drop = arguments.drop and '"drop": ' .. arguments.drop .. ", " or ""
+  return "{" .. drop .. '"lines": [' .. table.concat(wanted, ", ") .. "]}"
 end
 
 function request()

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.load import plot
+from tests.load.books import MEGABYTES, SECONDS, Cost
 from tests.load.measuring import Figure
 from tests.load.people import Habit
 
@@ -30,6 +31,7 @@ class Results:
     catalogue: dict[str, Any] = field(default_factory=dict)
     people: list[Habit] = field(default_factory=list)
     books: list[str] = field(default_factory=list)
+    book_costs: list[Cost] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     broken: str = ""
@@ -194,6 +196,8 @@ def markdown(results: Results, picture: str) -> str:
         lines += ["", "## Signing in", "", _hashing_in_words(results.hashing)]
     if results.catalogue:
         lines += ["", "## Every filter of the product list", "", _catalogue_in_words(results.catalogue)]
+    if results.book_costs:
+        lines += ["", "## The books at scale", "", *_markdown_table(_book_rows(results.book_costs))]
     if results.people:
         lines += ["", "## People (Locust)", "", *_markdown_table(_habit_rows(results.people))]
     return "\n".join([*lines, "", *_notes(results)]) + "\n"
@@ -278,6 +282,15 @@ def _habit_rows(habits: Sequence[Habit]) -> Rows:
     return rows
 
 
+def _book_rows(costs: Sequence[Cost]) -> Rows:
+    bound = f"{MEGABYTES} MB, and {SECONDS} s to reconcile or settle"
+    rows: Rows = [("command", "seconds", "MB", "orders meanwhile", "said", bound)]
+    for c in costs:
+        met = "met" if c.met else "MISSED"
+        rows.append((c.command, f"{c.seconds:.1f}", f"{c.megabytes:.0f}", f"{c.orders:,}", c.said, met))
+    return rows
+
+
 def _is_number(text: str) -> bool:
     return text.replace(",", "").replace(".", "").isdigit()
 
@@ -298,6 +311,8 @@ def _markdown_table(rows: Rows) -> list[str]:
 def show(results: Results, console: Console) -> None:
     """Print the tables and the verdict."""
     tables = [("Bench", _figure_rows(results.figures))]
+    if results.book_costs:
+        tables.append(("The books at scale", _book_rows(results.book_costs)))
     if results.people:
         tables.append(("People (Locust)", _habit_rows(results.people)))
     tables.append(("Must hold", _target_rows(targets(results))))

@@ -24,7 +24,7 @@ PRODUCTS, FEW_PRODUCTS = 500, 20
 FOREIGN = (
     "DATABASE_URL", "REDIS_URL", "PLACEMENT", "HTTPS", "DEBUG", "ORDER_RATE", "SIGN_UP_RATE", "SIGN_IN_RATE",
     "ORDER_HOLD_MINUTES", "TRUSTED_PROXIES", "DB_POOL_SIZE", "LOCK_WAIT_SECONDS", "TOKEN_HOURS", "BIND_HOST",
-    "ACCESS_LOG", "PROMETHEUS_MULTIPROC_DIR", "SHARED_DIR",
+    "ACCESS_LOG", "PROMETHEUS_MULTIPROC_DIR", "SHARED_DIR", "COMMISSION_RATE",
 )  # fmt: skip
 # Everybody signs in from one address here: the limit is checked, but must not be what is measured.
 SIGN_IN_RATE = "100000/s"
@@ -72,11 +72,24 @@ class Shop:
             "".join(f"Authorization: Bearer {token}\n" for token in tokens.read_text().split())
         )
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process of this shop's needs to know."""
+        return dict(self._environment)
+
+    def command(self, module: str, function: str, **keywords: Any) -> list[str]:
+        """The command line that calls a function of tests/load in a process of its own."""
+        return [sys.executable, "-c", _DJANGO.format(module), function, json.dumps(keywords)]
+
     def inside(self, module: str, function: str, **keywords: Any) -> dict[str, Any]:
         """Call a function of tests/load/seed.py or batches.py in a process of this shop's."""
-        command = [sys.executable, "-c", _DJANGO.format(module), function, json.dumps(keywords)]
         done = subprocess.run(
-            command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=False
+            self.command(module, function, **keywords),
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode != 0:
             raise RuntimeError(f"{module}.{function} failed:\n{done.stderr[-3000:]}")
@@ -157,7 +170,9 @@ class Shops:
         self._mariadb: dict[bool, MariaDB] = {}
         self._redis: Redis | None = None
 
-    def mariadb(self, name: str = "mariadb", *, binlog: bool = False, history: int = 0) -> Shop:
+    def mariadb(
+        self, name: str = "mariadb", *, binlog: bool = False, history: int = 0, products: int = 0
+    ) -> Shop:
         """A shop on MariaDB, which flushes every commit; with `binlog` also its binary log.
 
         Shops differ by `name` and are databases of one server.
@@ -166,7 +181,7 @@ class Shops:
             server = self._mariadb_server(binlog)
             url = server.create_database(f"yousinsa_{name}")
             query = _mariadb_query(server, f"yousinsa_{name}")
-            products = PRODUCTS if name == "mariadb" else FEW_PRODUCTS
+            products = products or (PRODUCTS if name == "mariadb" else FEW_PRODUCTS)
             self._add(name, url, server.pid, query, self._redis_url(), products, history)
         return self._open[name]
 

@@ -10,7 +10,7 @@ import yousinsa.db
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("inventory", "0003_stock_permissions"),
+        ("inventory", "0004_reconciliation_runs"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

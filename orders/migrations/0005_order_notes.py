@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orders", "0003_desk"),
+        ("orders", "0004_settlement"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

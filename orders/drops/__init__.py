@@ -1,0 +1,1 @@
+"""Drops: limited sales with an allotment, a window and a limit a customer (docs/drops.md)."""

@@ -1,0 +1,72 @@
+"""Create a drop, and open it unless it is to open later."""
+
+from argparse import ArgumentParser, ArgumentTypeError
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from orders.drops.models import Lane
+from orders.drops.services import ItemDraft, create_drop, open_drop
+from yousinsa.errors import Problem
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = parse_datetime(text)
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise ArgumentTypeError(f"not a time like 2026-12-24T20:00:00+09:00: {text!r}")
+    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+
+
+class Command(BaseCommand):
+    help = (
+        "Creates a drop and prints its id. Without --opens it is open when the command ends. Several "
+        "options: repeat --option and --allotment (and --price, or leave it out for all), in the same order."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--name", required=True)
+        parser.add_argument("--option", type=int, action="append", required=True, metavar="ID")
+        parser.add_argument("--allotment", type=int, action="append", required=True, metavar="N")
+        parser.add_argument("--price", type=int, action="append", default=[], metavar="WON")
+        parser.add_argument("--limit", type=int, required=True, metavar="N", help="Units a customer.")
+        parser.add_argument("--lane", choices=Lane.values, default=Lane.REDIS_LUA.value)
+        parser.add_argument("--opens", type=_moment, metavar="ISO")
+        parser.add_argument("--closes", type=_moment, metavar="ISO")
+        parser.add_argument("--rate", type=int, metavar="N", help="Shoppers let in a second (default: all).")
+
+    def handle(self, *args: Any, **given: Any) -> None:
+        ids, allotments, prices = given["option"], given["allotment"], given["price"]
+        if len(ids) != len(allotments) or len(prices) not in (0, len(ids)):
+            raise CommandError("Give --allotment (and --price, if any) once for each --option.")
+        items = [
+            ItemDraft(id, allotment, price)
+            for id, allotment, price in zip(ids, allotments, prices or [None] * len(ids), strict=True)
+        ]
+        try:
+            drop = create_drop(
+                name=given["name"], items=items, limit=given["limit"], lane=given["lane"],
+                opens_at=given["opens"], closes_at=given["closes"], admission_rate=given["rate"],
+            )  # fmt: skip
+        except Problem as problem:
+            raise CommandError(_sentence(problem)) from problem
+        try:
+            if given["opens"] is None:
+                open_drop(drop.pk)
+        except Problem as problem:
+            if drop.orders.exists() or not type(drop).objects.filter(pk=drop.pk, status="scheduled").exists():
+                raise CommandError(f"Drop {drop.pk} was not opened: {_sentence(problem)}") from problem
+            drop.delete()
+            raise CommandError(_sentence(problem)) from problem
+        self.stdout.write(str(drop.pk))
+
+
+def _sentence(problem: Problem) -> str:
+    if problem.errors:
+        return "; ".join(f"{field}: {text}" for field, text in problem.errors.items())
+    return str(problem.detail or problem.title)

@@ -1,0 +1,66 @@
+"""What tests of drops share: drops, attempts to buy, and what must add up whenever nobody is in between."""
+
+from typing import Any
+
+import pytest
+
+from orders.drops import rebuild as rebuild_module
+from orders.drops.connections import client
+from orders.drops.drain import Drain
+from orders.drops.escrow_check import escrow_differences
+from orders.drops.keys import keys_of
+from orders.drops.models import Drop, DropItem, Lane
+from orders.drops.services import ItemDraft, create_drop, open_drop
+from shop.models import Option
+from tests.services import Redis
+
+REDIS_LANES = [Lane.REDIS_LUA, Lane.REDIS_TRANSACTION]
+
+
+def use_redis(settings: Any, server: Redis) -> None:
+    """This process's drops are on this server, which is empty."""
+    settings.REDIS_URL = server.url
+    client().flushall()
+
+
+@pytest.fixture
+def on_redis(settings: Any, redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> Redis:
+    use_redis(settings, redis_server)
+    monkeypatch.setattr(rebuild_module, "TALLIES_SECONDS", 0)  # no process but this one
+    return redis_server
+
+
+def make_drop(
+    *items: tuple[Option, int], lane: str = Lane.REDIS_LUA, limit: int = 1, opened: bool = True, **more: Any
+) -> Drop:
+    drafts = [ItemDraft(option.pk, units) for option, units in items]
+    drop = create_drop(name="Air", items=drafts, limit=limit, lane=lane, **more)
+    if opened:
+        open_drop(drop.pk)
+        drop.refresh_from_db()
+    return drop
+
+
+def drain_all() -> int:
+    """Write what every stream holds; the number of orders that were done with."""
+    drain, done = Drain(), 0
+    while handled := drain.once():
+        done += handled
+    assert drain.is_done
+    drain.leave()
+    return done
+
+
+def item_of(drop: Drop) -> tuple[int, int, int]:
+    """(allotted, applied, returned) of a drop's only item."""
+    return DropItem.objects.values_list("allotted", "applied", "returned").get(drop=drop)
+
+
+def left_in_redis(drop: Drop, option: Option) -> int | None:
+    value = client().hget(keys_of(drop.pk).gate, f"left:{option.pk}")
+    return None if value is None else int(value)
+
+
+def assert_escrow_adds_up() -> None:
+    """Counter, stream, orders, what is on its way back and what went back are the allotment, to the unit."""
+    assert escrow_differences() == []

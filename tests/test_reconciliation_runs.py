@@ -1,0 +1,226 @@
+"""Runs of reconciliation on record and on the desk: who may run, what is shown, what is fixed."""
+
+import os
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from inventory.admin.books import IN_WORDS
+from inventory.management.commands.reconcile_stock import ORDERS
+from inventory.models import Difference, Kind, Movement, ReconciliationRun, Stock
+from inventory.reconciliation import OrderBook, Scope, causes, launch, records
+from tests.corruption import open_shop, sql
+from tests.desk import act, buttons, said, signed_in, staff, url
+from tests.factories import make_options, make_store, make_user, stock_of
+from tests.test_reconciliation import reconcile
+from yousinsa.errors import Conflict
+
+pytestmark = pytest.mark.django_db
+RUN_NOW = "/admin/inventory/reconciliationrun/run/"
+PERMISSIONS = ("inventory.view_reconciliationrun", "inventory.view_difference")
+
+
+@pytest.fixture
+def option():
+    (option,) = make_options([10])
+    return option
+
+
+def overwrite(option, units=3):
+    sql("UPDATE inventory_stock SET on_hand = on_hand + %s WHERE option_id = %s", units, option.pk)
+
+
+# --- On record ------------------------------------------------------------------------------------------
+
+
+def test_a_run_by_command_is_on_record(option):
+    reconcile()
+    run = ReconciliationRun.objects.get()
+    assert (run.scope, run.status, run.checked, run.found, run.by) == ("whole shop", "clean", 1, 0, None)
+    assert run.finished_at is not None
+    overwrite(option)
+    reconcile("--option", str(option.pk), "--full")
+    run = ReconciliationRun.objects.first()
+    assert (run.scope, run.status, run.found) == (f"option {option.pk}, in full", "differences", 1)
+    reconcile("--store", str(option.product.store_id), "--since", "2020-01-31")
+    run = ReconciliationRun.objects.first()
+    assert run.scope == f"store {option.product.store_id}, moved since 2020-01-31"
+
+
+def test_a_run_that_breaks_says_why(option):
+    def broken(option_ids):
+        raise RuntimeError("the orders do not answer")
+
+    run = records.begin(Scope())
+    with pytest.raises(RuntimeError):
+        records.compare(run, OrderBook(broken, ORDERS.lines))
+    run.refresh_from_db()
+    assert (run.status, run.error) == ("failed", "the orders do not answer")
+
+
+def test_a_fix_notes_its_movement_with_every_difference_of_the_stock_row():
+    shop = open_shop()
+    sql("DELETE FROM inventory_movement WHERE id = %s", shop.movement(Kind.SHIP, "shipped").pk)
+    reconcile("--fix")
+    run = ReconciliationRun.objects.get()
+    assert (run.found, run.fixed) == (2, 1)
+    correction = Movement.objects.get(kind=Kind.CORRECT)
+    assert set(run.differences.values_list("fixed_by", flat=True)) == {correction.pk}
+
+
+def test_every_cause_has_words():
+    known = {value for name, value in vars(causes).items() if name.isupper()}
+    assert set(IN_WORDS) == known
+
+
+# --- On the desk ----------------------------------------------------------------------------------------
+
+
+def test_run_now_compares_an_option_at_once_and_shows_what_it_found(option):
+    overwrite(option)
+    clerk = staff(*PERMISSIONS, "inventory.run_reconciliation")
+    assert "Run now" in clerk.get(url(ReconciliationRun)).content.decode()
+    page = clerk.post(RUN_NOW, {"option": option.sku}, follow=True)
+    assert said(page) == ["1 stock rows checked, 1 differences found."]
+    text = page.content.decode()
+    assert "The counter was overwritten without a movement" in text
+    assert url(Stock, "change", option.stock.pk) in text
+    run = ReconciliationRun.objects.get()
+    assert run.by is not None
+    assert stock_of(option) == (13, 0), "looking changes nothing"
+
+
+def test_run_now_compares_a_store(option):
+    elsewhere = make_store()
+    make_options([1, 1], store=elsewhere)
+    clerk = staff(*PERMISSIONS, "inventory.run_reconciliation")
+    clerk.post(RUN_NOW, {"store": elsewhere.pk, "since": "2020-01-01"})
+    assert ReconciliationRun.objects.get().checked == 2
+
+
+@pytest.mark.parametrize(
+    ("form", "complaint"),
+    [
+        ({"option": "NO-SUCH-SKU"}, "There is no option with this SKU."),
+        ({"since": "yesterday"}, "Enter a valid date."),
+    ],
+)
+def test_run_now_refuses_what_makes_no_sense(option, form, complaint):
+    page = staff("inventory.run_reconciliation").post(RUN_NOW, form)
+    assert complaint in page.content.decode()
+    assert not ReconciliationRun.objects.exists()
+
+
+def test_run_now_takes_an_option_or_a_store_and_bounds_what_is_done_at_once(option, monkeypatch):
+    clerk = staff("inventory.run_reconciliation")
+    both = {"option": option.sku, "store": option.product.store_id}
+    assert "not both" in clerk.post(RUN_NOW, both).content.decode()
+    monkeypatch.setattr("inventory.admin.books.AT_ONCE", 0)
+    assert "more than 0 stock rows" in clerk.post(RUN_NOW, {"option": option.sku}).content.decode()
+
+
+def test_only_who_may_run_runs(option):
+    clerk = staff(*PERMISSIONS)
+    assert "Run now" not in clerk.get(url(ReconciliationRun)).content.decode()
+    assert clerk.get(RUN_NOW).status_code == 403
+    assert clerk.post(RUN_NOW, {"option": option.sku}).status_code == 403
+
+
+def test_selected_differences_are_fixed_after_a_question(option):
+    overwrite(option)
+    reconcile()
+    difference = Difference.objects.get()
+    clerk = staff(*PERMISSIONS, "inventory.fix_differences")
+    asked = act(clerk, "fix", difference).content.decode()
+    assert "The stock row is compared once more" in asked
+    assert stock_of(option) == (13, 0)
+    assert said(act(clerk, "fix", difference, apply="1")) == ["1 difference fixed."]
+    assert stock_of(option) == (10, 0)
+    difference.refresh_from_db()
+    assert difference.fixed_by.actor is not None
+    assert reconcile()[0] == 0
+    again = act(clerk, "fix", difference, apply="1")
+    assert said(again) == ["1 difference fixed."]
+    assert Movement.objects.filter(kind=Kind.CORRECT).count() == 1
+
+
+def test_a_difference_that_is_gone_is_not_fixed_twice(option):
+    overwrite(option)
+    reconcile()
+    difference = Difference.objects.get()
+    overwrite(option, -3)
+    clerk = staff(*PERMISSIONS, "inventory.fix_differences")
+    assert buttons(clerk, difference) == {"fix"}
+    page = clerk.post(url(Difference, "fix", difference.pk), follow=True)
+    assert "nothing to correct any more" in said(page)[0]
+    assert not Movement.objects.filter(kind=Kind.CORRECT).exists()
+
+
+def test_only_who_may_fix_fixes(option):
+    overwrite(option)
+    reconcile()
+    clerk = staff(*PERMISSIONS, "inventory.change_difference")
+    assert buttons(clerk, Difference.objects.get()) == set()
+    assert clerk.post(url(Difference, "fix", Difference.objects.get().pk)).status_code == 403
+    act(clerk, "fix", Difference.objects.get(), apply="1")
+    assert stock_of(option) == (13, 0)
+
+
+def test_what_cannot_be_fixed_is_told(option):
+    overwrite(option)
+    reconcile()
+    difference = Difference.objects.get()
+    sql("UPDATE inventory_difference SET stock_id = NULL WHERE id = %s", difference.pk)
+    clerk = staff(*PERMISSIONS, "inventory.fix_differences")
+    assert "no stock row" in said(act(clerk, "fix", difference, apply="1"))[0]
+
+
+# --- The whole shop, in the background ------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_over_the_whole_shop_is_a_process_of_its_own(option, monkeypatch):
+    overwrite(option)
+    monkeypatch.setenv("DATABASE_URL", _test_database())
+    clerk = signed_in(make_user(staff=True))
+    page = clerk.post(RUN_NOW, {"go": "1"}, follow=True)
+    assert "goes on in the background" in said(page)[0]
+    for thread in threading.enumerate():
+        if thread.name == "reconcile_stock":
+            thread.join(timeout=60)
+    run = ReconciliationRun.objects.get()
+    assert (run.status, run.found, run.checked) == ("differences", 1, 1)
+
+
+def _test_database() -> str:
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{database['NAME']}"
+    return os.environ["DATABASE_URL"].rpartition("/")[0] + f"/{database['NAME']}"
+
+
+def test_two_runs_over_the_whole_shop_do_not_go_on_at_once(option):
+    going_on = records.begin(Scope())
+    with pytest.raises(Conflict, match="going on already"):
+        launch.start_in_background(actor_id=1)
+    clerk = staff("inventory.run_reconciliation")
+    assert "going on already" in clerk.post(RUN_NOW, {"go": "1"}).content.decode()
+    going_on.seen_at = timezone.now() - timedelta(hours=1)
+    going_on.save()
+    assert going_on.silent
+    page = staff(*PERMISSIONS).get(url(ReconciliationRun)).content.decode()
+    assert "interrupted" in page
+
+
+def test_the_command_makes_a_run_that_was_begun_once_only(option):
+    from django.core.management import CommandError
+
+    run = records.begin(Scope())
+    assert reconcile("--run", str(run.pk))[0] == 0
+    run.refresh_from_db()
+    assert run.status == "clean"
+    with pytest.raises(CommandError, match="no run"):
+        reconcile("--run", str(run.pk))
