@@ -109,13 +109,13 @@ def test_run_now_compares_a_store(option):
     ],
 )
 def test_run_now_refuses_what_makes_no_sense(option, form, complaint):
-    page = staff("inventory.run_reconciliation").post(RUN_NOW, form)
+    page = staff(*PERMISSIONS, "inventory.run_reconciliation").post(RUN_NOW, form)
     assert complaint in page.content.decode()
     assert not ReconciliationRun.objects.exists()
 
 
 def test_run_now_takes_an_option_or_a_store_and_bounds_what_is_done_at_once(option, monkeypatch):
-    clerk = staff("inventory.run_reconciliation")
+    clerk = staff(*PERMISSIONS, "inventory.run_reconciliation")
     both = {"option": option.sku, "store": option.product.store_id}
     assert "not both" in clerk.post(RUN_NOW, both).content.decode()
     monkeypatch.setattr("inventory.admin.books.AT_ONCE", 0)
@@ -206,7 +206,7 @@ def test_two_runs_over_the_whole_shop_do_not_go_on_at_once(option):
     going_on = records.begin(Scope())
     with pytest.raises(Conflict, match="going on already"):
         launch.start_in_background(actor_id=1)
-    clerk = staff("inventory.run_reconciliation")
+    clerk = staff(*PERMISSIONS, "inventory.run_reconciliation")
     assert "going on already" in clerk.post(RUN_NOW, {"go": "1"}).content.decode()
     going_on.seen_at = timezone.now() - timedelta(hours=1)
     going_on.save()
