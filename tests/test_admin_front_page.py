@@ -12,14 +12,16 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from inventory.models import Stock
+from inventory.models import Difference, ReconciliationRun, Stock
 from orders.desk import figures as figures_module
 from orders.desk.figures import Figures, about, bounded_count
-from orders.models import Order, Payment, Refund
+from orders.models import Drop, Order, Payment, Refund
 from orders.payments.services import confirm_transfer
 from orders.services import cancel_order
 from shop.models import Store, User
+from tests.books import make_books
 from tests.desk import signed_in, staff
+from tests.drop_rows import make_drop_rows
 from tests.factories import make_options, make_order, make_store, make_user
 
 pytestmark = pytest.mark.django_db
@@ -135,6 +137,30 @@ def test_stores_that_wait_are_named(desk):
     make_store(name="Accepted")
     card = cards(desk)["Stores waiting for acceptance"]
     assert (card["value"], list(lines(card))) == ("1", ["Waiting"])
+
+
+def test_differences_are_those_of_the_last_whole_run_that_are_not_fixed(desk, operator):
+    assert not cards(desk)["Open differences"]["value"]
+    (option,) = make_options([5])
+    make_books(option, operator)  # a run of one option
+    clean = ReconciliationRun.objects.create(scope="whole shop", status="clean", finished_at=timezone.now())
+    cache.clear()
+    assert cards(desk)["Open differences"]["value"] == "0"
+    Difference.objects.update(run=clean, fixed_by=None)
+    cache.clear()
+    card = cards(desk)["Open differences"]
+    assert card["value"] == "1"
+    assert desk.get(card["link"]).context["cl"].result_count == 1
+
+
+def test_drops_under_way_come_before_planned_ones(desk):
+    make_drop_rows(*make_options([5]))
+    Drop.objects.create(
+        name="Later", opens_at=timezone.now(), limit_per_customer=1, status="open", paused=True
+    )
+    card = cards(desk)["Drops"]
+    assert list(lines(card)) == ["Later – paused", "Air – scheduled"]
+    assert lines(card)["Later – paused"] == "0 of 0 sold"
 
 
 def test_everybody_sees_the_panels_of_what_they_may_see(operator):

@@ -7,14 +7,15 @@ from functools import cached_property
 from typing import NamedTuple
 
 from django.db import connection
-from django.db.models import Count, F, Max, Min, Model, QuerySet, Sum
+from django.db.models import Count, F, Max, Min, Model, QuerySet, Sum, prefetch_related_objects
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 
 from inventory.admin.stock import LOW
-from inventory.models import Stock
+from inventory.models import ReconciliationRun, Stock
+from inventory.reconciliation import WHOLE_SHOP
 from orders.admin.orders import first_id_since
-from orders.models import Order, OrderLine, Payment, Refund, Status
+from orders.models import Drop, DropStatus, Order, OrderLine, Payment, Refund, Status
 from shop.admin.base import COUNTED, AtLeast
 from shop.models import Option, Store
 
@@ -210,3 +211,18 @@ class Figures:
         """Stores that applied and were not decided upon: how many, and the first of them."""
         waiting = Store.objects.filter(status=Store.Status.REQUESTED).order_by("id")
         return bounded_count(waiting), list(waiting.select_related("owner")[:SHOWN])
+
+    def last_run(self) -> tuple[ReconciliationRun | None, int]:
+        """The newest finished reconciliation of the whole shop, and what of it is not fixed yet."""
+        ended = [ReconciliationRun.Status.CLEAN, ReconciliationRun.Status.DIFFERENCES]
+        runs = ReconciliationRun.objects.filter(status__in=ended, scope__startswith=str(WHOLE_SHOP))
+        run = runs.order_by("-id").first()
+        return run, bounded_count(run.differences.filter(fixed_by=None)) if run else 0
+
+    def drops(self) -> list[Drop]:
+        """Drops that sell or are being closed, then those to come, by their time."""
+        under_way = Drop.objects.exclude(status__in=[DropStatus.SCHEDULED, DropStatus.SETTLED])
+        to_come = Drop.objects.filter(status=DropStatus.SCHEDULED)
+        found = [*under_way.order_by("opens_at")[:SHOWN], *to_come.order_by("opens_at")[:SHOWN]][:SHOWN]
+        prefetch_related_objects(found, "items")
+        return found

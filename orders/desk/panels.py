@@ -16,9 +16,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from inventory.admin.stock import LOW
-from inventory.models import Stock
+from inventory.models import Difference, ReconciliationRun, Stock
 from orders.desk.figures import NEWEST_LINES, Figures, Row
-from orders.models import Hold, Order, Payment, Refund, Status
+from orders.models import Drop, DropStatus, Hold, Order, Payment, Refund, Status
 from shop.admin.base import AtLeast, admin_url, won
 from shop.models import Store
 
@@ -182,6 +182,43 @@ def stores(figures: Figures) -> Card:
     )  # fmt: skip
 
 
+def differences(figures: Figures) -> Card:
+    run, found = figures.last_run()
+    if run is None:
+        return Card(
+            title=_("Open differences"),
+            link=_list(ReconciliationRun),
+            empty=_("The whole shop was never reconciled: run reconcile_stock every night."),
+        )
+    return Card(
+        title=_("Open differences"),
+        link=_list(Difference, f"run__id__exact={run.pk}&fixed_by__isempty=1"),
+        value=_count(found),
+        note=_("Found by the last reconciliation of the whole shop, %s, and not fixed since.")
+        % date_format(timezone.localtime(run.started_at), "Y-m-d H:i"),
+    )
+
+
+def drops(figures: Figures) -> Card:
+    return Card(
+        title=_("Drops"),
+        link=_list(Drop),
+        lines=[_drop(drop) for drop in figures.drops()],
+        empty=_("No drop is under way or planned."),
+    )
+
+
+def _drop(drop: Drop) -> Line:
+    items = drop.items.all()
+    if drop.status == DropStatus.SCHEDULED:
+        value = date_format(timezone.localtime(drop.opens_at), "Y-m-d H:i")
+    else:
+        sold = {"sold": sum(i.applied for i in items), "of": sum(i.allotted for i in items)}
+        value = _("%(sold)s of %(of)s sold") % {name: won(units) for name, units in sold.items()}
+    state = _("paused") if drop.paused else drop.get_status_display()
+    return Line(f"{drop.name} – {state}", value, admin_url(drop, "change", drop.pk))
+
+
 def per_hour(figures: Figures) -> Card:
     counts = figures.by_hour()
     busiest = max(range(len(counts)), key=counts.__getitem__)
@@ -249,6 +286,8 @@ PANELS = (
     Panel("orders.view_order", top_options, wide=True),
     Panel("inventory.view_stock", low_stock, wide=True),
     Panel("inventory.view_stock", sold_out, wide=True),
+    Panel("orders.view_drop", drops, wide=True),
+    Panel("inventory.view_difference", differences, wide=True),
     Panel("shop.view_store", stores, wide=True),
 )
 
