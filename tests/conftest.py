@@ -8,6 +8,7 @@ from django.core.cache import cache
 from django.test import Client
 
 from shop.models import User
+from tests.environment import DATABASE
 from tests.factories import make_user
 from tests.services import Redis
 from yousinsa import page_cache as page_cache_module
@@ -24,6 +25,11 @@ def fresh_process_state(settings: Any) -> Iterator[None]:
     shared_memory.clear()
     page_cache.clear()
     cache.clear()
+    if DATABASE == "mariadb":
+        from yousinsa.mysql import base
+
+        # Threads that a test left behind keep their connections: with them gone the pool would be empty.
+        base._pools.clear()
     yield
     revocations.clear()
 
