@@ -11,6 +11,7 @@ from orders.drops.definitions import definitions
 from orders.drops.selectors import board
 from orders.drops.tallies import tallies
 from shop.models import User
+from tests.environment import DATABASE
 from tests.factories import make_user
 from tests.services import Redis
 from yousinsa import page_cache as page_cache_module
@@ -31,6 +32,11 @@ def fresh_process_state(settings: Any) -> Iterator[None]:
     shared_memory.clear()
     page_cache.clear()
     cache.clear()
+    if DATABASE == "mariadb":
+        from yousinsa.mysql import base
+
+        # Threads that a test left behind keep their connections: with them gone the pool would be empty.
+        base._pools.clear()
     yield
     revocations.clear()
     tallies.clear()
