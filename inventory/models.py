@@ -14,7 +14,8 @@ from shop.models import Option
 from yousinsa.db import ExactCharField
 
 __all__ = [
-    "MAX_UNITS", "Difference", "Kind", "MonthSeal", "Movement", "ReconciliationRun", "SealedBalance", "Stock",
+    "MAX_UNITS", "Delivery", "DeliveryLine", "Difference", "Kind", "MonthSeal", "Movement",
+    "ReconciliationRun", "SealedBalance", "Sheet", "Stock", "Stocktake", "StocktakeLine",
 ]  # fmt: skip
 
 MAX_UNITS = 1_000_000_000

@@ -16,11 +16,6 @@ from orders.settlements.models import Settlement
 from shop.models import Option
 from yousinsa.db import ExactCharField
 
-__all__ = [
-    "MAX_LINES", "MAX_QUANTITY", "Order", "OrderEvent", "OrderLine", "Payment", "Refund", "Settlement",
-    "Status",
-]  # fmt: skip
-
 MAX_LINES = 100
 MAX_QUANTITY = 1_000_000
 MAX_NOTE = 2_000
@@ -308,6 +303,7 @@ from orders.drops.models import (  # noqa: E402
 
 __all__ = [
     "MAX_LINES",
+    "MAX_NOTE",
     "MAX_QUANTITY",
     "DeadLetter",
     "Drop",
@@ -315,11 +311,14 @@ __all__ = [
     "DropRelease",
     "DropStatus",
     "DropTally",
+    "Hold",
     "Lane",
     "Order",
     "OrderEvent",
     "OrderLine",
+    "OrderNote",
     "Payment",
     "Refund",
+    "Settlement",
     "Status",
 ]

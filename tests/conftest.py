@@ -12,6 +12,7 @@ from orders.drops.definitions import definitions
 from orders.drops.selectors import board
 from orders.drops.tallies import tallies
 from shop.models import User
+from tests.environment import DATABASE
 from tests.factories import make_user
 from tests.services import Redis
 from yousinsa import page_cache as page_cache_module
@@ -33,6 +34,11 @@ def fresh_process_state(settings: Any) -> Iterator[None]:
     page_cache.clear()
     cache.clear()
     translation.deactivate()  # Django's test client leaves the language of its last request
+    if DATABASE == "mariadb":
+        from yousinsa.mysql import base
+
+        # Threads that a test left behind keep their connections: with them gone the pool would be empty.
+        base._pools.clear()
     yield
     revocations.clear()
     tallies.clear()
