@@ -24,7 +24,13 @@ LIBRARIES = {
     "treebeard": ("admin.py", "forms.py"),
 }
 # Django's own Korean of these reads badly.
-REPLACED = {"django.contrib.admin": ("Select %s to view", "View %s")}
+REPLACED = {
+    "django.contrib.admin": (
+        "Select %s to view",
+        "View %s",
+        "%(name)s with ID “%(key)s” doesn’t exist. Perhaps it was deleted?",
+    )
+}
 
 # What the arguments of each function are: c a context, s the singular, p the plural.
 FUNCTIONS = {

@@ -29,6 +29,7 @@ from shop.admin.operations import OperatedAdmin, Operation, OperationForm, compl
 from shop.desk.widgets import dress
 from shop.models import Option, Store
 from yousinsa.errors import Conflict, Problem
+from yousinsa.language import recorded
 from yousinsa.months import day_start
 
 # What a run from the desk compares while the operator waits, in a second or two; more goes on by itself.
@@ -101,7 +102,7 @@ class DifferenceColumns:
 
     @admin.display(description=_("likely cause"))
     def cause_in_words(self, difference: Difference) -> str:
-        return str(IN_WORDS.get(difference.cause, difference.cause))
+        return str(IN_WORDS.get(difference.cause) or recorded(difference.cause))
 
     @admin.display(description=_("order"))
     def order(self, difference: Difference) -> SafeString | str:
