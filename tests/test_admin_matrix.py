@@ -124,7 +124,6 @@ ACTIONS = {
     "auth_group": {"delete_selected": "U"},
     "inventory_stock": {"count_selected": "SU"},
     "orders_order": {"print_packing_lists": "DFU"},
-    "orders_settlement": {"export": "FOU"},
 }
 
 # Pages that belong to no model, by name, or by route where they have none.
