@@ -13,8 +13,16 @@ EPOCH_MS = 1_704_067_200_000  # 2024-01-01 UTC
 _NODE_BITS, _SEQUENCE_BITS = 14, 8
 
 
-def _base32(value: int, digits: int) -> str:
-    return "".join(_ALPHABET[value >> (5 * i) & 31] for i in reversed(range(digits)))
+# Two digits at a time: every order draws a number, and digit by digit took a twelfth of its time.
+_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
+
+
+def _eight_digits(value: int) -> str:
+    """The last 40 bits in base 32."""
+    return (
+        _PAIRS[value >> 30 & 1023] + _PAIRS[value >> 20 & 1023] + _PAIRS[value >> 10 & 1023]
+        + _PAIRS[value & 1023]
+    )  # fmt: skip
 
 
 def new_number() -> str:
@@ -22,7 +30,8 @@ def new_number() -> str:
 
     Nobody can guess another's, and two within the same millisecond differ but for one chance in 10^12.
     """
-    return f"{_base32(time.time_ns() // 1_000_000, 9)}-{_base32(secrets.randbits(40), 8)}"
+    now = time.time_ns() // 1_000_000
+    return f"{_ALPHABET[now >> 40 & 31]}{_eight_digits(now)}-{_eight_digits(secrets.randbits(40))}"
 
 
 class OrderIds:
