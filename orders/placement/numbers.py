@@ -30,7 +30,7 @@ def _eight_digits(value: int) -> str:
 class _Random:
     """40 random bits at a time, as good as `secrets`, fetched from the system many at once.
 
-    Each fetch lets other threads take the interpreter, which with hundreds of orders costs more than the bits.
+    Each fetch lets other threads take the interpreter, which costs more than the bits do.
     """
 
     def __init__(self) -> None:
