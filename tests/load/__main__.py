@@ -42,8 +42,9 @@ ATTEMPTS, QUICK_ATTEMPTS = 20_000, 5_000
 HISTORY = 1_000_000
 PEOPLE_SECONDS, QUICK_PEOPLE_SECONDS = 60, 8
 NAMES = [
-    "hot_order", "hot_order_sessions", *(scenario.name for scenario in PLAIN), "sold_out", "drop", "drop_rush", "lone_order",
-    "batches", "hashing", "catalogue", "people", "sqlite", "binlog", "flat_cost", "books",
+    "hot_order", "hot_order_sessions", *(scenario.name for scenario in PLAIN), "sold_out", "drop",
+    "drop_rush", "lone_order", "batches", "hashing", "catalogue", "people", "sqlite", "binlog",
+    "flat_cost", "books",
 ]  # fmt: skip
 # What a quick bench leaves out unless `--only` names it.
 NOT_QUICK = {

@@ -40,8 +40,8 @@ class Scenario:
     """Something that shoppers do at once.
 
     load: makes what is sent, for a run of so many seconds. good: the statuses of answers that are no errors.
-    places: every 201 is an order. admits: every 202 is an order once the stream is drained. writes: the books are checked afterwards. most_connections: more would
-    measure something else.
+    places: every 201 is an order. admits: every 202 is an order once the stream is drained. writes: the books
+    are checked afterwards. most_connections: more would measure something else.
     """
 
     name: str

@@ -77,7 +77,8 @@ def drop(*, units: int, limit: int) -> dict[str, Any]:
 
 def drain() -> dict[str, Any]:
     """Write what Redis admitted: how many orders, how fast, and whether everything adds up."""
-    start, worker, written = time.monotonic(), Drain(), 0
+    start, worker = time.monotonic(), Drain()
+    written = worker.once()
     while not worker.is_done:
         written += worker.once()
     worker.leave()
