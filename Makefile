@@ -3,6 +3,8 @@
 PYTHON ?= python3.11
 export PYTHON
 DATABASES ?= sqlite mariadb
+# Processes that share the tests.
+WORKERS ?= 2
 
 python := .venv/bin/python
 
@@ -10,7 +12,7 @@ python := .venv/bin/python
 # means that nothing was selected: fine for one database (some tests are for the other), not for all of them.
 define pytest
 	@outcome=5; for database in $(DATABASES); do \
-		TEST_DATABASE=$$database $(python) -m pytest -m "$(1)" $(ARGS); code=$$?; \
+		TEST_DATABASE=$$database $(python) -m pytest -n $(WORKERS) -m "$(1)" $(ARGS); code=$$?; \
 		case $$code,$$outcome in 5,*) ;; *,[05]) outcome=$$code ;; esac; \
 	done; exit $$outcome
 endef
