@@ -3,6 +3,8 @@
 PYTHON ?= python3.11
 export PYTHON
 DATABASES ?= sqlite mariadb
+# Processes that share the tests.
+WORKERS ?= 2
 
 python := .venv/bin/python
 
@@ -10,13 +12,13 @@ python := .venv/bin/python
 # means that nothing was selected: fine for one database (some tests are for the other), not for all of them.
 define pytest
 	@outcome=5; for database in $(DATABASES); do \
-		TEST_DATABASE=$$database $(python) -m pytest -m "$(1)" $(ARGS); code=$$?; \
+		TEST_DATABASE=$$database $(python) -m pytest -n $(WORKERS) -m "$(1)" $(ARGS); code=$$?; \
 		case $$code,$$outcome in 5,*) ;; *,[05]) outcome=$$code ;; esac; \
 	done; exit $$outcome
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-faults screenshots bench bench-quick lint format clean
+.PHONY: help setup run serve test test-faults screenshots bench bench-quick lint format messages clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -60,6 +62,10 @@ format: ## Rewrite the code in the house style
 	@deploy/setup.sh dev
 	$(python) -m ruff check --fix .
 	$(python) -m ruff format .
+
+messages: ## Bring the translations (locale/) up to date with the source
+	@deploy/setup.sh dev
+	@$(python) -m tests.messages
 
 clean: ## Remove .venv and caches (the demo database in var/ stays)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis var/static var/metrics

@@ -8,7 +8,9 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from yousinsa.db import ExactCharField
 
@@ -49,8 +51,8 @@ class ReconciliationRun(models.Model):
         verbose_name_plural = _("reconciliation runs")
         ordering = ["-id"]
         permissions = [
-            ("run_reconciliation", "Can run a reconciliation"),
-            ("fix_differences", "Can fix differences"),
+            ("run_reconciliation", _("Can run a reconciliation")),
+            ("fix_differences", _("Can fix differences")),
         ]
         constraints = [
             models.CheckConstraint(
@@ -104,7 +106,7 @@ class Difference(models.Model):
     sku = ExactCharField(_("SKU"), max_length=64)
     kind = models.CharField(_("kind"), max_length=20)
     expected = models.BigIntegerField(_("expected"))
-    found = models.BigIntegerField(_("found"))
+    found = models.BigIntegerField(pgettext_lazy("value", "found"))
     cause = models.CharField(_("likely cause"), max_length=100)
     order_number = ExactCharField(
         _("order"), max_length=40, blank=True, default="", help_text=_("Where it is one order alone.")
@@ -132,7 +134,8 @@ class Difference(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.sku}: {self.kind} is {self.found}, should be {self.expected}"
+        said = {"sku": self.sku, "kind": self.kind, "found": self.found, "expected": self.expected}
+        return _now("%(sku)s: %(kind)s is %(found)s, should be %(expected)s") % said
 
 
 class MonthSeal(models.Model):
@@ -175,7 +178,7 @@ class MonthSeal(models.Model):
         verbose_name = _("month seal")
         verbose_name_plural = _("month seals")
         ordering = ["-id"]
-        permissions = [("close_month", "Can close a month")]
+        permissions = [("close_month", _("Can close a month"))]
         constraints = [
             models.CheckConstraint(
                 condition=Q(sealed_at__isnull=True, hash="")
@@ -232,4 +235,5 @@ class SealedBalance(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.seal}: {self.closing_on_hand} on hand, {self.closing_reserved} reserved"
+        said = {"option": self.seal, "on_hand": self.closing_on_hand, "reserved": self.closing_reserved}
+        return _now("%(option)s: %(on_hand)d on hand, %(reserved)d reserved") % said

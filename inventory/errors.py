@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from django.utils.functional import lazy
+from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from yousinsa.errors import Conflict, Invalid
@@ -19,6 +21,18 @@ class Shortage(TypedDict):
     available: int
 
 
+def _sentence(lines: Sequence[Shortage]) -> str:
+    if len(lines) == 1 and lines[0]["available"] <= 0:
+        return _now("Option %(option)s is sold out.") % lines[0]
+    return "; ".join(
+        _now("option %(option)s: %(requested)s asked for, %(available)s available") % line for line in lines
+    )
+
+
+# Said where it is read: the batch that refuses is another thread's, which knows nothing of languages.
+_said_later: Any = lazy(_sentence, str)
+
+
 class InsufficientStock(Conflict):
     """409: some lines ask for more than is available. `lines` says which, and what there is."""
 
@@ -27,15 +41,7 @@ class InsufficientStock(Conflict):
 
     def __init__(self, lines: Sequence[Shortage]) -> None:
         self.lines = list(lines)
-        first = self.lines[0]
-        if len(self.lines) == 1 and first["available"] <= 0:
-            detail: Any = _("Option %(option)s is sold out.") % first
-        else:
-            detail = "; ".join(
-                str(_("option %(option)s: %(requested)s asked for, %(available)s available") % line)
-                for line in self.lines
-            )
-        super().__init__(detail, lines=self.lines)
+        super().__init__(_said_later(self.lines), lines=self.lines)
 
 
 class UnknownStock(Invalid):

@@ -14,7 +14,8 @@ from shop.models import Option
 from yousinsa.db import ExactCharField
 
 __all__ = [
-    "MAX_UNITS", "Difference", "Kind", "MonthSeal", "Movement", "ReconciliationRun", "SealedBalance", "Stock",
+    "MAX_UNITS", "Delivery", "DeliveryLine", "Difference", "Kind", "MonthSeal", "Movement",
+    "ReconciliationRun", "SealedBalance", "Sheet", "Stock", "Stocktake", "StocktakeLine",
 ]  # fmt: skip
 
 MAX_UNITS = 1_000_000_000
@@ -43,10 +44,10 @@ class Stock(models.Model):
         verbose_name_plural = _("stock")
         ordering = ["id"]
         permissions = [
-            ("receive_stock", "Can receive stock"),
-            ("adjust_stock", "Can adjust stock"),
-            ("transfer_stock", "Can transfer stock"),
-            ("count_stock", "Can count stock"),
+            ("receive_stock", _("Can receive stock")),
+            ("adjust_stock", _("Can adjust stock")),
+            ("transfer_stock", _("Can transfer stock")),
+            ("count_stock", _("Can count stock")),
         ]
         indexes = [models.Index(fields=["sold_out", "option"], name="stock_sold_out")]
         constraints = [

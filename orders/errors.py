@@ -4,6 +4,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
+from orders.models import Status
 from yousinsa.errors import Conflict, Invalid, NotFound, Problem
 
 
@@ -28,9 +29,11 @@ class InvalidTransition(Conflict):
 
     def __init__(self, order_status: str, to_status: str, detail: Any = "") -> None:
         self.order_status, self.to_status = order_status, to_status
+        names = dict(Status.choices)
         super().__init__(
             detail
-            or _("An order that is %(from)s cannot become %(to)s.") % {"from": order_status, "to": to_status},
+            or _("An order that is %(from)s cannot become %(to)s.")
+            % {"from": names.get(order_status, order_status), "to": names.get(to_status, to_status)},
             order_status=order_status,
             to_status=to_status,
         )

@@ -10,15 +10,11 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from orders.settlements.models import Settlement
 from shop.models import Option
 from yousinsa.db import ExactCharField
-
-__all__ = [
-    "MAX_LINES", "MAX_QUANTITY", "Order", "OrderEvent", "OrderLine", "Payment", "Refund", "Settlement",
-    "Status",
-]  # fmt: skip
 
 MAX_LINES = 100
 MAX_QUANTITY = 1_000_000
@@ -93,11 +89,11 @@ class Order(models.Model):
         verbose_name_plural = _("orders")
         ordering = ["-id"]
         permissions = [
-            ("confirm_payment", "Can confirm payment of order"),
-            ("ship_order", "Can ship order"),
-            ("deliver_order", "Can mark order as delivered"),
-            ("cancel_order", "Can cancel order"),
-            ("return_order", "Can take units of order back"),
+            ("confirm_payment", _("Can confirm payment of order")),
+            ("ship_order", _("Can ship order")),
+            ("deliver_order", _("Can mark order as delivered")),
+            ("cancel_order", _("Can cancel order")),
+            ("return_order", _("Can take units of order back")),
         ]
         indexes = [
             models.Index(fields=["buyer", "-id"], name="order_buyer_id"),
@@ -151,8 +147,8 @@ class OrderEvent(models.Model):
     """A change of an order's status: what, who, when, why. Placing itself is the order's `created_at`."""
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="events", verbose_name=_("order"))
-    from_status = models.CharField(_("from"), max_length=10, choices=Status.choices)
-    to_status = models.CharField(_("to"), max_length=10, choices=Status.choices)
+    from_status = models.CharField(pgettext_lazy("status", "from"), max_length=10, choices=Status.choices)
+    to_status = models.CharField(pgettext_lazy("status", "to"), max_length=10, choices=Status.choices)
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.PROTECT,
@@ -285,7 +281,7 @@ class Refund(models.Model):
         verbose_name = _("refund")
         verbose_name_plural = _("refunds")
         ordering = ["-id"]
-        permissions = [("pay_out_refund", "Can mark refund as paid out")]
+        permissions = [("pay_out_refund", _("Can mark refund as paid out"))]
         indexes = [models.Index(fields=["status", "id"], name="refund_status_id")]
         constraints = [
             models.CheckConstraint(condition=Q(amount__gte=0), name="refund_amount_not_negative"),
@@ -307,6 +303,7 @@ from orders.drops.models import (  # noqa: E402
 
 __all__ = [
     "MAX_LINES",
+    "MAX_NOTE",
     "MAX_QUANTITY",
     "DeadLetter",
     "Drop",
@@ -314,11 +311,14 @@ __all__ = [
     "DropRelease",
     "DropStatus",
     "DropTally",
+    "Hold",
     "Lane",
     "Order",
     "OrderEvent",
     "OrderLine",
+    "OrderNote",
     "Payment",
     "Refund",
+    "Settlement",
     "Status",
 ]

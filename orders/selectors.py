@@ -9,6 +9,7 @@ from orders.errors import OrderNotFound
 from orders.models import Order, OrderLine, Payment
 from orders.states import HOLDING, SHIPPED_OUT
 from orders.views import LineView, OrderView, PaymentView, ShippingView, TrackingView
+from yousinsa.language import recorded
 
 
 def with_details(orders: QuerySet[Order]) -> QuerySet[Order]:
@@ -39,10 +40,10 @@ def order_view(order: Order) -> OrderView:
     if attempts := list(order.payments.all()):
         last = attempts[-1]
         refunded = sum(refund.amount for attempt in attempts for refund in attempt.refunds.all())
-        payment = PaymentView(last.provider, last.status, last.amount, refunded, last.detail)
+        payment = PaymentView(last.provider, last.status, last.amount, refunded, recorded(last.detail))
     return OrderView(
         number=order.number, status=order.status, lines=lines, total=order.total,
-        expires_at=order.expires_at, created_at=order.created_at, note=order.note,
+        expires_at=order.expires_at, created_at=order.created_at, note=recorded(order.note),
         shipping=shipping, tracking=tracking, payment=payment, drop=order.drop_id,
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from inventory import ledger
 from inventory.locks import LockedStock, lock_stock
@@ -129,7 +130,7 @@ def cancel_order(*, order_id: int, actor_id: int | None, note: str = "", only_pe
             )  # fmt: skip
         move(held.order, Status.CANCELLED, actor_id=actor_id, note=note)
         held.release(actor_id=actor_id)
-        return held.order, refunds.owe_all(held.order, reason=_("The order was cancelled."))
+        return held.order, refunds.owe_all(held.order, reason=gettext_noop("The order was cancelled."))
 
     order, due = transact(work)
     if order.drop_id:
@@ -209,7 +210,7 @@ def return_order(
         )  # fmt: skip
         if all(line.returned == line.quantity for line in held.lines):
             move(order, Status.RETURNED, actor_id=actor_id, note=reason)
-        return refunds.owe(order, amount, reason=reason or _("Units were returned."))
+        return refunds.owe(order, amount, reason=reason or gettext_noop("Units were returned."))
 
     refunds.pay_out_now(transact(work))
 
@@ -273,7 +274,7 @@ def _expire(order_ids: list[int], now: datetime) -> int:
         for order_id, option_id, quantity in lines
         if order_id in numbers
     ]
-    escrow.release(locked, held, drop_items, reason="hold expired")
+    escrow.release(locked, held, drop_items, reason=gettext_noop("hold expired"))
     withdrawn = Order.objects.filter(pk__in=numbers, buyer__withdrawn_at__isnull=False)
     forget_shipping(order_ids=list(withdrawn.values_list("id", flat=True)))
     return len(numbers)

@@ -9,6 +9,7 @@ from django.contrib.auth import login, logout
 from django.db import transaction
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext_noop
 from msgspec import UNSET, Meta, UnsetType
 from rest_framework.permissions import SAFE_METHODS, AllowAny, BasePermission, IsAuthenticated
 from rest_framework.request import Request
@@ -317,7 +318,7 @@ class ProductsView(CatalogueView):
             stock = ledger.open_stock([option.pk for option in options])
             ledger.receive_new(
                 {stock[option.pk]: o.stock for option, o in zip(options, body.options, strict=True)},
-                actor_id=caller(request).id, reason="first stock",
+                actor_id=caller(request).id, reason=gettext_noop("first stock"),
             )  # fmt: skip
             return product.pk
 

@@ -70,8 +70,8 @@ class User(AbstractBaseUser, PermissionsMixin):
         verbose_name_plural = _("users")
         ordering = ["-id"]
         permissions = [
-            ("deactivate_user", "Can deactivate user"),
-            ("remove_second_factor", "Can remove the second factor of user"),
+            ("deactivate_user", _("Can deactivate user")),
+            ("remove_second_factor", _("Can remove the second factor of user")),
         ]
 
     def __str__(self) -> str:
@@ -126,7 +126,7 @@ class Store(models.Model):
         verbose_name = _("store")
         verbose_name_plural = _("stores")
         ordering = ["-id"]
-        permissions = [("decide_store", "Can accept, reject and close store")]
+        permissions = [("decide_store", _("Can accept, reject and close store"))]
         indexes = [models.Index(fields=["status", "id"], name="store_status_id")]
         constraints = [
             models.UniqueConstraint(fields=["owner", "name"], name="store_owner_name_unique"),

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.test import Client
+from django.utils import translation
 
 from orders.drops.definitions import definitions
 from orders.drops.selectors import board
 from orders.drops.tallies import tallies
 from shop.models import User
+from tests.environment import DATABASE
 from tests.factories import make_user
 from tests.services import Redis
 from yousinsa import page_cache as page_cache_module
@@ -21,7 +23,7 @@ from yousinsa.page_cache import page_cache
 
 @pytest.fixture(autouse=True)
 def fresh_process_state(settings: Any) -> Iterator[None]:
-    """What a new process would start with: no rate limit used, nothing cached, no revocation known."""
+    """What a new process would start with: no limit used, nothing cached, no revocation known, English."""
     # The thread that polls looks once and not between tests, when there is no database to ask.
     settings.TOKEN_REVOCATION_POLL_SECONDS = 24 * 3600
     settings.DROP_TALLY_SECONDS = 24 * 3600
@@ -31,6 +33,12 @@ def fresh_process_state(settings: Any) -> Iterator[None]:
     shared_memory.clear()
     page_cache.clear()
     cache.clear()
+    translation.deactivate()  # Django's test client leaves the language of its last request
+    if DATABASE == "mariadb":
+        from yousinsa.mysql import base
+
+        # Threads that a test left behind keep their connections: with them gone the pool would be empty.
+        base._pools.clear()
     yield
     revocations.clear()
     tallies.clear()

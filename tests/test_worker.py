@@ -25,7 +25,9 @@ class Undecided:
         self.path = path
         self.start_response = start_response
         self.parked = threading.Event()
+        self.takes_long = path == "/slow"
         self.closed = False
+        self.go = threading.Event()
 
     def when_ready(self, callback):
         self.callback = callback
@@ -34,6 +36,8 @@ class Undecided:
     def __iter__(self):
         if self.path == "/breaks":
             raise ValueError("not foreseen")
+        if self.path == "/slow":
+            self.go.wait(30)
         body = LARGE if self.path == "/large" else b"small"
         self.start_response("200 OK", [("Content-Length", str(len(body)))])
         yield body
@@ -158,6 +162,16 @@ def test_a_client_that_does_not_read_holds_up_nobody(served):
     small.callback()
     assert answer(client, 5).endswith(b"small")
     assert answer(lazy, len(LARGE)).endswith(LARGE)
+
+
+def test_an_answer_that_takes_long_holds_up_nobody(served):
+    waiting, slow = served.park("/slow")
+    client, small = served.park("/small")
+    slow.callback()
+    small.callback()
+    assert answer(client, 5).endswith(b"small")
+    slow.go.set()
+    assert answer(waiting, 5).endswith(b"small")
 
 
 def test_a_client_that_left_ends_its_connection_only(served):

@@ -91,7 +91,7 @@ def read_body(request: Request, kind: type[B], *, default: B | None = None) -> B
     except msgspec.ValidationError as exc:
         raise field_error(exc) from exc
     except (msgspec.DecodeError, ValueError, RecursionError) as exc:
-        raise MalformedBody(str(exc)) from exc
+        raise MalformedBody(sentence(str(exc))) from exc
     return body
 
 
@@ -112,7 +112,7 @@ class JSONParser(BaseParser):
         try:
             return msgspec.json.decode(stream.read())
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise MalformedBody(str(exc)) from exc
+            raise MalformedBody(sentence(str(exc))) from exc
 
 
 class Negotiation(DefaultContentNegotiation):

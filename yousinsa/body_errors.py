@@ -17,12 +17,16 @@ _SENTENCES: tuple[tuple[re.Pattern[str], Any], ...] = tuple(
         (r"Expected `[^`]+` (?P<bound>[<>]=? \S+)", _("Must be %(bound)s.")),
         (r"Expected `[^`]+` matching regex .*", _("This text has a form that is not allowed here.")),
         (r"Invalid enum value (?P<value>.+)", _("%(value)s is not one of the values that are allowed here.")),
+        (r"Number out of range", _("The number is out of range.")),
+        (r"JSON is malformed: (?P<why>.*) \(byte (?P<at>\d+)\)", _("Not JSON at byte %(at)s: %(why)s.")),
+        (r"Input data was truncated", _("The body ended too early.")),
+        (r"'utf-8' codec can't decode .*", _("The body is not in UTF-8.")),
     )
 )
 
 
 def sentence(text: str) -> Any:
-    """A msgspec message (without its path) as our own sentence; one that we do not know stays as it is."""
+    """A decoder's message (without its path) as our own sentence; one that we do not know stays as it is."""
     for pattern, ours in _SENTENCES:
         if found := pattern.fullmatch(text):
             groups = found.groupdict()

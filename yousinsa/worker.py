@@ -89,6 +89,9 @@ class Worker(ThreadWorker):
 
     def _put(self, conn: TConn, request: _NotYet) -> None:
         """The request can be answered. Called in the thread that decided it, which must not be kept."""
+        if request.body.takes_long:
+            self.tpool.submit(self._answer_alone, conn, request)
+            return
         with self._lock:
             self._decided.append((conn, request))
             if self._answering:
@@ -106,6 +109,9 @@ class Worker(ThreadWorker):
                     return
             answered = [(conn, self._answer(conn, request)) for conn, request in requests]
             self.method_queue.defer(self._finish_all, answered)
+
+    def _answer_alone(self, conn: TConn, request: _NotYet) -> None:
+        self.method_queue.defer(self._finish_all, [(conn, self._answer(conn, request))])
 
     def _answer(self, conn: TConn, request: _NotYet) -> Future[bool]:
         """Write one answer; returns whether the connection can be kept, which a slow reader leaves open."""

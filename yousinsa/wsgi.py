@@ -69,6 +69,11 @@ class Later:
     def when_ready(self, callback: Callable[[], None]) -> None:
         self._response.pending.then(callback)
 
+    @property
+    def takes_long(self) -> bool:
+        """Completing it may wait for the database: not to be done in a thread that has others to answer."""
+        return bool(getattr(self._response.pending, "takes_long", False))
+
     def __iter__(self) -> Iterator[bytes]:
         self._response.complete()
         yield from _start(self._response, self._start_response)

@@ -1,4 +1,4 @@
-"""Stock on the desk: the counters, what changes them, the ledger, and many changes from a file."""
+"""Stock on the desk: the counters, what changes them, the ledger and its books, many changes from a file."""
 
 from inventory.admin import books, deliveries, movements, stock, stocktakes
 

@@ -16,7 +16,8 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
+from django.utils.translation import ngettext_lazy, pgettext_lazy
+from unfold.forms import AdminForm
 
 from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Difference, MonthSeal, ReconciliationRun, SealedBalance, Stock
@@ -25,8 +26,10 @@ from inventory.reconciliation.launch import start_in_background
 from orders.models import Order
 from shop.admin.base import ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment
 from shop.admin.operations import OperatedAdmin, Operation, OperationForm, complaints
+from shop.desk.widgets import dress
 from shop.models import Option, Store
 from yousinsa.errors import Conflict, Problem
+from yousinsa.language import recorded
 from yousinsa.months import day_start
 
 # What a run from the desk compares while the operator waits, in a second or two; more goes on by itself.
@@ -53,6 +56,11 @@ class RunForm(forms.Form):
     """What to look at. Nothing given: the whole shop, which goes on in the background."""
 
     required_css_class = "required"
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for field in self.fields.values():
+            dress(field)
 
     option = forms.ModelChoiceField(
         Option.objects.all(), required=False, to_field_name="sku", label=_("SKU"),
@@ -94,14 +102,14 @@ class DifferenceColumns:
 
     @admin.display(description=_("likely cause"))
     def cause_in_words(self, difference: Difference) -> str:
-        return str(IN_WORDS.get(difference.cause, difference.cause))
+        return str(IN_WORDS.get(difference.cause) or recorded(difference.cause))
 
     @admin.display(description=_("order"))
     def order(self, difference: Difference) -> SafeString | str:
         if not difference.order_number:
             return ""
         address = f"{admin_url(Order, 'changelist')}?{urlencode({'q': difference.order_number})}"
-        return format_html('<a href="{}">{}</a>', address, difference.order_number)
+        return format_html('<a href="{}" class="text-link">{}</a>', address, difference.order_number)
 
     @admin.display(description=_("fixed by"))
     def fixed(self, difference: Difference) -> SafeString | str:
@@ -151,7 +159,9 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
         if not run.found:
             return _now("None.")
         address = f"{admin_url(Difference, 'changelist')}?run__id__exact={run.pk}"
-        return format_html('<a href="{}">{}</a>', address, _("all differences of this run, to fix them"))
+        return format_html(
+            '<a href="{}" class="text-link">{}</a>', address, _("all differences of this run, to fix them")
+        )
 
     def find(self, queryset: QuerySet[ReconciliationRun], term: str) -> QuerySet[ReconciliationRun]:
         return queryset.filter(scope__istartswith=term)
@@ -166,7 +176,7 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
     def tools(self, request: HttpRequest) -> list[dict[str, Any]]:
         if not self.has_run_permission(request):
             return []
-        return [{"label": _("Run now"), "url": admin_url(ReconciliationRun, "run")}]
+        return [{"label": _now("Run now"), "url": admin_url(ReconciliationRun, "run")}]
 
     def run_view(self, request: HttpRequest) -> HttpResponse:
         """Asks what to look at, and looks: at once where it is little, else in a process of its own."""
@@ -185,6 +195,7 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
             "opts": self.opts,
             "title": _now("Run reconciliation now"),
             "form": form,
+            "adminform": AdminForm(form, [(None, {"fields": list(form.fields)})], {}, model_admin=self),
             "media": self.media + form.media,
             "back": admin_url(ReconciliationRun, "changelist"),
         }
@@ -262,7 +273,7 @@ class DifferenceAdmin(DifferenceColumns, OperatedAdmin, ReadOnlyAdmin):
     def facts(self, record: Difference, operation: Operation) -> Sequence[tuple[Any, Any]]:
         return [
             (_("expected"), record.expected),
-            (_("found"), record.found),
+            (pgettext_lazy("value", "found"), record.found),
             (_("likely cause"), self.cause_in_words(record)),
         ]
 
@@ -291,7 +302,7 @@ class MonthSealAdmin(ReadOnlyAdmin):
     @admin.display(description=_("balances"))
     def balances(self, seal: MonthSeal) -> SafeString:
         address = f"{admin_url(SealedBalance, 'changelist')}?seal__id__exact={seal.pk}"
-        return format_html('<a href="{}">{}</a>', address, _("balances of this month"))
+        return format_html('<a href="{}" class="text-link">{}</a>', address, _("balances of this month"))
 
     def find(self, queryset: QuerySet[MonthSeal], term: str) -> QuerySet[MonthSeal]:
         year, _dash, month = term.partition("-")

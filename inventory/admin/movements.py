@@ -13,8 +13,9 @@ from django.utils.translation import gettext_lazy as _
 
 from inventory.models import Delivery, Kind, Movement, Stock, Stocktake
 from orders.models import Order
-from shop.admin.base import COUNTED, DateFilter, ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment
+from shop.admin.base import COUNTED, DateFilter, ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment, told
 from shop.desk.owners import newest_keys, own_options
+from yousinsa.language import recorded
 
 OF_ORDERS = (Kind.RESERVE, Kind.RELEASE, Kind.SHIP, Kind.RESTOCK)
 
@@ -23,6 +24,7 @@ class MovementColumns:
     """A movement in a table: what each counter was moved by, and what it is since."""
 
     at = moment("created_at", _("at"))
+    why = told("reason", _("reason"))
 
     @admin.display(description=_("on hand"))
     def on_hand(self, movement: Movement) -> str:
@@ -74,8 +76,8 @@ def _other_cause(reference: str) -> SafeString | str:
 class MovementInline(MovementColumns, ReadOnlyInline):
     model = Movement
     verbose_name_plural = _("timeline: newest movements")
-    fields = ("at", "kind", "on_hand", "reserved", "cause", "actor", "reason")
-    readonly_fields = ("at", "on_hand", "reserved", "cause")
+    fields = ("at", "kind", "on_hand", "reserved", "cause", "actor", "why")
+    readonly_fields = ("at", "on_hand", "reserved", "cause", "why")
     ordering = ("-sequence",)
     select_related = ("actor",)
     owned_by = "stock__option__product__store"
@@ -92,7 +94,7 @@ class MovementAdmin(MovementColumns, ReadOnlyAdmin):
         "reserved after": "reserved_after", "reference": "reference", "actor": "actor__email",
         "reason": "reason", "at": "created_at",
     }  # fmt: skip
-    list_display = ("at", "sku", "kind", "on_hand", "reserved", "cause", "actor", "reason")
+    list_display = ("at", "sku", "kind", "on_hand", "reserved", "cause", "actor", "why")
     list_select_related = ("stock__option", "actor")
     list_filter = ("kind", ("created_at", DateFilter))
     search_fields = ("reference",)
@@ -100,9 +102,9 @@ class MovementAdmin(MovementColumns, ReadOnlyAdmin):
     ordering = ("-id",)
     fields = (
         "created_at", "stock_link", "sequence", "kind", "delta_on_hand", "delta_reserved", "on_hand_after",
-        "reserved_after", "reference", "actor", "reason",
+        "reserved_after", "reference", "actor", "why",
     )  # fmt: skip
-    readonly_fields = ("stock_link",)
+    readonly_fields = ("stock_link", "why")
 
     @admin.display(description=_("SKU"))
     def sku(self, movement: Movement) -> str:
@@ -148,6 +150,7 @@ def timeline(stock: Stock, *, before: int | None, size: int, full: bool) -> tupl
             {
                 "movement": movement,
                 "cause": links.get(movement.reference, ""),
+                "why": recorded(movement.reason),
                 "on_hand": moved(movement.on_hand_after, movement.delta_on_hand),
                 "reserved": moved(movement.reserved_after, movement.delta_reserved),
                 "available": movement.on_hand_after - movement.reserved_after,

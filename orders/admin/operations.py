@@ -14,6 +14,7 @@ from orders.models import MAX_NOTE, Order, OrderLine, Payment, Status
 from orders.payments.services import confirm_transfer
 from shop.admin.operations import Operation, OperationForm, line_of_text
 from yousinsa.errors import Invalid
+from yousinsa.language import recorded
 
 
 class ConfirmPaymentForm(OperationForm):
@@ -26,7 +27,7 @@ class ConfirmPaymentForm(OperationForm):
             raise Invalid(text) from exc
         order.refresh_from_db(fields=["status", "note"])
         if order.status != Status.PAID:
-            self.warning = order.note
+            self.warning = recorded(order.note)
 
 
 class ShipForm(OperationForm):

@@ -27,6 +27,7 @@ from shop.admin.base import (
     admin_url,
     link,
     moment,
+    told,
     won,
 )
 from shop.admin.operations import OperatedAdmin, Operation
@@ -126,8 +127,9 @@ class LineInline(ReadOnlyInline):
 class EventInline(ReadOnlyInline):
     model = OrderEvent
     verbose_name_plural = _("status changes")
-    fields = ("at", "from_status", "to_status", "actor", "note")
-    readonly_fields = ("at",)
+    fields = ("at", "from_status", "to_status", "actor", "why")
+    readonly_fields = ("at", "why")
+    why = told("note", _("note"))
     at = moment("created_at", _("at"))
     ordering = ("id",)
     select_related = ("actor",)
@@ -147,8 +149,9 @@ class PaymentInline(ReadOnlyInline):
     """Money is seen by those who may see payments."""
 
     model = Payment
-    fields = ("page", "provider", "amount_won", "status", "detail", "started", "decided", "refunded")
-    readonly_fields = ("page", "amount_won", "started", "decided", "refunded")
+    fields = ("page", "provider", "amount_won", "status", "said", "started", "decided", "refunded")
+    readonly_fields = ("page", "amount_won", "said", "started", "decided", "refunded")
+    said = told("detail", _("detail"))
     started = moment("created_at", _("started at"))
     decided = moment("decided_at", _("decided at"))
     ordering = ("-id",)
@@ -184,8 +187,8 @@ class OrderAdmin(PackingLists, OperatedAdmin, ReadOnlyAdmin):
     owned_by = "lines__option__product__store"
     # Who bought it, and what else, is none of a store owner's business: operators ship.
     hidden_from_owners = frozenset(
-        {"buyer", "total_won", "total", "note", "recipient", "phone", "postal_code", "address1", "address2",
-         "carrier", "tracking_number", "movements", "idempotency_key", "fingerprint"}
+        {"buyer", "total_won", "total", "note", "said", "recipient", "phone", "postal_code", "address1",
+         "address2", "carrier", "tracking_number", "movements", "idempotency_key", "fingerprint"}
     )  # fmt: skip
     exported = {
         "number": "number", "status": "status", "buyer": "buyer__email", "total": "total",
@@ -200,10 +203,10 @@ class OrderAdmin(PackingLists, OperatedAdmin, ReadOnlyAdmin):
     search_fields = ("number",)
     search_help_text = _("Beginning of the order's number, or of the buyer's e-mail address.")
     ordering = ("-id",)
-    readonly_fields = ("total_won", "movements")
+    readonly_fields = ("total_won", "movements", "said")
     fieldsets = (
         (None, {"fields": ("number", "status", "buyer", "drop", "total_won", "created_at", "expires_at",
-                           "note")}),
+                           "said")}),
         (_("Shipping"), {"fields": ("recipient", "phone", "postal_code", "address1", "address2", "carrier",
                                     "tracking_number")}),
         (_("Behind the scenes"), {"fields": ("movements", "idempotency_key", "fingerprint"),
@@ -211,6 +214,7 @@ class OrderAdmin(PackingLists, OperatedAdmin, ReadOnlyAdmin):
     )  # fmt: skip
 
     placed = moment("created_at", _("ordered at"))
+    said = told("note", _("note"))
 
     @admin.display(description=_("total (won)"))
     def total_won(self, order: Order) -> str:
@@ -305,8 +309,9 @@ class OrderEventAdmin(ReadOnlyAdmin):
         "order": "order__number", "from": "from_status", "to": "to_status", "actor": "actor__email",
         "note": "note", "at": "created_at",
     }  # fmt: skip
-    list_display = ("at", "of_order", "from_status", "to_status", "actor", "note")
+    list_display = ("at", "of_order", "from_status", "to_status", "actor", "why")
     at = moment("created_at", _("at"))
+    why = told("note", _("note"))
     of_order = order_link("order")
     list_select_related = ("order", "actor")
     search_fields = ("order",)

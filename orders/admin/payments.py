@@ -15,15 +15,17 @@ from orders.admin.orders import order_ids, order_link
 from orders.models import Payment, Refund
 from orders.payments import refunds
 from orders.payments.providers import Manual
-from shop.admin.base import ReadOnlyAdmin, ReadOnlyInline, link, moment, won
+from shop.admin.base import ReadOnlyAdmin, ReadOnlyInline, link, moment, told, won
 from shop.admin.operations import OperatedAdmin, Operation, OperationForm
 from yousinsa.errors import Conflict
+from yousinsa.language import recorded
 
 
 class RefundInline(ReadOnlyInline):
     model = Refund
-    fields = ("page", "amount_won", "status", "reason", "owed", "done")
-    readonly_fields = ("page", "amount_won", "owed", "done")
+    fields = ("page", "amount_won", "status", "why", "owed", "done")
+    readonly_fields = ("page", "amount_won", "why", "owed", "done")
+    why = told("reason", _("reason"))
     owed = moment("created_at", _("decided at"))
     done = moment("done_at", _("paid out at"))
     ordering = ("-id",)
@@ -58,10 +60,11 @@ class PaymentAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
     # Not the card's token: nobody needs to see it.
     fields = (
-        "reference", "order", "provider", "amount_won", "status", "live", "detail", "created_at",
+        "reference", "order", "provider", "amount_won", "status", "live", "said", "created_at",
         "decided_at",
     )  # fmt: skip
-    readonly_fields = ("amount_won", "live")
+    readonly_fields = ("amount_won", "live", "said")
+    said = told("detail", _("detail"))
 
     @admin.display(description=_("amount (won)"))
     def amount_won(self, payment: Payment) -> str:
@@ -102,7 +105,8 @@ class RefundAdmin(OperatedAdmin, ReadOnlyAdmin):
         "amount": "amount", "status": "status", "reason": "reason", "decided at": "created_at",
         "paid out at": "done_at",
     }  # fmt: skip
-    list_display = ("amount_won", "order", "provider", "status", "reason", "owed", "reference")
+    list_display = ("amount_won", "order", "provider", "status", "why", "owed", "reference")
+    why = told("reason", _("reason"))
     order = order_link("payment.order")
     owed = moment("created_at", _("decided at"))
     list_select_related = ("payment__order",)
@@ -111,8 +115,8 @@ class RefundAdmin(OperatedAdmin, ReadOnlyAdmin):
     search_fields = ("reference",)
     search_help_text = _("A reference in full, or the beginning of the order's number.")
     ordering = ("-id",)
-    fields = ("reference", "order", "payment", "amount_won", "status", "reason", "created_at", "done_at")
-    readonly_fields = ("order", "amount_won")
+    fields = ("reference", "order", "payment", "amount_won", "status", "why", "created_at", "done_at")
+    readonly_fields = ("order", "amount_won", "why")
 
     def name(self, record: Refund) -> str:
         amount, number = won(record.amount), record.payment.order.number
@@ -131,7 +135,7 @@ class RefundAdmin(OperatedAdmin, ReadOnlyAdmin):
             (_("order"), record.payment.order),
             (_("buyer"), record.payment.order.buyer),
             (_("amount (won)"), won(record.amount)),
-            (_("reason"), record.reason),
+            (_("reason"), recorded(record.reason)),
         ]
 
     def find(self, queryset: QuerySet[Refund], term: str) -> QuerySet[Refund]:

@@ -90,7 +90,9 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
     @admin.display(description=_("statement"))
     def statement(self, settlement: Settlement) -> SafeString:
         return format_html(
-            '<a href="{}">{}</a>', admin_url(settlement, "print", settlement.pk), _("to print")
+            '<a href="{}" class="text-link">{}</a>',
+            admin_url(settlement, "print", settlement.pk),
+            _("to print"),
         )
 
     def has_delete_permission(self, request: HttpRequest, obj: Settlement | None = None) -> bool:

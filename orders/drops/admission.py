@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from django.utils.translation import gettext
+
 from inventory.errors import InsufficientStock, Shortage
 from orders.drops import waiting_room
 from orders.drops.connections import AnswerLost, Script, order_pool
@@ -22,7 +24,7 @@ from orders.drops.keys import keys_of
 from orders.drops.metrics import BY_OUTCOME
 from orders.drops.models import DropStatus, Lane
 from orders.drops.pending import accepted_view, find_unsettled
-from orders.drops.pipe import OrderPipe
+from orders.drops.pipe import OrderPipe, Question
 from orders.drops.redis_transaction import admit_in_transaction
 from orders.drops.requests import Entry, encode_entry
 from orders.drops.tallies import tallies
@@ -35,6 +37,8 @@ from orders.views import OrderView
 from yousinsa.errors import Busy, Problem
 
 ACKNOWLEDGED, REFUSED, QUEUED = range(3)
+# Answers that are told without another question to anybody.
+QUICK = {"accepted", "limit", "short", "queued", "reused"}
 _REFUSALS = {"limit", "short", "closed", "lost", "reused"}
 
 _admit = Script("waiting_room.lua", "admit.lua")
@@ -84,14 +88,36 @@ class Waiting:
         return placed
 
 
+class Asked:
+    """Redis was asked, and its answer is not there yet."""
+
+    def __init__(self, question: Question, finish: Callable[[], Placed | Accepted]) -> None:
+        self._question = question
+        self._finish = finish
+
+    def then(self, callback: Callable[[], None]) -> None:
+        """As `Promise.then`."""
+        self._question.then(callback)
+
+    @property
+    def takes_long(self) -> bool:
+        """What is said then may need the database; what nearly everybody is told does not."""
+        answer = self._question.outcome
+        return answer is None or isinstance(answer, Exception) or answer[0] not in QUICK
+
+    def result(self) -> Placed | Accepted:
+        """Wait for it. Raises as `buy` does. To be asked for once."""
+        return self._finish()
+
+
 def buy(request: PlaceRequest, *, ticket: str | None = None) -> Placed | Accepted:
     """Order from the drop that the request names, in the drop's lane; see `begin` for what is raised."""
     bought = begin(request, ticket=ticket)
-    return bought.result() if isinstance(bought, Waiting) else bought
+    return bought.result() if isinstance(bought, Waiting | Asked) else bought
 
 
-def begin(request: PlaceRequest, *, ticket: str | None = None) -> Placed | Accepted | Waiting:
-    """The same without waiting for other orders.
+def begin(request: PlaceRequest, *, ticket: str | None = None) -> Placed | Accepted | Waiting | Asked:
+    """The same without waiting for Redis or for other orders.
 
     Raises `UnknownDrop`, `UnknownOption`, `DropNotOpen`, `PurchaseLimit`, `InsufficientStock`, `Queued`,
     `IdempotencyKeyReused`, `Busy` (certainly not placed), `OutcomeUnknown`.
@@ -101,26 +127,38 @@ def begin(request: PlaceRequest, *, ticket: str | None = None) -> Placed | Accep
     unknown = [option_id for option_id, _ in request.lines if option_id not in definition.offers]
     if unknown:
         named = ", ".join(map(str, unknown))
-        raise UnknownOption(
-            errors={"lines.option": f"There is no option {named} in this drop."}, options=unknown
-        )
+        text = gettext("There is no option %s in this drop.") % named
+        raise UnknownOption(errors={"lines.option": text}, options=unknown)
     slot = waiting_room.slot_on(ticket, drop_id=drop_id, buyer_id=request.buyer_id)
     if definition.lane == Lane.GROUP_COMMIT:
         return Waiting(_committer(os.getpid()).submit(request), drop_id)
     if definition.status == DropStatus.OPEN or (
         definition.status == DropStatus.CLOSED and request.idempotency_key
     ):
-        return _buy_on_redis(request, definition, slot)
+        if definition.lane == Lane.REDIS_TRANSACTION:
+            return _buy_on_redis(request, definition, slot)
+        entry = _entry(request, definition)
+        question = _question(request, definition, entry, slot)
+        return Asked(question, lambda: _buy_on_redis(request, definition, slot, (entry, question)))
     if definition.status == DropStatus.SETTLED and (placed := _placed_before(request)):
         return placed
     _count(drop_id, "closed")
     raise DropNotOpen(definition.opens_at, definition.closes_at)
 
 
-def _buy_on_redis(request: PlaceRequest, definition: Definition, slot: str) -> Placed | Accepted:
+def _buy_on_redis(
+    request: PlaceRequest,
+    definition: Definition,
+    slot: str,
+    asked: tuple[Entry, Question] | None = None,
+) -> Placed | Accepted:
+    """Ask Redis, unless that was done before (`asked`), and say what its answer means."""
     try:
-        entry = _entry(request, definition)
-        answer = _ask(request, definition, entry, slot)
+        if asked:
+            entry, answer = asked[0], asked[1].answer()
+        else:
+            entry = _entry(request, definition)
+            answer = _ask(request, definition, entry, slot)
         if answer[0] == "epoch":
             definition = definitions.renew(definition, epoch=answer[1])
             entry = _entry(request, definition)
@@ -159,17 +197,21 @@ def _not_open(outcome: str, definition: Definition) -> DropNotOpen:
         definition = definitions.renew(definition)
     detail, more = "", {}
     if outcome == "lost" and definition.status == DropStatus.OPEN:
-        detail = "The drop waits for its counters to be recovered."
+        detail = gettext("The drop waits for its counters to be recovered.")
         more = {"retry_after": 5}
     return DropNotOpen(definition.opens_at, definition.closes_at, detail, **more)
 
 
-def _ask(request: PlaceRequest, definition: Definition, entry: Entry, slot: str) -> Sequence[Any]:
-    raw = encode_entry(entry).decode()
+def _ask(request: PlaceRequest, definition: Definition, entry: Entry, slot: str) -> Any:
     if definition.lane == Lane.REDIS_TRANSACTION:
-        return admit_in_transaction(request, definition, raw, slot)
+        return admit_in_transaction(request, definition, encode_entry(entry).decode(), slot)
+    return _question(request, definition, entry, slot).answer()
+
+
+def _question(request: PlaceRequest, definition: Definition, entry: Entry, slot: str) -> Question:
+    raw = encode_entry(entry).decode()
     names = keys_of(definition.drop_id)
-    return order_pipe().run(
+    return order_pipe().ask(
         _admit,
         (names.gate, names.customers, names.keys, names.orders, names.stream, names.queue),
         definition.epoch, request.number, request.buyer_id, request.idempotency_key or "",

@@ -6,7 +6,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
 from orders.drops import waiting_room
-from orders.drops.admission import Accepted, Waiting, begin
+from orders.drops.admission import Accepted, Asked, Waiting, begin
 from orders.drops.selectors import board
 from orders.drops.views import DropList, DropView
 from orders.placement.requests import Placed, PlaceRequest
@@ -40,9 +40,16 @@ def answer_purchase(view: Endpoint, request: Request, wish: PlaceRequest) -> Htt
     except Problem as refusal:
         # Nearly everybody is refused: what DRF does with an exception costs more than the refusal.
         return refusal.response()
-    if isinstance(bought, Waiting):
-        return view.answer_later(bought, lambda: _answer(view, request, bought.result()))
+    if isinstance(bought, Waiting | Asked):
+        return view.answer_later(bought, lambda: _later(view, request, bought))
     return _answer(view, request, bought)
+
+
+def _later(view: Endpoint, request: Request, bought: Waiting | Asked) -> HttpResponseBase:
+    try:
+        return _answer(view, request, bought.result())
+    except Problem as refusal:
+        return refusal.response()
 
 
 def _answer(view: Endpoint, request: Request, bought: Placed | Accepted) -> HttpResponseBase:

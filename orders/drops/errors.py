@@ -6,6 +6,7 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 
 from yousinsa.errors import Conflict, Invalid, NotFound, TooManyRequests
+from yousinsa.language import filled_later
 
 
 class UnknownDrop(Invalid):
@@ -44,8 +45,10 @@ class PurchaseLimit(Conflict):
 
     def __init__(self, *, limit: int, bought: int, requested: int) -> None:
         super().__init__(
-            _("At most %(limit)s a customer: %(bought)s ordered, %(requested)s asked for.")
-            % {"limit": limit, "bought": bought, "requested": requested},
+            filled_later(
+                _("At most %(limit)s a customer: %(bought)s ordered, %(requested)s asked for."),
+                {"limit": limit, "bought": bought, "requested": requested},
+            ),
             limit=limit, bought=bought, requested=requested,
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from inventory import ledger
 from inventory.errors import InsufficientStock, Shortage
@@ -205,7 +206,7 @@ def release(
         if drop.on_redis:
             told.setdefault(unit.number, (unit, []))[1].append((unit.option_id, unit.units))
     entries += [
-        ledger.Entry(stock_id, Kind.ALLOT, 0, n, reference(drop_id), actor_id, "came back")
+        ledger.Entry(stock_id, Kind.ALLOT, 0, n, reference(drop_id), actor_id, gettext_noop("came back"))
         for (stock_id, drop_id), n in back.items()
     ]
     ledger.post(locked, entries)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
+from django.utils.translation import gettext_noop
 from redis.exceptions import RedisError
 
 from orders.drops import gate
@@ -26,10 +27,10 @@ from yousinsa.db import reading, transact
 
 PAGE = 1000
 
-LOST = "Redis lost the counters"
-UNACCOUNTED = "units unaccounted for"
-TOO_MANY = "Redis sells units that the drop does not have"
-UNREACHABLE = "Redis does not answer"
+LOST = gettext_noop("Redis lost the counters")
+UNACCOUNTED = gettext_noop("units unaccounted for")
+TOO_MANY = gettext_noop("Redis sells units that the drop does not have")
+UNREACHABLE = gettext_noop("Redis does not answer")
 
 
 class EscrowDifference(NamedTuple):

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
+from django.utils.translation import gettext
+
 from orders.drops.connections import Script, client
 from orders.drops.errors import RedisNeeded
 from orders.drops.keys import keys_of, left
@@ -25,9 +27,8 @@ def check_server(redis: Any) -> None:
     """Raises `RedisNeeded` unless this Redis keeps what it is given."""
     policy = redis.info("memory").get("maxmemory_policy", "")
     if policy != "noeviction":
-        raise RedisNeeded(
-            f"Redis may throw counters away (maxmemory-policy {policy or 'unknown'}): set it to noeviction."
-        )
+        text = gettext("Redis may throw counters away (maxmemory-policy %s): set it to noeviction.")
+        raise RedisNeeded(text % (policy or "?"))
 
 
 def set_status(drop_id: int, status: str, *, after: Iterable[str]) -> str:

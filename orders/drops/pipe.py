@@ -6,34 +6,42 @@ lock. Nothing waits for a timer: while one group is asked, the next one gathers.
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from redis.exceptions import NoScriptError, ResponseError
 
-from orders.drops.connections import ANSWER_SECONDS, CONNECT_SECONDS, AnswerLost, OrderPool, Script
+from orders.drops.connections import AnswerLost, OrderPool, Script
 from yousinsa.errors import Busy
+from yousinsa.promise import Promise
 
 logger = logging.getLogger(__name__)
 
 MAX_TOGETHER = 64
-# How long an order may wait to be sent, and then for its answer.
+# Whoever waited for longer than this before being sent is told to come again.
 QUEUE_SECONDS = 2.0
-SENT_SECONDS = CONNECT_SECONDS + ANSWER_SECONDS + 1.0
 
 
-class Question:
-    """A script that waits to be run; `wake` is locked until its answer is there."""
+class Question(Promise[Any]):
+    """A script that waits to be run. Its outcome is the answer, or the exception that stands for it."""
 
-    __slots__ = ("answer", "args", "gone", "keys", "script", "sent", "wake")
+    __slots__ = ("args", "keys", "script", "since")
 
-    def __init__(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> None:
+    def __init__(
+        self, script: Script, keys: Sequence[str], args: Sequence[Any], lock: threading.Lock
+    ) -> None:
+        super().__init__(lock)
         self.script, self.keys, self.args = script, keys, args
-        self.answer: Any = None
-        self.sent = self.gone = False
-        self.wake = threading.Lock()
-        self.wake.acquire()
+        self.since = time.monotonic()
+
+    def answer(self) -> Any:
+        """Wait for the answer. Raises `Busy` where the script certainly did not run, else `AnswerLost`."""
+        outcome = self.wait()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
 
 class OrderPipe:
@@ -45,66 +53,59 @@ class OrderPipe:
         self._lock = threading.Lock()
         threading.Thread(target=self._run, name="drop-admission", daemon=True).start()
 
-    def run(self, script: Script, keys: Sequence[str], *args: Any) -> Any:
-        """Run a script whose first argument is the connection's run_id, and return its answer.
-
-        Raises `Busy` where it certainly did not run, `AnswerLost` where nobody knows.
-        """
-        question = Question(script, keys, args)
+    def ask(self, script: Script, keys: Sequence[str], *args: Any) -> Question:
+        """Have a script run whose first argument is the connection's run_id."""
+        question = Question(script, keys, args, self._lock)
         self._inbox.put(question)
-        if not question.wake.acquire(timeout=QUEUE_SECONDS):
-            with self._lock:
-                question.gone = not question.sent
-            if question.gone:
-                raise Busy
-            if not question.wake.acquire(timeout=SENT_SECONDS):
-                raise AnswerLost
-        if isinstance(question.answer, Exception):
-            raise question.answer
-        return question.answer
+        return question
 
     def _run(self) -> None:
         while True:
-            together = self._gather()
+            together, late = self._gather()
+            answers: dict[Question, Any] = dict.fromkeys(late, Busy())
+            failure: Exception = AnswerLost()  # nobody is left without an answer
             try:
-                self._pool.use(lambda connection: _ask(connection, together))  # noqa: B023 (asked at once)
+                if together:
+                    self._pool.use(lambda connection: _ask(connection, together, answers))  # noqa: B023
             except (Busy, AnswerLost) as exc:
-                failure: Exception = exc
+                failure = exc
             except Exception:
                 logger.exception("the admission goes on")
-                failure = AnswerLost()
-            else:
-                failure = AnswerLost()  # nobody is left without an answer
-            for question in together:
-                if question.answer is None:
-                    question.answer = failure
-                question.wake.release()
+            self._tell(
+                [
+                    (question, failure if answers.get(question) is None else answers[question])
+                    for question in (*together, *late)
+                ]
+            )
 
-    def _gather(self) -> list[Question]:
-        """Those who wait now; without any, sleep until somebody comes."""
-        together: list[Question] = []
-        while not together:
-            found = [self._inbox.get()]
-            try:
-                while len(found) < MAX_TOGETHER:
-                    found.append(self._inbox.get_nowait())
-            except Empty:
-                pass
-            with self._lock:
-                for question in found:
-                    question.sent = not question.gone
-            together = [question for question in found if question.sent]
-        return together
+    def _tell(self, answers: Sequence[tuple[Question, Any]]) -> None:
+        with self._lock:
+            callbacks = [question.decide(answer) for question, answer in answers]
+        for callback in callbacks:
+            if callback:
+                callback()
+
+    def _gather(self) -> tuple[list[Question], list[Question]]:
+        """Those who wait now, and those who waited too long; without any, sleep until somebody comes."""
+        found = [self._inbox.get()]
+        try:
+            while len(found) < MAX_TOGETHER:
+                found.append(self._inbox.get_nowait())
+        except Empty:
+            pass
+        patience = time.monotonic() - QUEUE_SECONDS
+        return [q for q in found if q.since >= patience], [q for q in found if q.since < patience]
 
 
-def _ask(connection: Any, together: Sequence[Question]) -> None:
+def _ask(connection: Any, together: Sequence[Question], answers: dict[Question, Any]) -> None:
     """Send all, then read all. Raises `RedisError` where the connection is lost on the way."""
     _send(connection, together, "EVALSHA")
-    unknown = [question for question in together if not _read(connection, question)]
-    if unknown:
+    for question in together:
+        answers[question] = _read(connection)
+    if unknown := [question for question in together if answers[question] is None]:
         _send(connection, unknown, "EVAL")
         for question in unknown:
-            _read(connection, question)
+            answers[question] = _read(connection)
 
 
 def _send(connection: Any, questions: Sequence[Question], command: str) -> None:
@@ -121,13 +122,12 @@ def _send(connection: Any, questions: Sequence[Question], command: str) -> None:
     )  # fmt: skip
 
 
-def _read(connection: Any, question: Question) -> bool:
-    """False where Redis does not know the script."""
+def _read(connection: Any) -> Any:
+    """An answer, or the exception that stands for it; None where Redis does not know the script."""
     try:
-        question.answer = connection.read_response()
+        return connection.read_response()
     except NoScriptError:
-        return False
+        return None
     except ResponseError:
         # Redis checks memory, role and disk before a script's first write: nothing was done.
-        question.answer = Busy()
-    return True
+        return Busy()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 APPROVED, DECLINED, WAITING = "approved", "declined", "waiting"
 
@@ -41,7 +41,7 @@ class Manual:
     name = "manual"
 
     def charge(self, *, reference: str, amount: int, token: str) -> Answer:
-        return Answer(WAITING, _("Transfer the amount with the order number as reference."))
+        return Answer(WAITING, gettext_noop("Transfer the amount with the order number as reference."))
 
     def lookup(self, *, reference: str, token: str) -> Answer:
         return Answer(WAITING)
@@ -66,9 +66,9 @@ class Sandbox:
 
     def lookup(self, *, reference: str, token: str) -> Answer:
         if "decline" in token:
-            return Answer(DECLINED, _("The card was declined."))
+            return Answer(DECLINED, gettext_noop("The card was declined."))
         if "timeout" in token and "charged" not in token:
-            return Answer(DECLINED, _("The provider has no such charge."))
+            return Answer(DECLINED, gettext_noop("The provider has no such charge."))
         return Answer(APPROVED)
 
     def refund(self, *, reference: str, payment_reference: str, amount: int) -> bool:

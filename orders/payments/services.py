@@ -11,6 +11,7 @@ from datetime import timedelta
 from django.db import Error
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from inventory import ledger
 from inventory.errors import InsufficientStock
@@ -27,12 +28,17 @@ from orders.payments.providers import APPROVED, DECLINED, PROVIDERS, WAITING, An
 from orders.services import SHIPPING_FIELDS, LockedOrder, lock_order, move
 from yousinsa.db import transact
 from yousinsa.errors import Busy, Invalid
+from yousinsa.language import recorded
 
 logger = logging.getLogger(__name__)
 
 # A provider answers within seconds; an attempt that is older was cut off (crash, lost answer).
 UNANSWERED_AFTER = timedelta(seconds=60)
 SETTLE_BATCH = 100
+# Recorded on the order, for its buyer.
+UNITS_GONE = gettext_noop(
+    "The payment came after the hold had expired and the units were gone: it was refunded."
+)
 
 
 def pay(
@@ -56,7 +62,7 @@ def pay(
         # From here on the money may have been taken: nothing less may be said.
         raise PaymentUnknown(retry_after=UNANSWERED_AFTER.total_seconds()) from exc
     if answer.status == DECLINED:
-        raise PaymentDeclined(answer.detail)
+        raise PaymentDeclined(recorded(answer.detail))
 
 
 def _charge(payment: Payment, token: str) -> Answer:
@@ -154,7 +160,7 @@ def _settle(
 
 def _give_back(order: Order, payment: Payment, note: str = "") -> list[int]:
     """The money of a payment that buys nothing goes back, and the order says so."""
-    order.note = note or _("A second payment was taken for this order: it was refunded.")
+    order.note = note or gettext_noop("A second payment was taken for this order: it was refunded.")
     order.save(update_fields=["note"])
     return refunds.owe_of(payment, payment.amount, reason=order.note)
 
@@ -166,18 +172,16 @@ def _accept_money(held: LockedOrder, payment: Payment, actor_id: int | None) -> 
         return []
     # Who withdrew meanwhile took the address away: there is nowhere to ship to.
     if order.status != Status.EXPIRED or not order.address1:
-        note = _("The payment came after the order had ended: it was refunded.")
+        note = gettext_noop("The payment came after the order had ended: it was refunded.")
         return _give_back(order, payment, note)
     if order.drop_id:
         # Its units are the drop's again, and there somebody may have bought them.
-        note = _("The payment came after the hold had expired and the units were gone: it was refunded.")
-        return _give_back(order, payment, note)
+        return _give_back(order, payment, UNITS_GONE)
     try:
         ledger.reserve(held.stock, held.units, reference=order.number, actor_id=actor_id)
     except InsufficientStock:
-        note = _("The payment came after the hold had expired and the units were gone: it was refunded.")
-        return _give_back(order, payment, note)
-    note = _("The payment came after the hold had expired; the units were still there.")
+        return _give_back(order, payment, UNITS_GONE)
+    note = gettext_noop("The payment came after the hold had expired; the units were still there.")
     move(order, Status.PAID, actor_id=actor_id, note=note)
     order.note = note
     order.save(update_fields=["note"])

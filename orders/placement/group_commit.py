@@ -28,6 +28,7 @@ from orders.placement.blocked import BlockedRows, LockedOut
 from orders.placement.requests import Outcome, Placed, PlaceRequest
 from yousinsa.db import limit_statements
 from yousinsa.errors import Busy, is_connection_lost, is_lock_conflict
+from yousinsa.promise import Promise
 
 logger = logging.getLogger(__name__)
 
@@ -41,52 +42,26 @@ CLAIMED_SECONDS = 15.0
 CLOCK_SECONDS = 0.25
 
 
-class Ticket:
+class Ticket(Promise[Outcome]):
     """A request that waits for its outcome."""
 
-    __slots__ = ("_callback", "_lock", "claimed", "deadline", "outcome", "request", "since")
+    __slots__ = ("claimed", "deadline", "request", "since")
 
     def __init__(self, request: PlaceRequest, lock: threading.Lock) -> None:
+        super().__init__(lock)
         self.request = request
-        self.outcome: Outcome | None = None
         self.claimed = False
         self.since = time.monotonic()
         self.deadline = self.since + QUEUE_SECONDS
-        self._lock = lock
-        self._callback: Callable[[], None] | None = None
-
-    @property
-    def decided(self) -> bool:
-        return self.outcome is not None
 
     def claim(self) -> None:
         """A batch takes it: from now on it may be placed at any moment."""
         self.claimed = True
         self.deadline = time.monotonic() + CLAIMED_SECONDS
 
-    def then(self, callback: Callable[[], None]) -> None:
-        """Call back once the outcome is there, in the thread that decided it; now, if it is there already.
-
-        One callback a ticket; it must be quick and must not raise: others wait behind it.
-        """
-        with self._lock:
-            if self.outcome is None:
-                self._callback = callback
-                return
-        callback()
-
-    def decide(self, outcome: Outcome) -> Callable[[], None] | None:
-        """Set the outcome, under the lock; returns what to call after it."""
-        self.outcome = outcome
-        return self._callback
-
     def result(self) -> Placed:
         """Wait for the outcome. Raises what `place_batch` says of a request that was not placed."""
-        while (outcome := self.outcome) is None:
-            decided = threading.Lock()
-            decided.acquire()
-            self.then(decided.release)
-            decided.acquire()
+        outcome = self.wait()
         if isinstance(outcome, Exception):
             raise outcome
         return outcome

@@ -60,7 +60,7 @@ class Settlement(models.Model):
         verbose_name = _("settlement")
         verbose_name_plural = _("settlements")
         ordering = ["-id"]
-        permissions = [("approve_settlement", "Can approve a settlement")]
+        permissions = [("approve_settlement", _("Can approve a settlement"))]
         constraints = [
             models.UniqueConstraint(
                 fields=["store", "period_start", "period_end"], name="settlement_store_period_unique"

@@ -25,6 +25,7 @@ from unfold.views import ChangeList
 
 from shop.admin.export import Exported
 from shop.desk.owners import SHARED, is_store_owner, own_stores, without
+from yousinsa.language import recorded
 
 COUNTED = 10_000
 SHOWN_BELOW = 50
@@ -256,6 +257,16 @@ def moment(field: str, label: Any) -> Callable[[Any, Any], SafeString | None]:
             return None
         text = timezone.localtime(at).strftime("%Y-%m-%d %H:%M:%S")
         return format_html('<span class="nowrap">{}</span>', text)
+
+    return shown
+
+
+def told(field: str, label: Any) -> Callable[[Any, Any], str]:
+    """A column of what was recorded, in the reader's language: `why = told("reason", …)`."""
+
+    @admin.display(description=label)
+    def shown(self: Any, record: Any) -> str:
+        return recorded(getattr(record, field))
 
     return shown
 

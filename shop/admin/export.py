@@ -60,6 +60,8 @@ def plain(value: Any) -> Any:
         return timezone.localtime(value).strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, str):
         return as_text(value)
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()
     return "" if value is None else value
 
 

@@ -7,12 +7,13 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from shop.admin.base import DeskAdmin
+from shop.admin.permission_names import NamesPermissions
 
 admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class GroupAdmin(DeskAdmin, DjangoGroupAdmin):
+class GroupAdmin(NamesPermissions, DeskAdmin, DjangoGroupAdmin):
     search_help_text = _("Part of the name.")
     fieldsets = (
         (

@@ -18,6 +18,7 @@ from orders.models import Order
 from shop import services
 from shop.admin.base import FOUND, DateFilter, ReadOnlyAdmin, admin_url, moment
 from shop.admin.operations import OperatedAdmin, Operation, OperationForm
+from shop.admin.permission_names import NamesPermissions
 from shop.desk import second_factor
 from shop.models import Store, TokenRevocation, User
 from yousinsa.errors import Forbidden
@@ -98,7 +99,7 @@ REMOVE_SECOND_FACTOR = Operation(
 
 
 @admin.register(User)
-class UserAdmin(OperatedAdmin, DjangoUserAdmin):
+class UserAdmin(NamesPermissions, OperatedAdmin, DjangoUserAdmin):
     """Accounts are deactivated, never deleted: orders and the ledger name them."""
 
     operations = (DEACTIVATE, REMOVE_SECOND_FACTOR)

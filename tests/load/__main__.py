@@ -20,6 +20,7 @@ from tests.load import books, machine, people, report
 from tests.load.checks import Broken
 from tests.load.measuring import Bench, Effort
 from tests.load.scenarios import (
+    DROP,
     HOT_ORDER,
     HOT_ORDER_SESSIONS,
     LANES,
@@ -27,6 +28,7 @@ from tests.load.scenarios import (
     PLAIN,
     Case,
     Scenario,
+    drop_rush,
     sold_out,
 )
 from tests.load.shop import Shop, Shops
@@ -40,8 +42,9 @@ ATTEMPTS, QUICK_ATTEMPTS = 20_000, 5_000
 HISTORY = 1_000_000
 PEOPLE_SECONDS, QUICK_PEOPLE_SECONDS = 60, 8
 NAMES = [
-    "hot_order", "hot_order_sessions", *(scenario.name for scenario in PLAIN), "sold_out", "lone_order",
-    "batches", "hashing", "catalogue", "people", "sqlite", "binlog", "flat_cost", "books",
+    "hot_order", "hot_order_sessions", *(scenario.name for scenario in PLAIN), "sold_out", "drop",
+    "drop_rush", "lone_order", "batches", "hashing", "catalogue", "people", "sqlite", "binlog",
+    "flat_cost", "books",
 ]  # fmt: skip
 # What a quick bench leaves out unless `--only` names it.
 NOT_QUICK = {
@@ -140,6 +143,8 @@ def plan(options: argparse.Namespace, bench: Bench, shops: Shops, results: repor
             add(scenario.name, f"{scenario.title}, {n} connections", measure(scenario, shops.mariadb, n))
     attempts = QUICK_ATTEMPTS if options.quick else ATTEMPTS
     add("sold_out", "sold out", measure(sold_out(attempts), shops.mariadb, most))
+    add("drop", f"drop, {most} connections", measure(DROP, shops.mariadb, most))
+    add("drop_rush", "rush at a drop", measure(drop_rush(attempts), shops.mariadb, most))
     add("lone_order", "lone order", partial(_lone, bench, shops))
     add("batches", "batches of 64", lambda: results.batches.update(_batches(shops, options.quick)))
     add("hashing", "password hash", lambda: results.hashing.update(shops.mariadb().inside("seed", "hashing")))
@@ -231,6 +236,7 @@ def measure(options: argparse.Namespace, console: Console) -> report.Results:
             results.broken = str(exc)
         results.figures = [*bench.ping_figures(), *bench.figures]
         results.books = bench.books
+        results.drained = bench.drained
         results.complaints = [line for shop in shops.all() for line in shop.complaints()]
     results.minutes = round((time.monotonic() - started) / 60, 1)
     return results

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tests.load import checks, wrk
 from tests.load.machine import cpu_seconds
@@ -94,6 +95,7 @@ class Bench:
         self.effort = effort
         self.figures: list[Figure] = []
         self.books: list[str] = []
+        self.drained: list[dict[str, Any]] = []
         self._say = say
         self._pings: dict[Case, list[Sample]] = {}
 
@@ -143,7 +145,29 @@ class Bench:
         sample = watch.read(answers)
         if case.scenario.writes:
             self._check(case, before, answers)
+        if case.scenario.admits:
+            self._drain(case, before, answers)
         return sample
+
+    def _drain(self, case: Case, before: checks.Mark, answers: wrk.Answers) -> None:
+        """Write what Redis admitted, close the drop, and hold the orders against the answers."""
+        shop = case.shop
+        found = shop.inside("seed", "drain")
+        shop.inside("seed", "close", drop=shop.goods["drop"])
+        where = f"{case.scenario.title}, {case.connections} connections"
+        told = answers.statuses.get(202, 0)
+        placed = checks.mark(shop.query).orders - before.orders
+        words = f"{where}: {told:,} answers 202, {placed:,} orders"
+        in_doubt = sum(answers.broken.values()) + answers.statuses.get(503, 0)
+        if found["differences"] or not told <= placed <= told + in_doubt:
+            raise checks.Broken(f"{words}; {'; '.join(found['differences'])}")
+        checks.assert_books_balance(shop.query, before)
+        self.books.append(words)
+        self.drained.append(found)
+        self._say(
+            f"drained {found['orders']:,} orders at {found['orders'] / max(0.001, found['seconds']):,.0f}/s, "
+            f"{found['rss_mb']:.0f} MB"
+        )
 
     def _check(self, case: Case, before: checks.Mark, answers: wrk.Answers) -> None:
         shop = case.shop

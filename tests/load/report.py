@@ -28,6 +28,7 @@ class Results:
     figures: list[Figure] = field(default_factory=list)
     batches: dict[str, Any] = field(default_factory=dict)
     hashing: dict[str, Any] = field(default_factory=dict)
+    drained: list[dict[str, Any]] = field(default_factory=list)
     catalogue: dict[str, Any] = field(default_factory=dict)
     people: list[Habit] = field(default_factory=list)
     books: list[str] = field(default_factory=list)
@@ -112,6 +113,16 @@ def targets(results: Results) -> list[Target]:
             "lone order, p50 against row_lock",
             "<= 1.10",
             _at_most(1.10, _quotient(of(lone, lambda f: f.p50), of(lone_row, lambda f: f.p50))),
+        ),
+        (
+            "admission to a drop, share of the no-op",
+            ">= 0.70",
+            _at_least(0.7, of(results.find("drop"), lambda f: f.ratio)),
+        ),
+        (
+            "drain_orders, orders/s",
+            ">= 2,000",
+            _at_least(2000, max((d["orders"] / d["seconds"] for d in results.drained), default=None)),
         ),
         ("product list, requests/s", ">= 1,250", _at_least(1250, of(results.find("product_list"), rate))),
         ("filters over 100 ms", "= 0", _at_most(0, results.catalogue.get("over_100_ms"))),

@@ -40,8 +40,8 @@ class Scenario:
     """Something that shoppers do at once.
 
     load: makes what is sent, for a run of so many seconds. good: the statuses of answers that are no errors.
-    places: every 201 is an order. writes: the books are checked afterwards. most_connections: more would
-    measure something else.
+    places: every 201 is an order. admits: every 202 is an order once the stream is drained. writes: the books
+    are checked afterwards. most_connections: more would measure something else.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Scenario:
     good: tuple[int, ...] = (200, 201, 204)
     places: bool = False
     writes: bool = False
+    admits: bool = False
     most_connections: int | None = None
 
 
@@ -106,6 +107,18 @@ def sold_out(attempts: int) -> Scenario:
 
     title = f"{attempts:,} attempts at {SOLD_OUT_UNITS} units"
     return Scenario("sold_out", title, load, good=(201, 409), places=True, writes=True)
+
+
+def drop(units: int, limit: int, attempts: int | None = None) -> Callable[[Shop, float], Load]:
+    """Orders of one unit from a new drop."""
+
+    def load(shop: Shop, seconds: float) -> Load:
+        found = shop.inside("seed", "drop", units=units, limit=limit)
+        shop.goods["drop"] = found["drop"]
+        arguments = _order(shop, [found["option"]]) | {"drop": found["drop"]}
+        return Load("orders.lua", arguments, limit=attempts)
+
+    return load
 
 
 LISTS = [
@@ -168,6 +181,19 @@ HOT_ORDER_SESSIONS = Scenario(
 BASKETS = Scenario("baskets", "order, 3 of 100 options", baskets, places=True, writes=True)
 # The same order one at a time: what the group commit costs when there is no group.
 LONE_ORDER = Scenario("lone_order", "order, nobody else there", hot_order, places=True, writes=True)
+DROP_UNITS = 500
+# More than can be asked for in a run: each is admitted.
+DROP = Scenario(
+    "drop", "order from a drop, Redis admits", drop(1_000_000, 1_000_000), good=(202,), admits=True
+)
+
+
+def drop_rush(attempts: int) -> Scenario:
+    """So many attempts at a drop of 500 units, one a shopper: nearly all are refused."""
+    title = f"{attempts:,} attempts at a drop of {DROP_UNITS} units"
+    return Scenario("drop_rush", title, drop(DROP_UNITS, 1, attempts), good=(202, 409), admits=True)
+
+
 PLAIN = (
     Scenario("product_list", "product list", product_list),
     Scenario("product_list_strangers", "product list, not signed in", product_list_strangers),

@@ -4,6 +4,7 @@ tests/load/shop.py calls `main` in a process of its own, since each database nee
 """
 
 import json
+import resource
 import secrets
 import sys
 import time
@@ -19,6 +20,10 @@ from django.contrib.auth.hashers import check_password, make_password
 from django.core.management import call_command
 
 from inventory import ledger
+from orders.drops.drain import Drain
+from orders.drops.escrow_check import escrow_differences
+from orders.drops.models import Lane
+from orders.drops.services import ItemDraft, close_drop, create_drop, open_drop
 from orders.placement.batch import place_batch
 from orders.placement.requests import Placed, PlaceRequest
 from shop import services
@@ -60,6 +65,34 @@ def fill(*, products: int, shoppers: int, history: int, tokens: str) -> dict[str
 def scarce(*, units: int) -> dict[str, Any]:
     """An option of which there are so many."""
     return {"option": _options([units])[0]}
+
+
+def drop(*, units: int, limit: int) -> dict[str, Any]:
+    """A drop of so many units of a new option, admitted by Redis, open."""
+    (option,) = _options([units])
+    created = create_drop(name="Bench", items=[ItemDraft(option, units)], limit=limit, lane=Lane.REDIS_LUA)
+    open_drop(created.pk)
+    return {"option": option, "drop": created.pk}
+
+
+def drain() -> dict[str, Any]:
+    """Write what Redis admitted: how many orders, how fast, and whether everything adds up."""
+    start, worker = time.monotonic(), Drain()
+    written = worker.once()
+    while not worker.is_done:
+        written += worker.once()
+    worker.leave()
+    return {
+        "orders": written,
+        "seconds": time.monotonic() - start,
+        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "differences": [str(difference) for difference in escrow_differences()],
+    }
+
+
+def close(*, drop: int) -> dict[str, Any]:
+    """Nothing of the drop stays in escrow, so that the books are those of a shop without drops."""
+    return {"settled": close_drop(drop)}
 
 
 def _options(stock: list[int]) -> list[int]:
@@ -139,5 +172,6 @@ def main() -> None:
     """`seed FUNCTION KEYWORDS`: calls it with the keywords (JSON), prints what it returns as JSON."""
     functions: dict[str, Callable[..., dict[str, Any]]] = {
         "fill": fill, "scarce": scarce, "sessions": sessions, "orders": orders, "hashing": hashing,
+        "drop": drop, "drain": drain, "close": close,
     }  # fmt: skip
     print(json.dumps(functions[sys.argv[1]](**json.loads(sys.argv[2]))))

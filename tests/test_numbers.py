@@ -1,0 +1,35 @@
+"""Order numbers: readable, in the order of time, and never drawn twice, also not by two processes."""
+
+import os
+import re
+
+import pytest
+
+from orders.placement.numbers import new_number
+
+pytestmark = pytest.mark.sqlite
+
+
+def test_numbers_are_readable_unlike_and_in_order_of_time():
+    drawn = [new_number() for _ in range(5_000)]
+    assert len(set(drawn)) == len(drawn)
+    assert all(re.fullmatch(r"[0-9A-HJKMNP-TV-Z]{9}-[0-9A-HJKMNP-TV-Z]{8}", number) for number in drawn)
+    times = [number[:9] for number in drawn]
+    assert times == sorted(times)
+
+
+def test_a_forked_process_draws_other_numbers():
+    new_number()  # the parent has random bits in store, of which the child gets a copy
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, "".join(new_number()[10:] for _ in range(300)).encode())
+        os._exit(0)
+    mine = {new_number()[10:] for _ in range(300)}
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        text = pipe.read()
+    os.waitpid(child, 0)
+    theirs = {text[i : i + 8] for i in range(0, len(text), 8)}
+    assert len(theirs) == 300
+    assert not mine & theirs
