@@ -1,8 +1,9 @@
 """Pictures of the main pages of a demo shop, in both languages, as wide as a desk and as a telephone.
 
-    make screenshots        writes var/screenshots/<language>-<width>-<page>.png, to be looked at
+make screenshots        writes var/screenshots/<language>-<width>-<page>.png, to be looked at
 """
 
+import itertools
 import json
 import os
 import sys
@@ -29,14 +30,15 @@ OPERATOR = "operator@demo.yousinsa.test"
 def furnish(url: str) -> dict[str, str]:
     """Something to see on every page: name of the picture -> address."""
     from django.core.management import call_command
-    from django.db import connection
-    from django.db.models import Count
+    from django.db.models import Count, F
     from django.utils import timezone
 
-    from inventory.models import ReconciliationRun, Stock
+    from inventory.management.commands.reconcile_stock import ORDERS
+    from inventory.models import Stock
+    from inventory.reconciliation import Scope, records
     from inventory.sheets import begin_stocktake, record_counts
-    from orders.drops.services import ItemDraft, create_drop, open_drop
     from orders.drops.models import Lane
+    from orders.drops.services import ItemDraft, create_drop, open_drop
     from orders.models import Order, Settlement, Status
     from orders.services import add_note
     from orders.settlements.services import settle
@@ -57,7 +59,9 @@ def furnish(url: str) -> dict[str, str]:
     counted = begin_stocktake(
         stock_ids=[stocks[option.pk].pk for option in options[3:8]], actor_id=operator.pk
     )
-    entered = {stocks[option.pk].pk: stocks[option.pk].on_hand + n - 1 for n, option in enumerate(options[3:6])}
+    entered = {}
+    for difference, option in zip((-1, 0, 1), options[3:6], strict=True):
+        entered[stocks[option.pk].pk] = stocks[option.pk].on_hand + difference
     record_counts(stocktake_id=counted.pk, counted=entered)
 
     items = [ItemDraft(option.pk, 10) for option in options[10:12]]
@@ -74,14 +78,10 @@ def furnish(url: str) -> dict[str, str]:
 
     last = timezone.localdate() - timedelta(days=1)
     settle(last - timedelta(days=60), last)
-    with connection.cursor() as cursor:
-        for option in options[:2]:
-            cursor.execute("UPDATE inventory_stock SET on_hand = on_hand + 2 WHERE option_id = %s", [option.pk])
-    try:
-        call_command("reconcile_stock")
-    except SystemExit as differs:
-        assert differs.code == 1
-    pages = {
+    Stock.objects.filter(option__in=options[:2]).update(on_hand=F("on_hand") + 2)
+    run = records.begin(Scope(), actor_id=operator.pk)
+    records.compare(run, ORDERS, Scope())
+    return {
         "front-page": "/admin/",
         "products": "/admin/shop/product/",
         "product": f"/admin/shop/product/{options[0].product_id}/change/",
@@ -100,7 +100,7 @@ def furnish(url: str) -> dict[str, str]:
         "packing-list": f"/admin/orders/order/{paid.pk}/packing-list/",
         "drop": f"/admin/orders/drop/{drop.pk}/change/",
         "run-now": "/admin/inventory/reconciliationrun/run/",
-        "run": f"/admin/inventory/reconciliationrun/{ReconciliationRun.objects.latest('pk').pk}/change/",
+        "run": f"/admin/inventory/reconciliationrun/{run.pk}/change/",
         "differences": "/admin/inventory/difference/",
         "settlement": f"/admin/orders/settlement/{Settlement.objects.latest('pk').pk}/change/",
         "settlement-print": f"/admin/orders/settlement/{Settlement.objects.latest('pk').pk}/print/",
@@ -108,41 +108,43 @@ def furnish(url: str) -> dict[str, str]:
         "second-factor": "/admin/second-factor/",
         "api-docs": "/api/docs/",
     }
-    return pages
+
+
+def shoot(page: Page, name: str) -> list[str]:
+    """Draw what the page shows; it must not be wider than the window."""
+    page.wait_for_load_state("networkidle")
+    page.evaluate("document.fonts.ready")
+    page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+    beyond = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    return [f"{name}: {beyond} px wider than the window"] if beyond > 0 else []
+
+
+def preview(page: Page) -> None:
+    page.locator("[name=quantity]").fill("5")
+    page.locator("[name=reason]").fill("Delivery from Dongdaemun")
+    page.locator("#content .submit-row button").click()
+    page.locator("[name=confirm]").wait_for()
 
 
 def draw(url: str, pages: dict[str, str]) -> list[str]:
     """One picture a page, language and width. Returns what went wrong meanwhile."""
     wrong: list[str] = []
     with chromium() as browser:
-        for language, locale in LANGUAGES.items():
-            for width, height in WIDTHS.items():
-                context = browser.new_context(locale=locale, viewport={"width": width, "height": height})
-                page = context.new_page()
-                seen = watch(page)
-
-                def shoot(name: str, page: Page = page, prefix: str = f"{language}-{width}") -> None:
-                    page.wait_for_load_state("networkidle")
-                    page.evaluate("document.fonts.ready")
-                    page.screenshot(path=PICTURES / f"{prefix}-{name}.png", full_page=True)
-                    across = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-                    if across > 0:
-                        wrong.append(f"{prefix}-{name}: {across} px wider than the window")
-
-                page.goto(f"{url}/admin/")
-                shoot("sign-in")
-                sign_in(page, url, OPERATOR, PASSWORD)
-                for name, address in pages.items():
-                    page.goto(url + address)
-                    shoot(name)
-                    if name == "receive":
-                        page.locator("[name=quantity]").fill("5")
-                        page.locator("[name=reason]").fill("Delivery from Dongdaemun")
-                        page.locator("#content .submit-row button").click()
-                        page.locator("[name=confirm]").wait_for()
-                        shoot("receive-preview")
-                wrong += seen
-                context.close()
+        for (language, locale), (width, height) in itertools.product(LANGUAGES.items(), WIDTHS.items()):
+            context = browser.new_context(locale=locale, viewport={"width": width, "height": height})
+            page = context.new_page()
+            seen, prefix = watch(page), f"{language}-{width}"
+            page.goto(f"{url}/admin/")
+            wrong += shoot(page, f"{prefix}-sign-in")
+            sign_in(page, url, OPERATOR, PASSWORD)
+            for name, address in pages.items():
+                page.goto(url + address)
+                wrong += shoot(page, f"{prefix}-{name}")
+                if name == "receive":
+                    preview(page)
+                    wrong += shoot(page, f"{prefix}-{name}-preview")
+            wrong += seen
+            context.close()
     return wrong
 
 
