@@ -65,7 +65,7 @@ format: ## Rewrite the code in the house style
 
 messages: ## Bring the translations (locale/) up to date with the source
 	@deploy/setup.sh dev
-	@$(python) -m tests.messages
+	@$(python) -m tests.support.messages
 
 clean: ## Remove .venv and caches (the demo database in var/ stays)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis var/static var/metrics

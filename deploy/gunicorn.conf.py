@@ -16,7 +16,7 @@ bind = f"{os.environ.get('BIND_HOST') or '127.0.0.1'}:{PORT}"
 # Connections that arrive while every worker is full wait here (the kernel caps it at net.core.somaxconn).
 backlog = 2048
 
-worker_class = "yousinsa.worker.Worker"
+worker_class = "yousinsa.http.worker.Worker"
 # The cores this process may use, which in a container can be fewer than the machine has.
 workers = int(os.environ.get("WEB_CONCURRENCY") or len(os.sched_getaffinity(0)))
 # For what waits for the database, Redis or a payment: more than there are database connections.
@@ -54,7 +54,7 @@ errorlog = "-"
 # The proxy in front logs requests already; ACCESS_LOG=- prints them here.
 accesslog = os.environ.get("ACCESS_LOG") or None
 
-# What the workers share in memory (yousinsa/shared.py). One per port, like the metrics.
+# What the workers share in memory (yousinsa/process/shared.py). One per port, like the metrics.
 SHARED = Path(os.environ.get("VAR_DIR") or ROOT / "var") / "shared" / PORT
 os.environ["SHARED_DIR"] = str(SHARED)
 

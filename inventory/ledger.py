@@ -19,8 +19,9 @@ from inventory.errors import InsufficientStock, InvalidMovement, Shortage, Stock
 from inventory.locks import LockedStock, lock_stock
 from inventory.models import MAX_UNITS, Kind, Movement, Stock
 from inventory.selectors import stock_ids
-from yousinsa.db import insert_rows, transact
-from yousinsa.page_cache import pages_changed
+from yousinsa.db.rows import insert_rows
+from yousinsa.db.transactions import transact
+from yousinsa.http.page_cache import pages_changed
 
 _MOVEMENT_FIELDS = (
     "stock", "sequence", "kind", "delta_on_hand", "delta_reserved", "on_hand_after", "reserved_after",

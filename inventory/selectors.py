@@ -7,7 +7,7 @@ from django.db.models import OuterRef, QuerySet, Subquery
 
 from inventory.models import Stock
 from shop.models import Option, Product, Store
-from shop.views import OptionView, ProductView
+from shop.schemas import OptionView, ProductView
 
 
 class Offer(NamedTuple):

@@ -17,8 +17,10 @@ from inventory import ledger
 from inventory.errors import SheetRefused
 from inventory.locks import LockedStock, lock_stock
 from inventory.models import MAX_UNITS, Delivery, DeliveryLine, Kind, Sheet, Stock, Stocktake, StocktakeLine
-from yousinsa.db import insert_rows, transact
-from yousinsa.errors import Invalid, is_duplicate
+from yousinsa.db.errors import is_duplicate
+from yousinsa.db.rows import insert_rows
+from yousinsa.db.transactions import transact
+from yousinsa.errors import Invalid
 
 BATCH = 500
 # Refusals that are told one by one.

@@ -16,25 +16,25 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from orders import selectors, services
-from orders.drops import waiting_room
+from orders.drops.admission import waiting_room
+from orders.drops.admission.pending import find_unsettled, refuse_unsettled
 from orders.drops.api import answer_purchase
-from orders.drops.pending import find_unsettled, refuse_unsettled
 from orders.errors import OrderNotFound
 from orders.models import MAX_LINES, MAX_QUANTITY, Order
 from orders.payments.providers import PROVIDERS
 from orders.payments.services import pay
 from orders.placement.lanes import begin_order
 from orders.placement.requests import Placed, PlaceRequest
-from orders.views import OrderPage, OrderView
+from orders.schemas import OrderPage, OrderView
 from shop.api import Address, PageQuery
 from shop.selectors import Id
-from yousinsa.api import Body, read_body, read_query
 from yousinsa.auth import caller
-from yousinsa.endpoint import Endpoint
 from yousinsa.errors import Invalid
+from yousinsa.http.bodies import Body, read_body, read_query
+from yousinsa.http.endpoint import Endpoint
+from yousinsa.http.paging import Ordering, keyset_page
+from yousinsa.http.schema import LOCATION, operation
 from yousinsa.limits import OrderThrottle, PingThrottle
-from yousinsa.paging import Ordering, keyset_page
-from yousinsa.schema import LOCATION, operation
 
 Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
 NEWEST = Ordering(("id",), (int,), descending=True)

@@ -7,8 +7,8 @@ from django.db.models import Prefetch, QuerySet, Sum
 
 from orders.errors import OrderNotFound
 from orders.models import Order, OrderLine, Payment
+from orders.schemas import LineView, OrderView, PaymentView, ShippingView, TrackingView
 from orders.states import HOLDING, SHIPPED_OUT
-from orders.views import LineView, OrderView, PaymentView, ShippingView, TrackingView
 from yousinsa.language import recorded
 
 

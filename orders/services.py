@@ -17,13 +17,15 @@ from inventory import ledger
 from inventory.locks import LockedStock, lock_stock
 from inventory.selectors import stock_ids
 from orders import states
-from orders.drops import escrow, outbox
+from orders.drops import escrow
 from orders.drops.locks import lock_items
-from orders.drops.models import DropItem
+from orders.drops.writing import outbox
 from orders.errors import InvalidTransition, OrderNotFound
 from orders.models import MAX_NOTE, Order, OrderEvent, OrderLine, OrderNote, Status
+from orders.models.drops import DropItem
 from orders.payments import refunds
-from yousinsa.db import insert_rows, transact
+from yousinsa.db.rows import insert_rows
+from yousinsa.db.transactions import transact
 from yousinsa.errors import Invalid
 
 EXPIRY_BATCH = 200

@@ -24,17 +24,17 @@ from shop import selectors, services
 from shop.errors import NotYourStore
 from shop.limits import limit_sign_in
 from shop.models import MAX_OPTIONS, MAX_PRICE, Product, User
+from shop.schemas import ProductPage, ProductView, SignedIn, StorePage, StoreView, UserView
 from shop.selectors import ORDERINGS, Id, ProductQuery
-from shop.views import ProductPage, ProductView, SignedIn, StorePage, StoreView, UserView
 from yousinsa import limits
-from yousinsa.api import Body, Query, read_body, read_query
 from yousinsa.auth import Principal, caller
-from yousinsa.db import transact
-from yousinsa.endpoint import Endpoint
+from yousinsa.db.transactions import transact
 from yousinsa.errors import Unauthenticated
-from yousinsa.page_cache import cached_answer
-from yousinsa.paging import MAX_PAGE_SIZE, PAGE_SIZE, keyset_page
-from yousinsa.schema import LOCATION, operation
+from yousinsa.http.bodies import Body, Query, read_body, read_query
+from yousinsa.http.endpoint import Endpoint
+from yousinsa.http.page_cache import cached_answer
+from yousinsa.http.paging import MAX_PAGE_SIZE, PAGE_SIZE, keyset_page
+from yousinsa.http.schema import LOCATION, operation
 
 # No NUL, and something besides white space.
 NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
@@ -280,7 +280,7 @@ class CatalogueView(Endpoint):
     """Everybody may look, whoever they are: an expired token is no reason to refuse the products."""
 
     def shown(self, request: Request, look: Callable[[], ProductPage | ProductView]) -> HttpResponseBase:
-        """What `look` finds, for all who ask at about the same time (yousinsa/page_cache.py)."""
+        """What `look` finds, for all who ask at about the same time (yousinsa/http/page_cache.py)."""
         if self.is_plain_json(request):
             return cached_answer(request._request, lambda: msgspec.json.encode(look()))
         return Response(look())

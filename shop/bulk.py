@@ -14,7 +14,8 @@ from django.contrib.auth.hashers import make_password
 from django.utils import timezone
 
 from shop.models import Option, Product, Role, User
-from yousinsa.db import insert_rows, transact
+from yousinsa.db.rows import insert_rows
+from yousinsa.db.transactions import transact
 
 T = TypeVar("T")
 

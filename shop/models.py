@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from treebeard.mp_tree import MP_Node
 
-from yousinsa.db import ExactCharField, ExactEmailField
+from yousinsa.db.fields import ExactCharField, ExactEmailField
 
 MAX_PRICE = 1_000_000_000
 MAX_OPTIONS = 200

@@ -15,11 +15,11 @@ from django.utils.translation import gettext as _
 from msgspec import Meta
 
 from shop.models import MAX_PRICE, Category, Product, Store, TokenRevocation, User
-from shop.views import AddressView, StoreView, UserView
-from yousinsa.api import Query
+from shop.schemas import AddressView, StoreView, UserView
 from yousinsa.auth import Revocation
 from yousinsa.errors import Invalid
-from yousinsa.paging import MAX_PAGE_SIZE, PAGE_SIZE, Ordering
+from yousinsa.http.bodies import Query
+from yousinsa.http.paging import MAX_PAGE_SIZE, PAGE_SIZE, Ordering
 
 ORDERINGS: dict[str, Ordering] = {
     "newest": Ordering(("id",), (int,), descending=True),

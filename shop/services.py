@@ -26,8 +26,9 @@ from shop.errors import (
 )
 from shop.models import MAX_OPTIONS, Category, Option, Product, Role, Store, TokenRevocation, User
 from yousinsa.auth import Revocation, issue_token, revocations
-from yousinsa.errors import Invalid, Unauthenticated, is_duplicate
-from yousinsa.page_cache import pages_changed
+from yousinsa.db.errors import is_duplicate
+from yousinsa.errors import Invalid, Unauthenticated
+from yousinsa.http.page_cache import pages_changed
 
 # --- Accounts -----------------------------------------------------------------------------------------
 

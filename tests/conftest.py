@@ -8,17 +8,17 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import translation
 
+from orders.drops.admission.tallies import tallies
 from orders.drops.definitions import definitions
 from orders.drops.selectors import board
-from orders.drops.tallies import tallies
 from shop.models import User
-from tests.environment import DATABASE
-from tests.factories import make_user
-from tests.services import Redis
-from yousinsa import page_cache as page_cache_module
+from tests.support.environment import DATABASE
+from tests.support.factories import make_user
+from tests.support.services import Redis
 from yousinsa.auth import issue_token, revocations
+from yousinsa.http import page_cache as page_cache_module
+from yousinsa.http.page_cache import page_cache
 from yousinsa.limits import shared_memory
-from yousinsa.page_cache import page_cache
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def fresh_process_state(settings: Any) -> Iterator[None]:
     cache.clear()
     translation.deactivate()  # Django's test client leaves the language of its last request
     if DATABASE == "mariadb":
-        from yousinsa.mysql import base
+        from yousinsa.db.mysql import base
 
         # Threads that a test left behind keep their connections: with them gone the pool would be empty.
         base._pools.clear()

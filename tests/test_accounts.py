@@ -12,11 +12,11 @@ from orders.payments.services import settle_unanswered
 from orders.services import cancel_order, deliver_order, expire_due, lock_order, move, ship_order
 from shop import services
 from shop.models import Role, Store, User
-from tests.concurrency import in_threads
-from tests.factories import ADDRESS, PASSWORD, make_options, make_order, make_store, make_user
-from tests.locks import until_somebody_waits
-from tests.problems import nothing_changes, problem
-from tests.wire import Wire
+from tests.support.concurrency import in_threads
+from tests.support.factories import ADDRESS, PASSWORD, make_options, make_order, make_store, make_user
+from tests.support.locks import until_somebody_waits
+from tests.support.problems import nothing_changes, problem
+from tests.support.wire import Wire
 from yousinsa.errors import Unauthenticated
 
 pytestmark = pytest.mark.django_db

@@ -19,13 +19,21 @@ from orders.models import Hold, Order
 from orders.payments.services import confirm_transfer
 from orders.services import add_note, cancel_order
 from shop import services
-from shop.admin import base
+from shop.desk import base
 from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User
-from tests.books import make_books
-from tests.desk import act, said, signed_in, staff, url
-from tests.drop_rows import make_drop_rows
-from tests.factories import PASSWORD, make_category, make_options, make_order, make_store, make_user, stock_of
-from tests.invariants import assert_books_balance
+from tests.support.books import make_books
+from tests.support.desk import act, said, signed_in, staff, url
+from tests.support.drop_rows import make_drop_rows
+from tests.support.factories import (
+    PASSWORD,
+    make_category,
+    make_options,
+    make_order,
+    make_store,
+    make_user,
+    stock_of,
+)
+from tests.support.invariants import assert_books_balance
 from yousinsa.auth import issue_token, read_token, revocations
 
 pytestmark = pytest.mark.django_db

@@ -7,8 +7,8 @@ from django.test import Client
 from inventory.models import Kind, Movement
 from orders.models import Order, OrderEvent, Refund
 from shop.models import Category, Option, Product, Store, User
-from tests.desk import act, change_stock, signed_in, url
-from tests.factories import PASSWORD, make_category, make_options, make_order, make_store, make_user
+from tests.support.desk import act, change_stock, signed_in, url
+from tests.support.factories import PASSWORD, make_category, make_options, make_order, make_store, make_user
 from tests.test_admin import account_form, product_form
 
 pytestmark = pytest.mark.django_db

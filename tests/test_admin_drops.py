@@ -5,13 +5,13 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from orders.drops.connections import client as redis
-from orders.drops.keys import keys_of
-from orders.drops.models import DeadLetter, Drop, DropItem, DropStatus, DropTally, Lane
-from tests.desk import act, buttons, said, signed_in, staff, url
-from tests.drops import drain_all, item_of, make_drop, on_redis
-from tests.factories import make_options, make_user, stock_of
-from tests.invariants import assert_books_balance
+from orders.drops.redis.connections import client as redis
+from orders.drops.redis.keys import keys_of
+from orders.models.drops import DeadLetter, Drop, DropItem, DropStatus, DropTally, Lane
+from tests.support.desk import act, buttons, said, signed_in, staff, url
+from tests.support.drops import drain_all, item_of, make_drop, on_redis
+from tests.support.factories import make_options, make_user, stock_of
+from tests.support.invariants import assert_books_balance
 
 pytestmark = pytest.mark.django_db(transaction=True)
 __all__ = ["on_redis"]

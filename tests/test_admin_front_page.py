@@ -13,16 +13,16 @@ from django.urls import reverse
 from django.utils import timezone
 
 from inventory.models import Difference, ReconciliationRun, Stock
-from orders.desk import figures as figures_module
-from orders.desk.figures import Figures, about, bounded_count
+from orders.admin.front_page import figures as figures_module
+from orders.admin.front_page.figures import Figures, about, bounded_count
 from orders.models import Drop, Order, Payment, Refund
 from orders.payments.services import confirm_transfer
 from orders.services import cancel_order
 from shop.models import Store, User
-from tests.books import make_books
-from tests.desk import signed_in, staff
-from tests.drop_rows import make_drop_rows
-from tests.factories import make_options, make_order, make_store, make_user
+from tests.support.books import make_books
+from tests.support.desk import signed_in, staff
+from tests.support.drop_rows import make_drop_rows
+from tests.support.factories import make_options, make_order, make_store, make_user
 
 pytestmark = pytest.mark.django_db
 

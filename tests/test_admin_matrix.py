@@ -44,9 +44,9 @@ from orders.services import add_note, cancel_order
 from shop import permissions, services
 from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User
 from shop.permissions import CATALOGUE_EDITOR, FINANCE, ORDER_DESK, STOCK_CLERK, STORE_OWNER
-from tests.books import make_books, make_settlement
-from tests.drop_rows import make_drop_rows
-from tests.factories import make_category, make_options, make_order, make_store, make_user
+from tests.support.books import make_books, make_settlement
+from tests.support.drop_rows import make_drop_rows
+from tests.support.factories import make_category, make_options, make_order, make_store, make_user
 
 # What the database is does not matter here.
 pytestmark = [pytest.mark.django_db, pytest.mark.sqlite]

@@ -13,11 +13,11 @@ from orders.admin.orders import SLACK, first_id_since
 from orders.models import Order, OrderEvent, OrderLine, Payment, Refund, Status
 from orders.payments.services import confirm_transfer, pay
 from orders.services import cancel_order, deliver_order, expire_due, ship_order
-from shop.admin import operations
+from shop.desk import operations
 from shop.models import Option, User
-from tests.desk import act, buttons, change_stock, said, signed_in, staff, url
-from tests.factories import make_options, make_order, make_user, stock_of
-from tests.invariants import assert_books_balance
+from tests.support.desk import act, buttons, change_stock, said, signed_in, staff, url
+from tests.support.factories import make_options, make_order, make_user, stock_of
+from tests.support.invariants import assert_books_balance
 
 pytestmark = pytest.mark.django_db
 

@@ -17,9 +17,9 @@ from orders.payments.services import confirm_transfer
 from orders.services import add_note
 from shop import permissions
 from shop.models import Category, Option, Product, Role, Store, User
-from tests.books import make_settlement
-from tests.desk import act, buttons, signed_in, url
-from tests.factories import make_category, make_options, make_order, make_store, make_user
+from tests.support.books import make_settlement
+from tests.support.desk import act, buttons, signed_in, url
+from tests.support.factories import make_category, make_options, make_order, make_store, make_user
 from tests.test_admin import product_form
 
 pytestmark = pytest.mark.django_db

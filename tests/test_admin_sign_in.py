@@ -13,8 +13,8 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from shop.desk import second_factor
 from shop.models import User
-from tests.desk import buttons, signed_in, staff, url
-from tests.factories import PASSWORD, make_user
+from tests.support.desk import buttons, signed_in, staff, url
+from tests.support.factories import PASSWORD, make_user
 
 pytestmark = pytest.mark.django_db
 

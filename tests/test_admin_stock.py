@@ -12,8 +12,8 @@ from inventory import ledger
 from inventory.locks import lock_stock
 from inventory.models import Movement, Stock
 from shop.models import Option, User
-from tests.desk import change_stock, signed_in, url
-from tests.factories import make_options, make_order, make_user, stock_of
+from tests.support.desk import change_stock, signed_in, url
+from tests.support.factories import make_options, make_order, make_user, stock_of
 
 pytestmark = pytest.mark.django_db
 

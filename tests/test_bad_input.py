@@ -7,9 +7,9 @@ import pytest
 
 from orders.models import MAX_LINES, MAX_QUANTITY
 from shop.models import MAX_OPTIONS, MAX_PRICE, Role, Store
-from tests.factories import ADDRESS, make_options, make_order, make_store, make_user
-from tests.problems import nothing_changes, problem
-from tests.wire import JSON, Wire
+from tests.support.factories import ADDRESS, make_options, make_order, make_store, make_user
+from tests.support.problems import nothing_changes, problem
+from tests.support.wire import JSON, Wire
 
 pytestmark = pytest.mark.django_db
 

@@ -7,7 +7,7 @@ import pytest
 from inventory import ledger
 from inventory.models import Difference, Kind, Movement, ReconciliationRun, Stock
 from orders.models import Status
-from tests.corruption import (
+from tests.support.corruption import (
     CORRUPTIONS,
     SHIPPED,
     Corruption,
@@ -17,7 +17,7 @@ from tests.corruption import (
     set_status,
     sql,
 )
-from tests.factories import make_options
+from tests.support.factories import make_options
 from tests.test_reconciliation import reconcile
 
 pytestmark = pytest.mark.django_db

@@ -15,21 +15,21 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from orders.drops.connections import client
-from orders.drops.escrow_check import escrow_differences
-from orders.drops.keys import GROUP, keys_of
-from orders.drops.models import DropTally
+from orders.drops.audit.escrow_check import escrow_differences
+from orders.drops.redis.connections import client
+from orders.drops.redis.keys import GROUP, keys_of
 from orders.drops.services import close_drop
 from orders.models import Order, OrderLine
-from tests.crowd import Crowd, Wish
-from tests.drops import drain_all, item_of, make_drop, use_redis
-from tests.environment import mariadb_server
-from tests.factories import make_options, make_user, stock_of
-from tests.invariants import assert_books_balance
-from tests.proxy import Proxy
-from tests.redis_proxy import RedisProxy
-from tests.server import ROOT, WebServer
-from tests.services import Redis
+from orders.models.drops import DropTally
+from tests.support.crowd import Crowd, Wish
+from tests.support.drops import drain_all, item_of, make_drop, use_redis
+from tests.support.environment import mariadb_server
+from tests.support.factories import make_options, make_user, stock_of
+from tests.support.invariants import assert_books_balance
+from tests.support.proxy import Proxy
+from tests.support.redis_proxy import RedisProxy
+from tests.support.server import ROOT, WebServer
+from tests.support.services import Redis
 from yousinsa.auth import issue_token
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mariadb, pytest.mark.timeout(600)]

@@ -8,30 +8,23 @@ from django.core.management import CommandError, call_command
 from redis.crc import key_slot
 
 from inventory.models import Movement
-from orders.drops import drain as drain_module
-from orders.drops.connections import client
-from orders.drops.drain import CLAIM_IDLE_MS, Drain, DropDrain
-from orders.drops.keys import GROUP, keys_of
-from orders.drops.models import DeadLetter, Drop, DropItem, DropRelease
-from orders.drops.rebuild import rebuild
-from orders.drops.requests import decode_entry, encode_entry
+from orders.drops.admission.tallies import tallies
+from orders.drops.audit.rebuild import rebuild
+from orders.drops.redis.connections import client
+from orders.drops.redis.entries import decode_entry, encode_entry
+from orders.drops.redis.keys import GROUP, keys_of
+from orders.drops.redis.stream import Stream
 from orders.drops.services import close_drop, run_due
-from orders.drops.stream import Stream
-from orders.drops.tallies import tallies
+from orders.drops.writing import drain as drain_module
+from orders.drops.writing.drain import CLAIM_IDLE_MS, Drain, DropDrain
 from orders.models import Order
+from orders.models.drops import DeadLetter, Drop, DropItem, DropRelease
 from orders.services import cancel_order
 from shop.models import User
-from tests.drops import (
-    assert_escrow_adds_up,
-    drain_all,
-    item_of,
-    left_in_redis,
-    make_drop,
-    on_redis,
-)
-from tests.factories import make_options, make_user, stock_of
-from tests.invariants import assert_books_balance
-from tests.problems import problem
+from tests.support.drops import assert_escrow_adds_up, drain_all, item_of, left_in_redis, make_drop, on_redis
+from tests.support.factories import make_options, make_user, stock_of
+from tests.support.invariants import assert_books_balance
+from tests.support.problems import problem
 from yousinsa.errors import Conflict
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("on_redis")]

@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from inventory.errors import InsufficientStock
 from inventory.models import Movement
-from orders.drops.connections import client
-from orders.drops.keys import keys_of
-from orders.drops.models import DropItem, DropRelease, DropStatus, DropTally, Lane
+from orders.drops.admission.tallies import tallies
+from orders.drops.redis.connections import client
+from orders.drops.redis.keys import keys_of
 from orders.drops.services import (
     ItemDraft,
     close_drop,
@@ -21,12 +21,12 @@ from orders.drops.services import (
     resume_drop,
     run_due,
 )
-from orders.drops.tallies import tallies
 from orders.models import Order
+from orders.models.drops import DropItem, DropRelease, DropStatus, DropTally, Lane
 from orders.services import cancel_order, expire_due
 from shop.models import Product
-from tests.concurrency import in_processes, in_threads
-from tests.drops import (
+from tests.support.concurrency import in_processes, in_threads
+from tests.support.drops import (
     REDIS_LANES,
     assert_escrow_adds_up,
     drain_all,
@@ -35,9 +35,9 @@ from tests.drops import (
     make_drop,
     on_redis,
 )
-from tests.factories import make_options, make_user, stock_of
-from tests.invariants import assert_books_balance
-from tests.problems import problem
+from tests.support.factories import make_options, make_user, stock_of
+from tests.support.invariants import assert_books_balance
+from tests.support.problems import problem
 from yousinsa.errors import Conflict, Invalid
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -271,7 +271,7 @@ def test_what_comes_back_after_settling_is_available(lane, shopper):
 
 
 def test_units_come_back_once_however_often_it_is_said(on_redis, shopper):
-    from orders.drops import outbox
+    from orders.drops.writing import outbox
 
     (option,) = make_options([10])
     drop = make_drop((option, 6), limit=2)
@@ -309,7 +309,7 @@ def test_parallel_requests_of_one_customer_stay_within_the_limit(lane, settings)
 
 
 def attempt(buyer_id, drop, option, key=None):
-    from orders.drops.admission import buy as purchase
+    from orders.drops.admission.door import buy as purchase
     from orders.placement.requests import PlaceRequest
     from yousinsa.errors import Busy, Problem
 

@@ -10,18 +10,18 @@ from django.utils import timezone
 
 from inventory import ledger
 from orders.drops import escrow
-from orders.drops.admission import buy, place_in_drops
-from orders.drops.connections import client
-from orders.drops.keys import keys_of
-from orders.drops.models import Drop, DropItem, DropStatus, Lane
+from orders.drops.admission.door import buy, place_in_drops
+from orders.drops.redis.connections import client
+from orders.drops.redis.keys import keys_of
 from orders.drops.services import close_drop
 from orders.models import Order
+from orders.models.drops import Drop, DropItem, DropStatus, Lane
 from orders.placement.requests import Placed, PlaceRequest
-from tests.concurrency import in_processes
-from tests.drops import REDIS_LANES, drain_all, item_of, left_in_redis, make_drop, on_redis, use_redis
-from tests.factories import make_options, make_user, stock_of
-from tests.problems import problem
-from tests.services import Redis
+from tests.support.concurrency import in_processes
+from tests.support.drops import REDIS_LANES, drain_all, item_of, left_in_redis, make_drop, on_redis, use_redis
+from tests.support.factories import make_options, make_user, stock_of
+from tests.support.problems import problem
+from tests.support.services import Redis
 from tests.test_schema import Checked, schema
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -194,7 +194,7 @@ def test_every_script_runs_on_a_cluster(settings, monkeypatch):
         while client().execute_command("CLUSTER INFO")["cluster_state"] != "ok":
             pass
         use_redis(settings, server)
-        from orders.drops import rebuild as rebuild_module
+        from orders.drops.audit import rebuild as rebuild_module
         from orders.services import cancel_order
 
         monkeypatch.setattr(rebuild_module, "TALLIES_SECONDS", 0)

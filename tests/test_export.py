@@ -12,11 +12,11 @@ from openpyxl import load_workbook
 
 from inventory.models import Movement, Stock
 from orders.models import Hold, Order, Payment
-from shop.admin import export
-from shop.admin.base import DeskAdmin
+from shop.desk import export
+from shop.desk.base import DeskAdmin
 from shop.models import Option, Product, User
-from tests.desk import said, signed_in, staff, url
-from tests.factories import make_options, make_order, make_store, make_user
+from tests.support.desk import said, signed_in, staff, url
+from tests.support.factories import make_options, make_order, make_store, make_user
 from tests.test_admin import make_rows
 
 pytestmark = pytest.mark.django_db

@@ -24,13 +24,13 @@ from orders.placement.batch import place_batch
 from orders.placement.group_commit import Committer, committer, group_commit
 from orders.placement.requests import PlaceRequest
 from orders.services import cancel_order
-from tests.concurrency import in_processes, in_threads
-from tests.environment import mariadb_server
-from tests.factories import ADDRESS, make_options, make_order, make_user, stock_of
-from tests.invariants import assert_books_balance
-from tests.proxy import Proxy
-from tests.rowlock import row_locked
-from tests.server import WebServer
+from tests.support.concurrency import in_processes, in_threads
+from tests.support.environment import mariadb_server
+from tests.support.factories import ADDRESS, make_options, make_order, make_user, stock_of
+from tests.support.invariants import assert_books_balance
+from tests.support.proxy import Proxy
+from tests.support.rowlock import row_locked
+from tests.support.server import WebServer
 from yousinsa.auth import issue_token
 from yousinsa.errors import Busy
 

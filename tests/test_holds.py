@@ -12,9 +12,9 @@ from orders.models import MAX_NOTE, Hold, Order, OrderEvent, OrderNote
 from orders.payments.services import confirm_transfer
 from orders.services import add_note
 from tests.conftest import Api
-from tests.desk import act, buttons, said, signed_in, staff, text, url
-from tests.factories import make_options, make_order, make_user, stock_of
-from tests.invariants import assert_books_balance
+from tests.support.desk import act, buttons, said, signed_in, staff, text, url
+from tests.support.factories import make_options, make_order, make_user, stock_of
+from tests.support.invariants import assert_books_balance
 from yousinsa.errors import Invalid
 
 pytestmark = pytest.mark.django_db

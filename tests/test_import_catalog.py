@@ -12,10 +12,10 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from inventory.models import Movement, Stock
-from shop.management.catalog import loader
-from shop.management.catalog.brands import MIN_PRODUCTS, SELECT_SHOP, Brands
+from shop.catalog_import import loader
+from shop.catalog_import.brands import MIN_PRODUCTS, SELECT_SHOP, Brands
 from shop.models import Category, Option, Product, Store, User
-from tests.invariants import assert_books_balance
+from tests.support.invariants import assert_books_balance
 
 pytestmark = pytest.mark.django_db
 

@@ -10,9 +10,9 @@ from orders.models import Order
 from orders.placement import distributed_lock as lock_lane
 from orders.placement.lanes import LANES, place_order
 from orders.placement.requests import PlaceRequest
-from tests.concurrency import in_processes, in_threads
-from tests.factories import make_options, make_user, stock_of
-from tests.invariants import assert_books_balance
+from tests.support.concurrency import in_processes, in_threads
+from tests.support.factories import make_options, make_user, stock_of
+from tests.support.invariants import assert_books_balance
 from yousinsa.errors import Busy, Problem
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mariadb]
@@ -200,7 +200,7 @@ def test_the_distributed_lock_without_redis_says_what_is_missing(settings):
 
 
 def test_the_distributed_lock_is_busy_while_redis_is_away(settings):
-    from tests.services import free_port
+    from tests.support.services import free_port
 
     settings.PLACEMENT = "distributed_lock"
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"

@@ -3,9 +3,9 @@
 import pytest
 from django.utils import translation
 
-from tests.desk import signed_in
-from tests.factories import make_user
-from tests.wire import Wire
+from tests.support.desk import signed_in
+from tests.support.factories import make_user
+from tests.support.wire import Wire
 from yousinsa.language import preferred
 
 pytestmark = pytest.mark.django_db

@@ -5,10 +5,10 @@ from django.core.cache import cache
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.concurrency import in_threads
-from tests.factories import make_options, make_user
-from tests.problems import nothing_changes, problem
-from tests.wire import Wire
+from tests.support.concurrency import in_threads
+from tests.support.factories import make_options, make_user
+from tests.support.problems import nothing_changes, problem
+from tests.support.wire import Wire
 from yousinsa.errors import TooManyRequests
 from yousinsa.limits import TOLERANCE, Rate, SharedMemory, check, order_rate, seconds_to_wait
 

@@ -15,11 +15,11 @@ from django.db.models import F
 
 from inventory.models import Movement, Stock
 from orders.models import Order, OrderLine
-from tests.factories import make_options, make_order
 from tests.load import checks, people, report, wrk
 from tests.load.__main__ import effort_of, is_whole, read_options, wanted, without_out
 from tests.load.machine import cpu_seconds, facts
 from tests.load.measuring import Figure
+from tests.support.factories import make_options, make_order
 
 pytestmark = pytest.mark.sqlite
 

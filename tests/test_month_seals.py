@@ -20,8 +20,8 @@ from inventory.reconciliation.sources import last_seal, read_sums
 from inventory.seals import chain, closing
 from inventory.seals.closing import CannotClose, close_month
 from inventory.seals.verification import Verification
-from tests.corruption import differences, open_shop, sql
-from tests.factories import make_options, make_order, make_user
+from tests.support.corruption import differences, open_shop, sql
+from tests.support.factories import make_options, make_order, make_user
 from tests.test_reconciliation import reconcile
 from yousinsa.errors import Invalid
 

@@ -27,9 +27,9 @@ from orders.models import Order, OrderLine, Payment, Refund, Status
 from orders.payments.providers import APPROVED, Answer
 from orders.payments.services import confirm_transfer, pay, settle, settle_unanswered
 from orders.services import cancel_order, deliver_order, expire_due, return_order, ship_order
-from tests.factories import make_options, make_order, make_user, stock_of
-from tests.invariants import assert_books_balance, assert_money_balances
-from tests.problems import nothing_changes
+from tests.support.factories import make_options, make_order, make_user, stock_of
+from tests.support.invariants import assert_books_balance, assert_money_balances
+from tests.support.problems import nothing_changes
 
 pytestmark = pytest.mark.django_db
 

@@ -5,8 +5,8 @@ import pytest
 from inventory.models import Movement
 from orders.models import Order, Status
 from orders.services import deliver_order, expire_due, ship_order
-from tests.factories import make_options, make_user, stock_of
-from tests.invariants import assert_books_balance
+from tests.support.factories import make_options, make_user, stock_of
+from tests.support.invariants import assert_books_balance
 
 pytestmark = pytest.mark.django_db
 

@@ -8,8 +8,8 @@ from orders.admin import packing
 from orders.models import Order
 from orders.payments.services import confirm_transfer
 from orders.services import ship_order
-from tests.desk import act, said, signed_in, staff, text, url
-from tests.factories import ADDRESS, make_options, make_order, make_user
+from tests.support.desk import act, said, signed_in, staff, text, url
+from tests.support.factories import ADDRESS, make_options, make_order, make_user
 
 pytestmark = pytest.mark.django_db
 

@@ -6,10 +6,10 @@ import pytest
 
 from inventory import ledger
 from shop.services import decide_store, update_product
-from tests.concurrency import in_threads
-from tests.factories import make_options, make_order, make_user
-from yousinsa import page_cache as module
-from yousinsa.page_cache import PageCache, pages_changed
+from tests.support.concurrency import in_threads
+from tests.support.factories import make_options, make_order, make_user
+from yousinsa.http import page_cache as module
+from yousinsa.http.page_cache import PageCache, pages_changed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

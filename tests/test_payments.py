@@ -23,12 +23,12 @@ from orders.services import (
     return_order,
     ship_order,
 )
-from tests.concurrency import in_threads
-from tests.factories import ADDRESS, make_options, make_order, make_user, stock_of
-from tests.invariants import assert_books_balance
-from tests.locks import kill_connection, until_somebody_waits
-from tests.problems import nothing_changes, problem
-from tests.wire import Wire
+from tests.support.concurrency import in_threads
+from tests.support.factories import ADDRESS, make_options, make_order, make_user, stock_of
+from tests.support.invariants import assert_books_balance
+from tests.support.locks import kill_connection, until_somebody_waits
+from tests.support.problems import nothing_changes, problem
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.django_db
 

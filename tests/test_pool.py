@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from yousinsa.mysql.base import FairSemaphore
+from yousinsa.db.mysql.base import FairSemaphore
 
 pytestmark = pytest.mark.sqlite
 

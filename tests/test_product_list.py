@@ -12,8 +12,8 @@ from hypothesis.extra.django import TestCase
 
 from shop.models import Category, Option, Product, Store
 from shop.selectors import ORDERINGS
-from tests.factories import make_category, make_options, make_order, make_store, make_user
-from tests.wire import Wire
+from tests.support.factories import make_category, make_options, make_order, make_store, make_user
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.django_db
 

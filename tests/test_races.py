@@ -15,9 +15,9 @@ from orders.models import Order, OrderLine
 from orders.placement.lanes import row_lock
 from orders.placement.requests import PlaceRequest
 from orders.services import cancel_order, expire_due
-from tests.concurrency import in_processes
-from tests.factories import make_options, make_order, make_user, stock_of
-from tests.invariants import assert_books_balance
+from tests.support.concurrency import in_processes
+from tests.support.factories import make_options, make_order, make_user, stock_of
+from tests.support.invariants import assert_books_balance
 from yousinsa.errors import Busy, Problem
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -22,7 +22,7 @@ from inventory.reconciliation import OrderBook, Reconciliation, Uncorrectable, c
 from orders.models import Order, Status
 from orders.services import expire_due, return_order
 from shop.models import Option
-from tests.corruption import (
+from tests.support.corruption import (
     CORRUPTIONS,
     SHIPPED,
     Shop,
@@ -34,8 +34,8 @@ from tests.corruption import (
     set_status,
     sql,
 )
-from tests.factories import make_options, make_order, make_store, stock_of
-from yousinsa.db import transact
+from tests.support.factories import make_options, make_order, make_store, stock_of
+from yousinsa.db.transactions import transact
 
 pytestmark = pytest.mark.django_db
 

@@ -20,8 +20,8 @@ from orders.payments.services import pay
 from orders.selectors import order_units
 from orders.services import cancel_order, deliver_order, return_order, ship_order
 from shop.models import Option, User
-from tests.corruption import differences, sql
-from tests.factories import make_options, make_order, make_user, stock_of
+from tests.support.corruption import differences, sql
+from tests.support.factories import make_options, make_order, make_user, stock_of
 
 
 def in_another_thread(work):

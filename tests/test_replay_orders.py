@@ -20,12 +20,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from inventory.models import Movement, Stock
-from orders.management.replay import catalogue, returns, sales
 from orders.models import MAX_LINES, Order, OrderEvent, OrderLine, Payment, Refund, Status
 from orders.payments import services as payments
+from orders.replay import catalogue, returns, sales
 from orders.services import cancel_order, expire_due
 from shop.models import Product, Store, User
-from tests.invariants import assert_books_balance
+from tests.support.invariants import assert_books_balance
 
 pytestmark = pytest.mark.django_db
 

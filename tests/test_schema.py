@@ -16,9 +16,9 @@ from orders.models import Order
 from orders.services import deliver_order, ship_order
 from shop.api import ProductDetailView, ProductsView
 from shop.models import Role
-from tests.factories import ADDRESS, PASSWORD, make_options, make_order, make_store, make_user
-from tests.wire import Wire
-from yousinsa.api import JSONRenderer
+from tests.support.factories import ADDRESS, PASSWORD, make_options, make_order, make_store, make_user
+from tests.support.wire import Wire
+from yousinsa.http.bodies import JSONRenderer
 
 pytestmark = pytest.mark.django_db
 

@@ -12,11 +12,11 @@ from django.utils import timezone
 
 from inventory.models import Movement, Stock
 from orders import states
-from orders.management.demo.history import History
+from orders.demo.history import History
 from orders.models import Order, OrderEvent, OrderLine, Payment, Refund, Status
 from orders.services import expire_due, return_order
 from shop.models import Option, Product, Store, User
-from tests.invariants import assert_books_balance
+from tests.support.invariants import assert_books_balance
 
 pytestmark = pytest.mark.django_db
 

@@ -17,8 +17,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests import services
-from tests.services import MariaDB, Redis, ServerFailed, ServerMissing
+from tests.support import services
+from tests.support.services import MariaDB, Redis, ServerFailed, ServerMissing
 
 # These tests start what they need: once is enough, in the run that has no MariaDB of its own.
 pytestmark = pytest.mark.sqlite
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Starts a server and says where it is. With `fork`, a second process holds every pipe when this one dies.
 CHILD = """
 import os, sys, time
-from tests.services import MariaDB, Redis
+from tests.support.services import MariaDB, Redis
 server = {"mariadb": MariaDB, "redis": Redis}[sys.argv[1]]().start()
 fork = os.fork() if "fork" in sys.argv else 0
 if fork or "fork" not in sys.argv:

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 from django.db import OperationalError, connections
 
-from tests.wire import Wire
+from tests.support.wire import Wire
 
 ROOT = Path(__file__).resolve().parent.parent
 GOOD_KEY = "k3y-" + "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"

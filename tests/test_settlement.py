@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 
 from inventory.models import Movement
 from orders.models import Order, OrderEvent, OrderLine, Settlement
+from orders.models.settlements import Frozen
 from orders.payments.services import pay
 from orders.services import cancel_order, deliver_order, return_order, ship_order
-from orders.settlements.models import Frozen
 from orders.settlements.services import approve, commission, settle
-from shop.admin.export import plain
+from shop.desk.export import plain
 from shop.models import Role, Store
-from tests.books import make_settlement
-from tests.corruption import sql
-from tests.desk import act, buttons, said, signed_in, staff, url
-from tests.factories import ADDRESS, make_options, make_order, make_store, make_user
+from tests.support.books import make_settlement
+from tests.support.corruption import sql
+from tests.support.desk import act, buttons, said, signed_in, staff, url
+from tests.support.factories import ADDRESS, make_options, make_order, make_store, make_user
 from yousinsa.errors import Conflict, Invalid, NotFound
 
 pytestmark = pytest.mark.django_db

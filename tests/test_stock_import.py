@@ -12,9 +12,9 @@ from openpyxl import Workbook
 from inventory import ledger, sheets
 from inventory.admin import files, rows
 from inventory.models import MAX_UNITS, Delivery, DeliveryLine, Movement, Stocktake, StocktakeLine
-from tests.desk import said, signed_in, staff, text, url
-from tests.factories import make_options, make_order, make_user, stock_of
-from tests.invariants import assert_books_balance
+from tests.support.desk import said, signed_in, staff, text, url
+from tests.support.factories import make_options, make_order, make_user, stock_of
+from tests.support.invariants import assert_books_balance
 
 pytestmark = pytest.mark.django_db
 

@@ -11,10 +11,10 @@ from inventory import ledger
 from inventory.errors import InsufficientStock, InvalidMovement, StockMoved
 from inventory.models import MAX_UNITS, Movement, Stock
 from shop.models import Option, User
-from tests.concurrency import in_processes
-from tests.desk import buttons, change_stock, said, signed_in, staff, text, url
-from tests.factories import make_options, make_order, make_user, stock_of
-from tests.invariants import assert_books_balance
+from tests.support.concurrency import in_processes
+from tests.support.desk import buttons, change_stock, said, signed_in, staff, text, url
+from tests.support.factories import make_options, make_order, make_user, stock_of
+from tests.support.invariants import assert_books_balance
 from tests.test_races import buy
 
 pytestmark = pytest.mark.django_db

@@ -10,10 +10,10 @@ from inventory.errors import SheetRefused
 from inventory.models import MAX_UNITS, Movement, Stock, Stocktake, StocktakeLine
 from orders.payments.services import confirm_transfer
 from orders.services import cancel_order, ship_order
-from tests.concurrency import in_processes
-from tests.desk import act, said, signed_in, staff, text, url
-from tests.factories import make_options, make_order, make_user, stock_of
-from tests.invariants import assert_books_balance
+from tests.support.concurrency import in_processes
+from tests.support.desk import act, said, signed_in, staff, text, url
+from tests.support.factories import make_options, make_order, make_user, stock_of
+from tests.support.invariants import assert_books_balance
 from tests.test_races import buy
 from yousinsa.errors import Invalid
 

@@ -8,12 +8,12 @@ from django.db import transaction
 from inventory.models import Kind, Movement, Stock
 from shop import services
 from shop.models import MAX_OPTIONS, Option, Product, Role, Store
-from tests.concurrency import in_threads
-from tests.factories import make_category, make_options, make_store, make_user, stock_of
-from tests.invariants import assert_books_balance
-from tests.locks import until_somebody_waits
-from tests.problems import nothing_changes, problem
-from tests.wire import Wire
+from tests.support.concurrency import in_threads
+from tests.support.factories import make_category, make_options, make_store, make_user, stock_of
+from tests.support.invariants import assert_books_balance
+from tests.support.locks import until_somebody_waits
+from tests.support.problems import nothing_changes, problem
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.django_db
 

@@ -10,8 +10,8 @@ from inventory.models import Delivery, Movement, Stock
 from orders.models import Order
 from orders.services import cancel_order
 from shop.models import Option, Product
-from tests.desk import signed_in, staff, text, url
-from tests.factories import make_options, make_order, make_user
+from tests.support.desk import signed_in, staff, text, url
+from tests.support.factories import make_options, make_order, make_user
 
 pytestmark = pytest.mark.django_db
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from shop import selectors, services
 from shop.models import TokenRevocation, User
-from tests.factories import PASSWORD, make_user
-from tests.problems import nothing_changes, problem
-from tests.wire import Wire
+from tests.support.factories import PASSWORD, make_user
+from tests.support.problems import nothing_changes, problem
+from tests.support.wire import Wire
 from yousinsa.auth import Revocation, RevocationList, issue_token, read_token, revocations
 from yousinsa.errors import Busy, Unauthenticated
 from yousinsa.limits import shared_memory

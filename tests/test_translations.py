@@ -15,13 +15,13 @@ from django.utils.translation import override
 from inventory.errors import InsufficientStock
 from orders.drops.errors import PurchaseLimit
 from orders.models import Payment
-from shop.admin.permission_names import name_of
-from tests import messages
-from tests.desk import signed_in, url
-from tests.factories import ADDRESS, make_options, make_order, make_user
-from tests.messages import Message
-from tests.wire import Wire
-from yousinsa.endpoint import PendingResponse
+from shop.desk.permission_names import name_of
+from tests.support import messages
+from tests.support.desk import signed_in, url
+from tests.support.factories import ADDRESS, make_options, make_order, make_user
+from tests.support.messages import Message
+from tests.support.wire import Wire
+from yousinsa.http.endpoint import PendingResponse
 from yousinsa.language import recorded
 
 pytestmark = pytest.mark.sqlite

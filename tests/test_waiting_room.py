@@ -2,14 +2,14 @@
 
 import pytest
 
-from orders.drops import waiting_room
-from orders.drops.connections import client
+from orders.drops.admission import waiting_room
 from orders.drops.definitions import definitions
-from orders.drops.keys import keys_of
+from orders.drops.redis.connections import client
+from orders.drops.redis.keys import keys_of
 from orders.models import Order
-from tests.drops import REDIS_LANES, drain_all, make_drop, on_redis
-from tests.factories import make_options, make_user
-from tests.problems import problem
+from tests.support.drops import REDIS_LANES, drain_all, make_drop, on_redis
+from tests.support.factories import make_options, make_user
+from tests.support.problems import problem
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("on_redis")]
 __all__ = ["on_redis"]

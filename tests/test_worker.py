@@ -11,7 +11,7 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import TConn
 
-from yousinsa.worker import Worker
+from yousinsa.http.worker import Worker
 
 pytestmark = pytest.mark.sqlite
 

@@ -12,23 +12,16 @@ from typing import Any, cast
 import msgspec
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions as drf
 
+from yousinsa.db.errors import is_connection_lost, is_lock_conflict, may_be_half_done
+
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
-
-# MariaDB: deadlock, lock wait timeout, record changed since last read, statement timeout.
-LOCK_CONFLICTS = {1213, 1205, 1020, 1969}
-# MariaDB: cannot connect, server gone, lost connection, killed, shutting down, too many connections.
-CONNECTION_LOST = {2002, 2003, 2005, 2006, 2013, 2014, 2026, 2055, 1927, 1053, 1040, 1129, 1317}
-# Those among them that say that there was no connection to begin with.
-NOT_CONNECTED = {2002, 2003, 2005, 1040, 1129}
-DUPLICATE_KEY = 1062
-STATEMENT_TIMEOUT = 1969
 
 
 class Problem(Exception):
@@ -151,37 +144,6 @@ class InternalError(Problem):
     title = _("Something went wrong on our side. It has been recorded.")
 
 
-def error_code(exc: BaseException) -> int | None:
-    """The server's error number of a database exception, where it has one."""
-    return exc.args[0] if exc.args and isinstance(exc.args[0], int) else None
-
-
-def is_lock_conflict(exc: BaseException) -> bool:
-    """True for an error after which the whole transaction may be tried again."""
-    if connection.vendor == "sqlite":
-        return isinstance(exc, OperationalError) and ("locked" in str(exc) or "busy" in str(exc))
-    return error_code(exc) in LOCK_CONFLICTS
-
-
-def is_connection_lost(exc: BaseException) -> bool:
-    """True where the connection died: at COMMIT this leaves the outcome open."""
-    return error_code(exc) in CONNECTION_LOST
-
-
-def _may_be_half_done(exc: BaseException) -> bool:
-    """True where the connection died after it had been made: a COMMIT may have been on its way."""
-    if isinstance(exc, InterfaceError):
-        return True
-    return is_connection_lost(exc) and error_code(exc) not in NOT_CONNECTED
-
-
-def is_duplicate(exc: BaseException) -> bool:
-    """True where a unique constraint refused a row: somebody else was first."""
-    return isinstance(exc, IntegrityError) and (
-        error_code(exc) == DUPLICATE_KEY or "UNIQUE constraint" in str(exc)
-    )
-
-
 def flatten(detail: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Nested DRF error details as (field path, message) pairs."""
     if isinstance(detail, Mapping):
@@ -253,7 +215,7 @@ def problem_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse | N
     problem = as_problem(exc)
     if problem is None:
         return None
-    if _may_be_half_done(exc) and context["request"].method not in ("GET", "HEAD", "OPTIONS"):
+    if may_be_half_done(exc) and context["request"].method not in ("GET", "HEAD", "OPTIONS"):
         problem = Interrupted()
     if isinstance(exc, DatabaseError | InterfaceError):
         logger.warning("database trouble: %s", exc)

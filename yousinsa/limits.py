@@ -25,7 +25,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from yousinsa.errors import TooManyRequests
-from yousinsa.shared import shared_bytes
+from yousinsa.process.shared import shared_bytes
 
 logger = logging.getLogger(__name__)
 

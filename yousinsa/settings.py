@@ -112,7 +112,7 @@ def database_settings() -> dict[str, Any]:
         options["init_command"] = (
             f"SET SESSION innodb_lock_wait_timeout={LOCK_WAIT_SECONDS}, sql_mode='STRICT_ALL_TABLES'"
         )
-        config["ENGINE"] = "yousinsa.mysql"
+        config["ENGINE"] = "yousinsa.db.mysql"
     else:
         raise ImproperlyConfigured(f"DATABASE_URL must be sqlite:///… or mysql://…, not {engine}")
     return config
@@ -175,7 +175,7 @@ ORDER_QUEUE = 2000
 ORDER_HOLD_MINUTES = env.int("ORDER_HOLD_MINUTES", default=15)
 # What the shop keeps of a store's sales where the store has no rate of its own, in hundredths of a percent.
 COMMISSION_RATE = env.int("COMMISSION_RATE", default=1000)
-# How often a process writes down what it acknowledged and refused of drops (orders/drops/tallies.py).
+# How often a process writes down what it acknowledged and refused of drops (drops/admission/tallies.py).
 DROP_TALLY_SECONDS = 0.5
 
 # --- API -------------------------------------------------------------------------------------------
@@ -186,11 +186,11 @@ REST_FRAMEWORK = {
         "yousinsa.auth.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["yousinsa.api.JSONParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "yousinsa.api.Negotiation",
-    "DEFAULT_RENDERER_CLASSES": ["yousinsa.api.JSONRenderer"]
+    "DEFAULT_PARSER_CLASSES": ["yousinsa.http.bodies.JSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "yousinsa.http.bodies.Negotiation",
+    "DEFAULT_RENDERER_CLASSES": ["yousinsa.http.bodies.JSONRenderer"]
     + (["rest_framework.renderers.BrowsableAPIRenderer"] if DEBUG else []),
-    "DEFAULT_SCHEMA_CLASS": "yousinsa.schema.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "yousinsa.http.schema.AutoSchema",
     "EXCEPTION_HANDLER": "yousinsa.errors.problem_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
@@ -256,7 +256,7 @@ UNFOLD = {
             {"title": _("Second factor"), "link": reverse_lazy("admin:second_factor")},
         ]
     },
-    "DASHBOARD_CALLBACK": "orders.desk.front_page.context",
+    "DASHBOARD_CALLBACK": "orders.admin.front_page.page.context",
     "SIDEBAR": {"show_search": True, "navigation": "shop.desk.navigation.rooms"},
 }
 

@@ -25,7 +25,7 @@ from yousinsa.language import preferred
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "yousinsa.settings")
 django.setup(set_prefix=False)
 
-from yousinsa.endpoint import WAITS_WITHOUT_THREAD, PendingResponse  # noqa: E402
+from yousinsa.http.endpoint import WAITS_WITHOUT_THREAD, PendingResponse  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 class Later:
     """The body of a response that is not decided yet: WSGI lets an iterable start its response late.
 
-    Iterating waits for it. A server that knows `when_ready` (yousinsa/worker.py) iterates only then, and
+    Iterating waits for it. A server that knows `when_ready` (yousinsa/http/worker.py) iterates only then, and
     needs no thread meanwhile.
     """
 

@@ -24,8 +24,8 @@ from inventory.models import Difference, MonthSeal, ReconciliationRun, SealedBal
 from inventory.reconciliation import ESCROW, Reconciliation, Scope, causes, records
 from inventory.reconciliation.launch import start_in_background
 from orders.models import Order
-from shop.admin.base import ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment
-from shop.admin.operations import OperatedAdmin, Operation, OperationForm, complaints
+from shop.desk.base import ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment
+from shop.desk.operations import OperatedAdmin, Operation, OperationForm, complaints
 from shop.desk.widgets import dress
 from shop.models import Option, Store
 from yousinsa.errors import Conflict, Problem

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from inventory import ledger
 from inventory.models import MAX_UNITS, Movement, Stock
 from inventory.sheets import fits
-from shop.admin.operations import OperationForm, line_of_text
+from shop.desk.operations import OperationForm, line_of_text
 from shop.models import Option
 
 

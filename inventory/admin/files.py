@@ -16,7 +16,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from openpyxl import load_workbook
 
-from shop.admin.export import as_typed
+from shop.desk.export import as_typed
 from yousinsa.errors import Invalid
 
 MAX_ROWS = 100_000

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from inventory.models import Delivery, Kind, Movement, Stock, Stocktake
 from orders.models import Order
-from shop.admin.base import COUNTED, DateFilter, ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment, told
+from shop.desk.base import COUNTED, DateFilter, ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment, told
 from shop.desk.owners import newest_keys, own_options
 from yousinsa.language import recorded
 

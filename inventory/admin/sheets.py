@@ -22,8 +22,8 @@ from unfold.widgets import UnfoldAdminFileFieldWidget
 from inventory import sheets
 from inventory.admin import files, rows
 from inventory.models import Sheet, Stock
-from shop.admin.base import ReadOnlyAdmin, admin_url, link, moment
-from shop.admin.operations import complaints
+from shop.desk.base import ReadOnlyAdmin, admin_url, link, moment
+from shop.desk.operations import complaints
 from shop.desk.owners import may_do
 from yousinsa.errors import Problem
 

@@ -27,9 +27,9 @@ from inventory.admin.changes import CHANGES, Change, ChangeForm
 from inventory.admin.movements import MovementInline, timeline
 from inventory.errors import StockMoved
 from inventory.models import Delivery, Movement, Stock, Stocktake
-from shop.admin.base import ReadOnlyAdmin, admin_url, link
 from shop.admin.catalog import option_ids
-from shop.admin.operations import complaints
+from shop.desk.base import ReadOnlyAdmin, admin_url, link
+from shop.desk.operations import complaints
 from shop.desk.owners import is_store_owner, may_do
 from yousinsa.errors import Problem
 

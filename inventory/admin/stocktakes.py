@@ -15,7 +15,7 @@ from inventory import sheets
 from inventory.admin.rows import CountRows, Rows
 from inventory.admin.sheets import LineAdmin, SheetAdmin
 from inventory.models import MAX_UNITS, Sheet, Stocktake, StocktakeLine
-from shop.admin.base import admin_url
+from shop.desk.base import admin_url
 from yousinsa.errors import Problem
 
 

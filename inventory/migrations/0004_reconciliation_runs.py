@@ -6,7 +6,7 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
-import yousinsa.db
+import yousinsa.db.fields
 
 
 class Migration(migrations.Migration):
@@ -33,10 +33,10 @@ class Migration(migrations.Migration):
                 ),
                 ("sealed_at", models.DateTimeField(blank=True, null=True, verbose_name="sealed")),
                 ("movements", models.BigIntegerField(default=0, verbose_name="movements")),
-                ("previous_hash", yousinsa.db.ExactCharField(max_length=64, verbose_name="hash before")),
+                ("previous_hash", yousinsa.db.fields.ExactCharField(max_length=64, verbose_name="hash before")),
                 (
                     "hash",
-                    yousinsa.db.ExactCharField(blank=True, default="", max_length=64, verbose_name="hash"),
+                    yousinsa.db.fields.ExactCharField(blank=True, default="", max_length=64, verbose_name="hash"),
                 ),
                 (
                     "forced",
@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
                         verbose_name="forced",
                     ),
                 ),
-                ("claim", yousinsa.db.ExactCharField(blank=True, default="", editable=False, max_length=32)),
+                ("claim", yousinsa.db.fields.ExactCharField(blank=True, default="", editable=False, max_length=32)),
                 (
                     "by",
                     models.ForeignKey(
@@ -147,14 +147,14 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("sku", yousinsa.db.ExactCharField(max_length=64, verbose_name="SKU")),
+                ("sku", yousinsa.db.fields.ExactCharField(max_length=64, verbose_name="SKU")),
                 ("kind", models.CharField(max_length=20, verbose_name="kind")),
                 ("expected", models.BigIntegerField(verbose_name="expected")),
                 ("found", models.BigIntegerField(verbose_name="found")),
                 ("cause", models.CharField(max_length=100, verbose_name="likely cause")),
                 (
                     "order_number",
-                    yousinsa.db.ExactCharField(
+                    yousinsa.db.fields.ExactCharField(
                         blank=True,
                         default="",
                         help_text="Where it is one order alone.",

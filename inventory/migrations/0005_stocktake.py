@@ -5,7 +5,7 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
-import yousinsa.db
+import yousinsa.db.fields
 
 
 class Migration(migrations.Migration):
@@ -80,7 +80,7 @@ class Migration(migrations.Migration):
                 ("units", models.IntegerField(verbose_name="units")),
                 (
                     "reference",
-                    yousinsa.db.ExactCharField(
+                    yousinsa.db.fields.ExactCharField(
                         blank=True, default="", max_length=40, verbose_name="reference"
                     ),
                 ),

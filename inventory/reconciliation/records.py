@@ -20,7 +20,7 @@ from inventory.reconciliation.runs import (
     correct,
 )
 from inventory.reconciliation.sources import ESCROW, OrderBook
-from yousinsa.db import insert_rows
+from yousinsa.db.rows import insert_rows
 from yousinsa.errors import Busy, Conflict
 
 ROWS_AT_A_TIME = 1000

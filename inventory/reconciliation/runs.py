@@ -16,7 +16,7 @@ from inventory.reconciliation.causes import NO_STOCK_ROW
 from inventory.reconciliation.sources import OrderBook, Row, Start, last_seal, snapshot
 from inventory.reconciliation.verdicts import Fault, Verdict, judge_all
 from shop.models import Option
-from yousinsa.db import transact
+from yousinsa.db.transactions import transact
 from yousinsa.errors import Conflict
 from yousinsa.timeline import SLACK, first_id_at
 

@@ -19,7 +19,8 @@ from django.utils.translation import gettext_lazy
 from inventory.models import MonthSeal, Movement, ReconciliationRun, SealedBalance, Stock
 from inventory.reconciliation import WHOLE_SHOP, OrderBook, records
 from inventory.seals import chain
-from yousinsa.db import insert_rows, transact
+from yousinsa.db.rows import insert_rows
+from yousinsa.db.transactions import transact
 from yousinsa.errors import Conflict, Invalid
 from yousinsa.months import month_end, next_month
 from yousinsa.timeline import SLACK, first_id_at

@@ -18,13 +18,13 @@ from unfold.admin import TabularInline
 
 from inventory.models import Stock
 from orders.drops import services
+from orders.drops.audit.observe import Numbers, numbers
+from orders.drops.audit.rebuild import rebuild
 from orders.drops.locks import lock_items
-from orders.drops.models import DeadLetter, Drop, DropItem, DropRelease, DropStatus, DropTally, Lane
-from orders.drops.observe import Numbers, numbers
-from orders.drops.rebuild import rebuild
-from shop.admin.base import DeskAdmin, ReadOnlyAdmin, admin_url, link, moment, won
+from orders.models.drops import DeadLetter, Drop, DropItem, DropRelease, DropStatus, DropTally, Lane
 from shop.admin.catalog import option_ids
-from shop.admin.operations import OperatedAdmin, Operation, OperationForm
+from shop.desk.base import DeskAdmin, ReadOnlyAdmin, admin_url, link, moment, won
+from shop.desk.operations import OperatedAdmin, Operation, OperationForm
 from yousinsa.errors import Conflict
 
 # --- What operators do to a drop -------------------------------------------------------------------------

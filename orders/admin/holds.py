@@ -16,8 +16,8 @@ from django.utils.translation import ngettext_lazy
 from orders import services
 from orders.admin.orders import OrderAdmin
 from orders.models import Hold, Order, Status
-from shop.admin.base import ReadOnlyAdmin, link, moment
-from shop.admin.operations import OperatedAdmin, Operation, OperationForm, line_of_text
+from shop.desk.base import ReadOnlyAdmin, link, moment
+from shop.desk.operations import OperatedAdmin, Operation, OperationForm, line_of_text
 
 
 class ReleaseForm(OperationForm):

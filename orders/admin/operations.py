@@ -12,7 +12,7 @@ from orders import services, states
 from orders.errors import ShippingRequired
 from orders.models import MAX_NOTE, Order, OrderLine, Payment, Status
 from orders.payments.services import confirm_transfer
-from shop.admin.operations import Operation, OperationForm, line_of_text
+from shop.desk.operations import Operation, OperationForm, line_of_text
 from yousinsa.errors import Invalid
 from yousinsa.language import recorded
 

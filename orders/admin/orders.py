@@ -18,7 +18,7 @@ from orders.admin.operations import ADD_NOTE, CANCEL, CONFIRM_PAYMENT, DELIVER, 
 from orders.admin.packing import PackingLists
 from orders.models import MAX_LINES, Order, OrderEvent, OrderLine, OrderNote, Payment, Status
 from orders.placement.numbers import EPOCH_MS
-from shop.admin.base import (
+from shop.desk.base import (
     COUNTED,
     FOUND,
     FirstRows,
@@ -30,7 +30,7 @@ from shop.admin.base import (
     told,
     won,
 )
-from shop.admin.operations import OperatedAdmin, Operation
+from shop.desk.operations import OperatedAdmin, Operation
 from shop.desk.owners import is_store_owner, newest_keys, own_options, own_stores
 from shop.models import Option, User
 

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import Order, Status
-from shop.admin.base import admin_url
+from shop.desk.base import admin_url
 from shop.desk.owners import is_store_owner
 
 MOST_AT_ONCE = 200

@@ -15,8 +15,8 @@ from orders.admin.orders import order_ids, order_link
 from orders.models import Payment, Refund
 from orders.payments import refunds
 from orders.payments.providers import Manual
-from shop.admin.base import ReadOnlyAdmin, ReadOnlyInline, link, moment, told, won
-from shop.admin.operations import OperatedAdmin, Operation, OperationForm
+from shop.desk.base import ReadOnlyAdmin, ReadOnlyInline, link, moment, told, won
+from shop.desk.operations import OperatedAdmin, Operation, OperationForm
 from yousinsa.errors import Conflict
 from yousinsa.language import recorded
 

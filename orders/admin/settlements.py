@@ -17,8 +17,8 @@ from django.utils.translation import ngettext_lazy
 
 from orders.models import Settlement
 from orders.settlements.services import approve
-from shop.admin.base import FOUND, ReadOnlyAdmin, admin_url, moment, won
-from shop.admin.operations import OperatedAdmin, Operation, OperationForm
+from shop.desk.base import FOUND, ReadOnlyAdmin, admin_url, moment, won
+from shop.desk.operations import OperatedAdmin, Operation, OperationForm
 from shop.desk.owners import is_store_owner
 from shop.models import Store
 

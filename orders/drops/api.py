@@ -5,14 +5,14 @@ from django.utils import timezone
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
-from orders.drops import waiting_room
-from orders.drops.admission import Accepted, Asked, Waiting, begin
+from orders.drops.admission import waiting_room
+from orders.drops.admission.door import Accepted, Asked, Waiting, begin
+from orders.drops.schemas import DropList, DropView
 from orders.drops.selectors import board
-from orders.drops.views import DropList, DropView
 from orders.placement.requests import Placed, PlaceRequest
-from yousinsa.endpoint import Endpoint
 from yousinsa.errors import Problem
-from yousinsa.schema import operation
+from yousinsa.http.endpoint import Endpoint
+from yousinsa.http.schema import operation
 
 _TICKET = f"HTTP_{waiting_room.HEADER.upper().replace('-', '_')}"
 

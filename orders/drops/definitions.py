@@ -13,8 +13,8 @@ from typing import NamedTuple
 from inventory.models import MAX_UNITS
 from inventory.selectors import Offer
 from orders.drops.errors import UnknownDrop
-from orders.drops.models import Drop, DropItem, DropStatus, Lane
-from yousinsa.db import reading
+from orders.models.drops import Drop, DropItem, DropStatus, Lane
+from yousinsa.db.transactions import reading
 
 REFRESH_SECONDS = 0.25
 MAX_KEPT = 1000

@@ -20,8 +20,8 @@ from inventory.models import Kind
 from orders.drops.errors import DropNotOpen, PurchaseLimit, StaleEntry
 from orders.drops.limits import units_bought
 from orders.drops.locks import lock_items
-from orders.drops.models import DeadLetter, Drop, DropItem, DropRelease, DropStatus
-from orders.drops.requests import AdmittedRequest
+from orders.drops.redis.entries import AdmittedRequest
+from orders.models.drops import DeadLetter, Drop, DropItem, DropRelease, DropStatus
 from orders.placement.batch import (
     Offers,
     Outcomes,
@@ -32,8 +32,8 @@ from orders.placement.batch import (
     repeated,
 )
 from orders.placement.requests import Placed, PlaceRequest
-from orders.views import OrderView
-from yousinsa.db import insert_rows
+from orders.schemas import OrderView
+from yousinsa.db.rows import insert_rows
 from yousinsa.errors import Conflict
 
 Items = Mapping[int, DropItem]

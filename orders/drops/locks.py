@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from django.db import connection
 
-from orders.drops.models import DropItem
+from orders.models.drops import DropItem
 
 
 def lock_items(drop_ids: Iterable[int]) -> dict[int, dict[int, DropItem]]:

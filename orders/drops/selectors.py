@@ -10,12 +10,12 @@ from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from orders.drops import gate
-from orders.drops.connections import client, run_id
 from orders.drops.errors import DropNotFound, RedisNeeded
-from orders.drops.models import Drop, DropItem, DropStatus
-from orders.drops.views import DropOptionView, DropView
-from yousinsa.db import reading
+from orders.drops.redis import gate
+from orders.drops.redis.connections import client, run_id
+from orders.drops.schemas import DropOptionView, DropView
+from orders.models.drops import Drop, DropItem, DropStatus
+from yousinsa.db.transactions import reading
 
 logger = logging.getLogger(__name__)
 

@@ -18,18 +18,19 @@ from inventory import ledger
 from inventory.locks import lock_stock
 from inventory.models import MAX_UNITS, Kind
 from inventory.selectors import stock_ids
-from orders.drops import gate, outbox
-from orders.drops.connections import client, run_id
+from orders.drops.audit.rebuild import count_unaccounted, rebuild
 from orders.drops.definitions import definitions
-from orders.drops.drain import drain_drop
 from orders.drops.errors import DropNotFound
 from orders.drops.escrow import reference, save_items
 from orders.drops.locks import lock_items
-from orders.drops.models import Drop, DropItem, DropStatus, Lane
-from orders.drops.rebuild import count_unaccounted, rebuild
+from orders.drops.redis import gate
+from orders.drops.redis.connections import client, run_id
 from orders.drops.selectors import board
+from orders.drops.writing import outbox
+from orders.drops.writing.drain import drain_drop
+from orders.models.drops import Drop, DropItem, DropStatus, Lane
 from shop.models import Option
-from yousinsa.db import transact
+from yousinsa.db.transactions import transact
 from yousinsa.errors import Busy, Conflict, Invalid, Problem
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
-import yousinsa.db
+import yousinsa.db.fields
 
 
 class Migration(migrations.Migration):
@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
             name="Order",
             fields=[
                 ("id", models.BigIntegerField(primary_key=True, serialize=False)),
-                ("number", yousinsa.db.ExactCharField(max_length=40, unique=True, verbose_name="number")),
+                ("number", yousinsa.db.fields.ExactCharField(max_length=40, unique=True, verbose_name="number")),
                 (
                     "status",
                     models.CharField(
@@ -48,13 +48,13 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "idempotency_key",
-                    yousinsa.db.ExactCharField(
+                    yousinsa.db.fields.ExactCharField(
                         blank=True, max_length=255, null=True, verbose_name="idempotency key"
                     ),
                 ),
                 (
                     "fingerprint",
-                    yousinsa.db.ExactCharField(
+                    yousinsa.db.fields.ExactCharField(
                         blank=True,
                         default="",
                         help_text="What the idempotency key was used for: the same key with another body is refused.",
@@ -268,7 +268,7 @@ class Migration(migrations.Migration):
                 ("provider", models.CharField(max_length=20, verbose_name="provider")),
                 (
                     "reference",
-                    yousinsa.db.ExactCharField(max_length=40, unique=True, verbose_name="reference"),
+                    yousinsa.db.fields.ExactCharField(max_length=40, unique=True, verbose_name="reference"),
                 ),
                 ("amount", models.BigIntegerField(verbose_name="amount (won)")),
                 (
@@ -325,7 +325,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "reference",
-                    yousinsa.db.ExactCharField(max_length=40, unique=True, verbose_name="reference"),
+                    yousinsa.db.fields.ExactCharField(max_length=40, unique=True, verbose_name="reference"),
                 ),
                 ("amount", models.BigIntegerField(verbose_name="amount (won)")),
                 (

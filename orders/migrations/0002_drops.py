@@ -7,7 +7,7 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
-import yousinsa.db
+import yousinsa.db.fields
 
 
 class Migration(migrations.Migration):
@@ -69,9 +69,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "release_id",
-                    yousinsa.db.ExactCharField(max_length=60, unique=True, verbose_name="release id"),
+                    yousinsa.db.fields.ExactCharField(max_length=60, unique=True, verbose_name="release id"),
                 ),
-                ("number", yousinsa.db.ExactCharField(max_length=40, verbose_name="number")),
+                ("number", yousinsa.db.fields.ExactCharField(max_length=40, verbose_name="number")),
                 ("buyer_id", models.BigIntegerField(verbose_name="buyer")),
                 (
                     "units",
@@ -79,7 +79,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "key",
-                    yousinsa.db.ExactCharField(
+                    yousinsa.db.fields.ExactCharField(
                         blank=True,
                         default="",
                         help_text="Free again with it.",
@@ -109,7 +109,7 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("process", yousinsa.db.ExactCharField(max_length=80, verbose_name="process")),
+                ("process", yousinsa.db.fields.ExactCharField(max_length=80, verbose_name="process")),
                 ("acknowledged", models.IntegerField(default=0, verbose_name="units acknowledged")),
                 ("refused", models.BigIntegerField(default=0, verbose_name="attempts refused")),
                 ("queued", models.BigIntegerField(default=0, verbose_name="attempts queued")),
@@ -267,7 +267,7 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("number", yousinsa.db.ExactCharField(max_length=40, unique=True, verbose_name="number")),
+                ("number", yousinsa.db.fields.ExactCharField(max_length=40, unique=True, verbose_name="number")),
                 ("buyer_id", models.BigIntegerField(default=0, verbose_name="buyer")),
                 ("units", models.IntegerField(default=0, verbose_name="units")),
                 ("code", models.CharField(max_length=50, verbose_name="code")),

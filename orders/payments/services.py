@@ -26,7 +26,7 @@ from orders.models import Order, Payment, Status
 from orders.payments import refunds
 from orders.payments.providers import APPROVED, DECLINED, PROVIDERS, WAITING, Answer, ProviderTimeout
 from orders.services import SHIPPING_FIELDS, LockedOrder, lock_order, move
-from yousinsa.db import transact
+from yousinsa.db.transactions import transact
 from yousinsa.errors import Busy, Invalid
 from yousinsa.language import recorded
 

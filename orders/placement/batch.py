@@ -28,17 +28,18 @@ from orders.placement.blocked import LockedOut
 from orders.placement.metrics import count_batch
 from orders.placement.numbers import new_order_id, renew_order_ids
 from orders.placement.requests import Outcome, Placed, PlaceRequest
+from orders.schemas import LineView, OrderView
 from orders.selectors import order_views
-from orders.views import LineView, OrderView
-from yousinsa.db import BACKOFF_SECONDS, MAX_ATTEMPTS, insert_rows, reading
-from yousinsa.errors import (
+from yousinsa.db.errors import (
     STATEMENT_TIMEOUT,
-    Busy,
     error_code,
     is_connection_lost,
     is_duplicate,
     is_lock_conflict,
 )
+from yousinsa.db.rows import insert_rows
+from yousinsa.db.transactions import BACKOFF_SECONDS, MAX_ATTEMPTS, reading
+from yousinsa.errors import Busy
 
 logger = logging.getLogger(__name__)
 

@@ -26,9 +26,10 @@ from orders.errors import IdempotencyInFlight, OutcomeUnknown
 from orders.placement.batch import place_batch
 from orders.placement.blocked import BlockedRows, LockedOut
 from orders.placement.requests import Outcome, Placed, PlaceRequest
-from yousinsa.db import limit_statements
-from yousinsa.errors import Busy, is_connection_lost, is_lock_conflict
-from yousinsa.promise import Promise
+from yousinsa.db.errors import is_connection_lost, is_lock_conflict
+from yousinsa.db.transactions import limit_statements
+from yousinsa.errors import Busy
+from yousinsa.http.deferred import Promise
 
 logger = logging.getLogger(__name__)
 

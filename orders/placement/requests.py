@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from orders.placement.numbers import new_number, new_order_id
-from orders.views import OrderView
+from orders.schemas import OrderView
 
 
 @dataclass(slots=True)

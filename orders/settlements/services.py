@@ -18,9 +18,9 @@ from django.utils.translation import gettext as _
 
 from inventory.models import Movement, Stock
 from orders.models import Order, OrderEvent, OrderLine, Settlement
-from orders.settlements.models import Frozen
+from orders.models.settlements import Frozen
 from shop.models import Option, Product, Store
-from yousinsa.db import transact
+from yousinsa.db.transactions import transact
 from yousinsa.errors import Conflict, Invalid, NotFound
 from yousinsa.months import day_end, day_start
 from yousinsa.timeline import id_range

@@ -26,13 +26,13 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from inventory import ledger
 from inventory.models import Stock
 from shop import services
-from shop.admin.base import FOUND, DeskAdmin, ReadOnlyAdmin, admin_url, link, moment, won
-from shop.admin.operations import OperatedAdmin, Operation, OperationForm
+from shop.desk.base import FOUND, DeskAdmin, ReadOnlyAdmin, admin_url, link, moment, won
+from shop.desk.operations import OperatedAdmin, Operation, OperationForm
 from shop.desk.owners import SHARED
 from shop.models import MAX_OPTIONS, Category, Option, Product, Store, User
 from shop.selectors import category_ids, search_names
 from yousinsa.errors import Invalid
-from yousinsa.page_cache import pages_changed
+from yousinsa.http.page_cache import pages_changed
 
 # --- Stores ---------------------------------------------------------------------------------------
 

@@ -16,10 +16,10 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from orders.models import Order
 from shop import services
-from shop.admin.base import FOUND, DateFilter, ReadOnlyAdmin, admin_url, moment
-from shop.admin.operations import OperatedAdmin, Operation, OperationForm
-from shop.admin.permission_names import NamesPermissions
 from shop.desk import second_factor
+from shop.desk.base import FOUND, DateFilter, ReadOnlyAdmin, admin_url, moment
+from shop.desk.operations import OperatedAdmin, Operation, OperationForm
+from shop.desk.permission_names import NamesPermissions
 from shop.models import Store, TokenRevocation, User
 from yousinsa.errors import Forbidden
 

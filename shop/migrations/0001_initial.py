@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import migrations, models
 
 import shop.models
-import yousinsa.db
+import yousinsa.db.fields
 
 
 class Migration(migrations.Migration):
@@ -59,7 +59,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "email",
-                    yousinsa.db.ExactEmailField(max_length=254, unique=True, verbose_name="e-mail address"),
+                    yousinsa.db.fields.ExactEmailField(max_length=254, unique=True, verbose_name="e-mail address"),
                 ),
                 ("name", models.CharField(blank=True, max_length=100, verbose_name="name")),
                 (
@@ -209,7 +209,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "source_id",
-                    yousinsa.db.ExactCharField(
+                    yousinsa.db.fields.ExactCharField(
                         blank=True,
                         help_text="Where an import got this product from, so that a second import finds it.",
                         max_length=64,
@@ -252,7 +252,7 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("token_id", yousinsa.db.ExactCharField(blank=True, max_length=32, verbose_name="token")),
+                ("token_id", yousinsa.db.fields.ExactCharField(blank=True, max_length=32, verbose_name="token")),
                 (
                     "revoked_at",
                     models.DateTimeField(
@@ -286,7 +286,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "sku",
-                    yousinsa.db.ExactCharField(
+                    yousinsa.db.fields.ExactCharField(
                         help_text="Stock keeping unit; unique in the whole shop.",
                         max_length=64,
                         unique=True,

@@ -16,8 +16,8 @@ from playwright.sync_api import Browser, Page
 
 from shop.models import User
 from tests.browser.chromium import MISSING, PROGRAM, chromium, sign_in, watch
-from tests.factories import PASSWORD
-from tests.server import WebServer
+from tests.support.factories import PASSWORD
+from tests.support.server import WebServer
 
 
 @pytest.fixture(scope="package")

@@ -17,8 +17,8 @@ import django
 from playwright.sync_api import Page
 
 from tests.browser.chromium import MISSING, PROGRAM, chromium, sign_in, watch
-from tests.server import ROOT, WebServer
-from tests.services import Redis
+from tests.support.server import ROOT, WebServer
+from tests.support.services import Redis
 
 PICTURES = ROOT / "var" / "screenshots"
 LANGUAGES = {"en": "en-GB", "ko": "ko-KR"}
@@ -37,13 +37,13 @@ def furnish(url: str) -> dict[str, str]:
     from inventory.models import Stock
     from inventory.reconciliation import Scope, records
     from inventory.sheets import begin_stocktake, record_counts
-    from orders.drops.models import Lane
     from orders.drops.services import ItemDraft, create_drop, open_drop
     from orders.models import Order, Settlement, Status
+    from orders.models.drops import Lane
     from orders.services import add_note
     from orders.settlements.services import settle
     from shop.models import Option, Store, User
-    from tests.factories import make_order, make_store
+    from tests.support.factories import make_order, make_store
     from yousinsa.auth import issue_token
 
     operator = User.objects.get(email=OPERATOR)

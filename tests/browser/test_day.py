@@ -11,8 +11,8 @@ from orders.payments.services import pay
 from orders.settlements.services import settle
 from shop.models import Option, Store
 from tests.browser.conftest import Desk
-from tests.corruption import sql
-from tests.factories import ADDRESS, make_options, make_order, make_store, make_user, stock_of
+from tests.support.corruption import sql
+from tests.support.factories import ADDRESS, make_options, make_order, make_store, make_user, stock_of
 from tests.test_settlement import FIRST, LAST, delivered
 
 pytestmark = pytest.mark.sqlite

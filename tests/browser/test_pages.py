@@ -4,13 +4,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from inventory.sheets import begin_stocktake
-from orders.drops.models import Lane
 from orders.drops.services import ItemDraft, create_drop, open_drop
+from orders.models.drops import Lane
 from orders.services import add_note
-from tests.books import make_books
 from tests.browser.conftest import Desk
-from tests.corruption import open_shop
-from tests.drop_rows import make_drop_rows
+from tests.support.books import make_books
+from tests.support.corruption import open_shop
+from tests.support.drop_rows import make_drop_rows
 
 pytestmark = pytest.mark.sqlite
 

@@ -32,8 +32,8 @@ from tests.load.scenarios import (
     sold_out,
 )
 from tests.load.shop import Shop, Shops
-from tests.server import ROOT
-from tests.services import ServerMissing, find_program
+from tests.support.server import ROOT
+from tests.support.services import ServerMissing, find_program
 
 FULL = Effort(rounds=3, seconds=6.0, ping_seconds=3.0, ping_age=0.0, lead=1.0)
 QUICK = Effort(rounds=1, seconds=1.5, ping_seconds=1.0, ping_age=15.0, lead=0.5)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from tests.load.shop import Shop
-from tests.server import ROOT
+from tests.support.server import ROOT
 
 # Eight options a product: 200,000.
 PRODUCTS, QUICK_PRODUCTS = 25_000, 250

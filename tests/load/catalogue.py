@@ -18,7 +18,7 @@ from django.test.utils import CaptureQueriesContext
 
 from shop.models import Category, Product, Store
 from shop.selectors import ORDERINGS
-from tests.wire import Wire
+from tests.support.wire import Wire
 
 SEARCHES = ("", "shirt", "men blue shirt", "zzzz")
 PRICES: tuple[dict[str, int], ...] = (

@@ -1,6 +1,7 @@
 """What must hold after every run, asked of the database in SQL: no unit sold twice, no order lost.
 
-The same rules as tests/invariants.py, as set-based statements, because a run leaves a hundred thousand rows.
+The same rules as tests/support/invariants.py, as set-based statements, since a run leaves a hundred
+thousand rows.
 """
 
 from collections.abc import Callable

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tests.services import ServerMissing, find_program
+from tests.support.services import ServerMissing, find_program
 
 PACKAGES = ("Django", "djangorestframework", "gunicorn", "mysqlclient", "msgspec", "locust")
 PROGRAMS = {

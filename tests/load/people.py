@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.load import checks
 from tests.load.shop import DEMO_PASSWORD, SHOPPERS, Shop
-from tests.server import ROOT
+from tests.support.server import ROOT
 
 PEOPLE = 100
 # Each signs in first, and two cores check about ten passwords a second.

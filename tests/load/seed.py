@@ -20,15 +20,15 @@ from django.contrib.auth.hashers import check_password, make_password
 from django.core.management import call_command
 
 from inventory import ledger
-from orders.drops.drain import Drain
-from orders.drops.escrow_check import escrow_differences
-from orders.drops.models import Lane
+from orders.drops.audit.escrow_check import escrow_differences
 from orders.drops.services import ItemDraft, close_drop, create_drop, open_drop
+from orders.drops.writing.drain import Drain
+from orders.models.drops import Lane
 from orders.placement.batch import place_batch
 from orders.placement.requests import Placed, PlaceRequest
 from shop import services
 from shop.models import Option, Product, Role, Store, User
-from tests.factories import make_category, make_store, make_user
+from tests.support.factories import make_category, make_store, make_user
 
 ENOUGH = 100_000_000
 BASKET_OPTIONS = 100

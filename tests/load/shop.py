@@ -14,8 +14,8 @@ from typing import Any
 
 from tests.load.checks import Query
 from tests.load.machine import memory_available
-from tests.server import ROOT, WebServer
-from tests.services import MariaDB, Redis
+from tests.support.server import ROOT, WebServer
+from tests.support.services import MariaDB, Redis
 
 SHOPPERS = 500
 # Of the shop that is browsed, and of those that only sell one option.

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.server import ROOT
-from tests.services import find_program
+from tests.support.server import ROOT
+from tests.support.services import find_program
 
 # wrk needs little itself, and more threads would only take turns with the workers on the cores.
 THREADS = 2

@@ -13,7 +13,7 @@ from django.db import Error, InterfaceError, OperationalError
 from inventory.models import Difference, ReconciliationRun
 from inventory.reconciliation import CHUNK, ESCROW, OrderBook, Reconciliation, Scope, records
 from inventory.reconciliation import Difference as Found
-from orders.drops.escrow_check import escrow_differences
+from orders.drops.audit.escrow_check import escrow_differences
 from orders.drops.selectors import escrow_units
 from orders.models import OrderLine, Status
 from orders.selectors import OrderUnits, order_units

@@ -10,9 +10,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, connection
 from redis.exceptions import RedisError
 
-from orders.drops import outbox
-from orders.drops.drain import WAIT_SECONDS, Drain
 from orders.drops.errors import RedisNeeded
+from orders.drops.writing import outbox
+from orders.drops.writing.drain import WAIT_SECONDS, Drain
 from yousinsa.errors import Busy
 
 logger = logging.getLogger(__name__)

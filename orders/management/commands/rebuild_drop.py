@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from orders.drops.rebuild import rebuild
+from orders.drops.audit.rebuild import rebuild
 from yousinsa.errors import Problem
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError, InterfaceError, OperationalError
 
-from orders.management.replay.invoices import WON_A_POUND
-from orders.management.replay.run import Replay, count_invoices
 from orders.models import MAX_LINES
+from orders.replay.invoices import WON_A_POUND
+from orders.replay.run import Replay, count_invoices
 from yousinsa.errors import Problem
 from yousinsa.progress import progress
 

@@ -18,14 +18,14 @@ from django.utils import timezone
 from inventory.ledger import Entry, post
 from inventory.locks import lock_stock
 from inventory.models import MAX_UNITS, Kind, Movement, Stock
-from orders.management.demo import people
-from orders.management.demo.catalog import OPTIONS_PER_PRODUCT, SOURCE, ensure_products
-from orders.management.demo.history import NUMBER_PREFIX, REFERENCE, Good, History
-from orders.management.demo.plan import DAYS, Period, Plan
+from orders.demo import people
+from orders.demo.catalog import OPTIONS_PER_PRODUCT, SOURCE, ensure_products
+from orders.demo.history import NUMBER_PREFIX, REFERENCE, Good, History
+from orders.demo.plan import DAYS, Period, Plan
 from orders.models import Order
 from shop.bulk import in_batches
 from shop.models import Product
-from yousinsa.db import transact
+from yousinsa.db.transactions import transact
 from yousinsa.errors import Busy
 from yousinsa.progress import progress
 

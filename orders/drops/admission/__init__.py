@@ -1,0 +1,1 @@
+"""Buying from a drop. Begin with door.py."""

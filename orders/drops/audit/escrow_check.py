@@ -1,0 +1,130 @@
+"""Does Redis say of a drop what the database says? To the unit, also while orders flow.
+
+For each option: the counter, the units of the stream's orders that are neither in the database nor set
+aside, the units on their way back, what is sold, and what was returned must be the allotment. Under the
+drop's lock nothing is written and nothing comes back, and Redis answers at one moment; so an order between
+its COMMIT and its XACK counts once. The lock is asked for only where a first look does not add up.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+from django.utils.translation import gettext_noop
+from redis.exceptions import RedisError
+
+from orders.drops.errors import RedisNeeded
+from orders.drops.locks import lock_items
+from orders.drops.redis import gate
+from orders.drops.redis.connections import client, run_id
+from orders.drops.redis.entries import decode_entry
+from orders.drops.redis.keys import keys_of
+from orders.drops.writing.outbox import UNSETTLED
+from orders.models import Order
+from orders.models.drops import DeadLetter, Drop, DropItem, DropRelease
+from yousinsa.db.transactions import reading, transact
+
+PAGE = 1000
+
+LOST = gettext_noop("Redis lost the counters")
+UNACCOUNTED = gettext_noop("units unaccounted for")
+TOO_MANY = gettext_noop("Redis sells units that the drop does not have")
+UNREACHABLE = gettext_noop("Redis does not answer")
+
+
+class EscrowDifference(NamedTuple):
+    """An option of a drop that does not add up: `found` of the `allotted` units were found."""
+
+    drop_id: int
+    option_id: int
+    allotted: int
+    found: int
+    cause: str
+
+
+def escrow_differences(*, option_id: int | None = None) -> list[EscrowDifference]:
+    """What does not add up, in all drops that are open or being closed. Raises `Busy`."""
+    drops = [drop for drop in Drop.objects.filter(status__in=UNSETTLED).order_by("id") if drop.on_redis]
+    differences: list[EscrowDifference] = []
+    for drop in drops:
+        if reading(lambda: _compare(drop)):  # noqa: B023 (asked at once)
+            differences += transact(lambda: _under_lock(drop.pk))  # noqa: B023
+    return [d for d in differences if option_id is None or d.option_id == option_id]
+
+
+def _under_lock(drop_id: int) -> list[EscrowDifference]:
+    lock_items([drop_id])
+    drop = Drop.objects.get(pk=drop_id)
+    return _compare(drop) if drop.status in UNSETTLED else []
+
+
+def _compare(drop: Drop) -> list[EscrowDifference]:
+    items = list(DropItem.objects.filter(drop=drop).order_by("id"))
+    releases = list(DropRelease.objects.filter(drop=drop, told_at__isnull=True))
+    try:
+        left, in_stream, coming_back = _ask_redis(drop, items, releases)
+    except (RedisError, RedisNeeded):
+        return [
+            EscrowDifference(drop.pk, i.option_id, i.allotted, i.applied + i.returned, UNREACHABLE)
+            for i in items
+        ]
+    differences = []
+    for item in items:
+        counter = (left or {}).get(item.option_id, 0)
+        found = (
+            counter + in_stream[item.option_id] + coming_back[item.option_id] + item.applied + item.returned
+        )
+        if found != item.allotted:
+            cause = TOO_MANY if found > item.allotted else UNACCOUNTED if left is not None else LOST
+            differences.append(EscrowDifference(drop.pk, item.option_id, item.allotted, found, cause))
+    return differences
+
+
+def _ask_redis(
+    drop: Drop, items: list[DropItem], releases: list[DropRelease]
+) -> tuple[dict[int, int] | None, Counter[int], Counter[int]]:
+    """Counters (None: not to be believed), units that wait in the stream, units on their way back."""
+    redis, names = client(), keys_of(drop.pk)
+    pipe = redis.pipeline()  # MULTI: one moment
+    pipe.hgetall(names.gate)
+    pipe.xrevrange(names.stream, count=1)
+    for release in releases:
+        pipe.sismember(names.released, release.release_id)
+    fields, last, *given_back = pipe.execute()
+    believed = fields.get("epoch") == str(items[0].epoch) and fields.get("run") == run_id(redis)
+    coming_back: Counter[int] = Counter()
+    for release, told in zip(releases, given_back, strict=True):
+        if not told and release.epoch == items[0].epoch:
+            for option_id, units in msgspec.json.decode(release.units):
+                coming_back[option_id] += units
+    in_stream = _in_stream(redis, names.stream, last[0][0]) if last else Counter()
+    return (gate.left_of(fields) if believed else None), in_stream, coming_back
+
+
+def _in_stream(redis: Any, stream: str, last: str) -> Counter[int]:
+    """Units of the entries up to `last` that are not in the database yet, a page at a time."""
+    units: Counter[int] = Counter()
+    after = "-"
+    while page := redis.xrange(stream, after, last, count=PAGE):
+        waiting: dict[str, list[tuple[int, int, int]]] = {}
+        for _id, fields in page:
+            try:
+                entry = decode_entry(fields.get("o", ""))
+            except msgspec.DecodeError:
+                continue  # nobody knows what it took, if anything
+            waiting[entry.number] = entry.lines
+        for number in _written(waiting):
+            del waiting[number]
+        for lines in waiting.values():
+            for option_id, n, _price in lines:
+                units[option_id] += n
+        after = f"({page[-1][0]}"
+    return units
+
+
+def _written(numbers: Iterable[str]) -> set[str]:
+    numbers = list(numbers)
+    orders = Order.objects.filter(number__in=numbers).values_list("number", flat=True)
+    letters = DeadLetter.objects.filter(number__in=numbers).values_list("number", flat=True)
+    return set(orders) | set(letters)

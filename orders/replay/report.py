@@ -1,0 +1,90 @@
+"""What became of a replay's lines: counted as it goes, told at the end."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from orders.replay.reader import Line, Skipped
+
+EXAMPLES = 3
+
+
+@dataclass(slots=True)
+class Report:
+    """Counts of what is committed. Every line of the file is sold, returned or skipped, and counted once.
+
+    `placed`, `finished` and `unchanged` are orders: placed now, found half way and brought to their end now,
+    found as they should be. `odd_totals` are invoices whose orders cost another sum than the file says, by
+    reason. Money is in won.
+    """
+
+    invoices: int = 0
+    cancellations: int = 0
+    sold_lines: int = 0
+    returned_lines: int = 0
+    placed: int = 0
+    finished: int = 0
+    unchanged: int = 0
+    units: int = 0
+    won: int = 0
+    receipts: int = 0
+    units_received: int = 0
+    prices_changed: int = 0
+    returns: int = 0
+    returns_unchanged: int = 0
+    units_back: int = 0
+    won_back: int = 0
+    other_price: int = 0
+    odd_totals: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def skip(self, skipped: Skipped) -> None:
+        self.skipped[skipped.reason] += 1
+        examples = self.examples.setdefault(skipped.reason, [])
+        if len(examples) < EXAMPLES:
+            examples.append(f"row {skipped.row}" + (f": {skipped.text}" if skipped.text else ""))
+
+    def skip_lines(self, lines: Iterable[Line], reason: str) -> None:
+        for line in lines:
+            self.skip(Skipped(line.row, reason, str(line)))
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.placed or self.finished or self.returns)
+
+    def sentences(self, rate: Decimal, seconds: float) -> Iterator[str]:
+        """What to tell a person: a line for each reason to skip, then what was done, then the sum of it."""
+        for reason, count in self.skipped.most_common():
+            more = "; …" if count > EXAMPLES else ""
+            yield f"skipped {count:,}: {reason} ({'; '.join(self.examples[reason])}{more})"
+        for reason, count in self.odd_totals.most_common():
+            yield f"{count:,} invoices cost another sum than in the file: {reason}"
+        if self.other_price:
+            yield f"{self.other_price:,} lines came back at another price: what was paid is refunded"
+        if self.changed:
+            yield (
+                f"{self.units_received:,} units received in {self.receipts:,} receipts, "
+                f"{self.prices_changed:,} changes of price"
+            )
+        lines = self.sold_lines + self.returned_lines + self.skipped.total()
+        yield (
+            f"{lines:,} lines of {self.invoices:,} invoices and {self.cancellations:,} cancellations: "
+            f"{self.sold_lines:,} sold, {self.returned_lines:,} returned, {self.skipped.total():,} skipped"
+        )
+        yield self._closing(rate, seconds)
+
+    def _closing(self, rate: Decimal, seconds: float) -> str:
+        how = f"at {rate:,f} won a pound in {seconds:.1f} s"
+        if not self.changed:
+            return (
+                f"Nothing changed: {self.unchanged:,} orders and {self.returns_unchanged:,} returns "
+                f"were there already, {how}"
+            )
+        finished = f", {self.finished:,} finished" if self.finished else ""
+        return (
+            f"{self.placed:,} orders placed and delivered{finished} ({self.units:,} units, "
+            f"{self.won:,} won), {self.unchanged:,} unchanged; {self.returns:,} returns "
+            f"({self.units_back:,} units, {self.won_back:,} won), {self.returns_unchanged:,} unchanged, {how}"
+        )

@@ -1,0 +1,69 @@
+"""What tests of drops share: drops, attempts to buy, and what must add up whenever nobody is in between."""
+
+import time
+from typing import Any
+
+import pytest
+
+from orders.drops.audit import rebuild as rebuild_module
+from orders.drops.audit.escrow_check import escrow_differences
+from orders.drops.redis.connections import client
+from orders.drops.redis.keys import keys_of
+from orders.drops.services import ItemDraft, create_drop, open_drop
+from orders.drops.writing.drain import Drain
+from orders.models.drops import Drop, DropItem, Lane
+from shop.models import Option
+from tests.support.services import Redis
+
+REDIS_LANES = [Lane.REDIS_LUA, Lane.REDIS_TRANSACTION]
+
+
+def use_redis(settings: Any, server: Redis) -> None:
+    """This process's drops are on this server, which is empty."""
+    settings.REDIS_URL = server.url
+    client().flushall()
+
+
+@pytest.fixture
+def on_redis(settings: Any, redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> Redis:
+    use_redis(settings, redis_server)
+    monkeypatch.setattr(rebuild_module, "TALLIES_SECONDS", 0)  # no process but this one
+    return redis_server
+
+
+def make_drop(
+    *items: tuple[Option, int], lane: str = Lane.REDIS_LUA, limit: int = 1, opened: bool = True, **more: Any
+) -> Drop:
+    drafts = [ItemDraft(option.pk, units) for option, units in items]
+    drop = create_drop(name="Air", items=drafts, limit=limit, lane=lane, **more)
+    if opened:
+        open_drop(drop.pk)
+        drop.refresh_from_db()
+    return drop
+
+
+def drain_all() -> int:
+    """Write what every stream holds, also what a worker beside us is at; the orders that this call wrote."""
+    drain = Drain()
+    done = drain.once()
+    give_up_at = time.monotonic() + 30
+    while not drain.is_done:
+        assert time.monotonic() < give_up_at
+        done += drain.once()
+    drain.leave()
+    return done
+
+
+def item_of(drop: Drop) -> tuple[int, int, int]:
+    """(allotted, applied, returned) of a drop's only item."""
+    return DropItem.objects.values_list("allotted", "applied", "returned").get(drop=drop)
+
+
+def left_in_redis(drop: Drop, option: Option) -> int | None:
+    value = client().hget(keys_of(drop.pk).gate, f"left:{option.pk}")
+    return None if value is None else int(value)
+
+
+def assert_escrow_adds_up() -> None:
+    """Counter, stream, orders, what is on its way back and what went back are the allotment, to the unit."""
+    assert escrow_differences() == []

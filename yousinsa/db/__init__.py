@@ -1,0 +1,1 @@
+"""How the shop speaks to its database. Begin with transactions.py."""

@@ -1,0 +1,1 @@
+"""How requests become answers. Begin with endpoint.py, then deferred.py."""

@@ -1,0 +1,1 @@
+"""What a process shares, starts and repeats."""
