@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.utils.functional import lazy
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from yousinsa.errors import Conflict, Invalid
@@ -23,9 +23,10 @@ class Shortage(TypedDict):
 
 def _sentence(lines: Sequence[Shortage]) -> str:
     if len(lines) == 1 and lines[0]["available"] <= 0:
-        return _now("Option %(option)s is sold out.") % lines[0]
+        return gettext("Option %(option)s is sold out.") % lines[0]
     return "; ".join(
-        _now("option %(option)s: %(requested)s asked for, %(available)s available") % line for line in lines
+        gettext("option %(option)s: %(requested)s asked for, %(available)s available") % line
+        for line in lines
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from django.db import IntegrityError, connection
 from django.db.models import F, QuerySet
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 
 from inventory import ledger
 from inventory.errors import SheetRefused
@@ -41,7 +41,7 @@ class Receipt(NamedTuple):
 def draft_delivery(*, receipts: Sequence[Receipt], actor_id: int, source: str = "") -> Delivery:
     """Write receipts down as a draft; no option twice. Raises `Invalid` for none at all, `Busy`."""
     if not receipts:
-        raise Invalid(_("There is nothing to receive."))
+        raise Invalid(gettext("There is nothing to receive."))
 
     def work() -> Delivery:
         delivery = Delivery.objects.create(created_by_id=actor_id, source=source)
@@ -94,7 +94,7 @@ def begin_stocktake(
     """
     ids = sorted(set(stock_ids))
     if not ids:
-        raise Invalid(_("There is nothing to count."))
+        raise Invalid(gettext("There is nothing to count."))
     counted = counted or {}
 
     def work() -> Stocktake:
@@ -120,10 +120,10 @@ def _already_counted(stock_ids: Sequence[int]) -> str:
         lines = StocktakeLine.objects.filter(stock__in=batch, live=True)
         line = lines.select_related("stock__option").first()
         if line is not None:
-            return _(
+            return gettext(
                 "%(sku)s is being counted already, in %(stocktake)s: apply or discard that one first."
             ) % {"sku": line.stock.option.sku, "stocktake": Stocktake(pk=line.stocktake_id).reference}
-    return _("One of these options is being counted already.")
+    return gettext("One of these options is being counted already.")
 
 
 def record_counts(*, stocktake_id: int, counted: Mapping[int, int | None]) -> None:
@@ -133,14 +133,14 @@ def record_counts(*, stocktake_id: int, counted: Mapping[int, int | None]) -> No
     """
     for n in counted.values():
         if n is not None and not 0 <= n <= MAX_UNITS:
-            raise Invalid(errors={"counted": _("Must be a number from 0 to %d.") % MAX_UNITS})
+            raise Invalid(errors={"counted": gettext("Must be a number from 0 to %d.") % MAX_UNITS})
     table = StocktakeLine._meta.db_table
     sql = f"UPDATE {table} SET counted = %s WHERE stocktake_id = %s AND stock_id = %s"  # noqa: S608
 
     def work() -> None:
         draft = Stocktake.objects.filter(pk=stocktake_id, status=Sheet.Status.DRAFT)
         if not draft.update(version=F("version") + 1):
-            raise SheetRefused(_("This stocktake has ended: nothing can be counted in it any more."))
+            raise SheetRefused(gettext("This stocktake has ended: nothing can be counted in it any more."))
         with connection.cursor() as cursor:
             for batch in _batches(counted.items()):
                 cursor.executemany(sql, [(n, stocktake_id, id) for id, n in batch])
@@ -164,9 +164,9 @@ def apply_stocktake(*, stocktake_id: int, version: int, actor_id: int) -> int:
         for lines in _by_stock(differing):
             locked = lock_stock(line.stock_id for line in lines)
             _refuse(line for line in lines if not fits(locked[line.stock_id], difference(line)))
+            why = gettext("Stocktake: %(counted)d counted, %(on_hand)d on record when counting began")
             entries = [
-                ledger.Entry(line.stock_id, Kind.ADJUST, difference(line), 0, reference, actor_id,
-                             _("Stocktake: %(counted)d counted, %(on_hand)d on record when counting began")
+                ledger.Entry(line.stock_id, Kind.ADJUST, difference(line), 0, reference, actor_id, why
                              % {"counted": line.counted, "on_hand": line.on_hand})
                 for line in lines
             ]  # fmt: skip
@@ -222,9 +222,11 @@ def trouble(line: DeliveryLine | StocktakeLine) -> str:
         "reserved": stock.reserved, "available": stock.available, "most": MAX_UNITS,
     }  # fmt: skip
     if delta > 0:
-        return _("%(sku)s: %(delta)s with %(on_hand)d on hand now would be more than %(most)d.") % numbers
+        return (
+            gettext("%(sku)s: %(delta)s with %(on_hand)d on hand now would be more than %(most)d.") % numbers
+        )
     return (
-        _(
+        gettext(
             "%(sku)s: %(delta)s cannot be taken from %(on_hand)d on hand now, as %(reserved)d of them are "
             "reserved and only %(available)d available. Cancel orders for it, or count again."
         )
@@ -249,8 +251,8 @@ def _end(model: Any, pk: int, status: str, *, version: int | None, actor_id: int
     if draft.update(status=status, ended_at=timezone.now(), ended_by=actor_id):
         return
     if model.objects.filter(pk=pk, status=Sheet.Status.DRAFT).exists():
-        raise SheetRefused(_("It was changed meanwhile. Nothing was applied: look at it again."))
-    raise SheetRefused(_("It has been applied or discarded already. Nothing was changed."))
+        raise SheetRefused(gettext("It was changed meanwhile. Nothing was applied: look at it again."))
+    raise SheetRefused(gettext("It has been applied or discarded already. Nothing was changed."))
 
 
 def _let_go(stocktake_id: int) -> None:

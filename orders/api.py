@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 from django.http.response import HttpResponseBase
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from msgspec import Meta
@@ -142,7 +142,7 @@ def units_of(lines: Iterable[LineBody]) -> dict[int, int]:
     for i, line in enumerate(lines):
         total = units[line.option] = units.get(line.option, 0) + line.quantity
         if total > MAX_QUANTITY:
-            message = _("At most %s units of one option in an order.") % MAX_QUANTITY
+            message = gettext("At most %s units of one option in an order.") % MAX_QUANTITY
             raise Invalid(errors={f"lines.{i}.quantity": message})
     return units
 
@@ -153,7 +153,7 @@ def idempotency_key(request: Request) -> str | None:
     if key is None:
         return None
     if not _KEY.fullmatch(key):
-        message = _("Must be 1 to 255 characters of printable ASCII without spaces.")
+        message = gettext("Must be 1 to 255 characters of printable ASCII without spaces.")
         raise Invalid(errors={"Idempotency-Key": message})
     return key
 

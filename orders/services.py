@@ -10,8 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext, gettext_noop
 
 from inventory import ledger
 from inventory.locks import LockedStock, lock_stock
@@ -127,7 +126,7 @@ def cancel_order(*, order_id: int, actor_id: int | None, note: str = "", only_pe
         if only_pending and held.order.status != Status.PENDING:
             raise InvalidTransition(
                 held.order.status, Status.CANCELLED,
-                _("It is %s by now: only an order that is pending holds stock unpaid.")
+                gettext("It is %s by now: only an order that is pending holds stock unpaid.")
                 % held.order.get_status_display(),
             )  # fmt: skip
         move(held.order, Status.CANCELLED, actor_id=actor_id, note=note)
@@ -146,7 +145,7 @@ def ship_order(*, order_id: int, carrier: str, tracking_number: str, actor_id: i
     Raises `Invalid` without carrier or tracking number, `OrderNotFound`, `InvalidTransition`, `Busy`.
     """
     errors = {
-        name: _("Say who carries the order and under which number.")
+        name: gettext("Say who carries the order and under which number.")
         for name, value in (("carrier", carrier), ("tracking_number", tracking_number))
         if not value.strip()
     }
@@ -168,7 +167,7 @@ def add_note(*, order_id: int, author_id: int, text: str) -> OrderNote:
     """Keep an operator's note on an order, for other operators. Raises `Invalid`, `OrderNotFound`."""
     text = text.strip()
     if not text or len(text) > MAX_NOTE:
-        raise Invalid(errors={"text": _("Write something, of at most %d characters.") % MAX_NOTE})
+        raise Invalid(errors={"text": gettext("Write something, of at most %d characters.") % MAX_NOTE})
     if not Order.objects.filter(pk=order_id).exists():
         raise OrderNotFound
     return OrderNote.objects.create(order_id=order_id, author_id=author_id, text=text)
@@ -225,11 +224,10 @@ def _units_back(lines: list[OrderLine], units: Mapping[int, int] | None) -> dict
     errors = {}
     for option_id, n in units.items():
         if option_id not in out:
-            errors["lines.option"] = _("Option %s is not in this order.") % option_id
+            errors["lines.option"] = gettext("Option %s is not in this order.") % option_id
         elif not 1 <= n <= out[option_id]:
-            errors["lines.quantity"] = _("Of option %(option)s %(out)s can be returned, not %(asked)s.") % {
-                "option": option_id, "out": out[option_id], "asked": n,
-            }  # fmt: skip
+            text = gettext("Of option %(option)s %(out)s can be returned, not %(asked)s.")
+            errors["lines.quantity"] = text % {"option": option_id, "out": out[option_id], "asked": n}
     if errors:
         raise Invalid(errors=errors)
     return dict(sorted(units.items()))

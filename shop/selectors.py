@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.models import Lookup, Q, QuerySet
 from django.db.models.fields import CharField
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 from msgspec import Meta
 
 from shop.models import MAX_PRICE, Category, Product, Store, TokenRevocation, User
@@ -81,14 +81,14 @@ def visible_products() -> QuerySet[Product]:
 def ordering_named(name: str) -> Ordering:
     """Raises `Invalid` naming `ordering`."""
     if name not in ORDERINGS:
-        raise Invalid(errors={"ordering": _("Must be one of: %s.") % ", ".join(ORDERINGS)})
+        raise Invalid(errors={"ordering": gettext("Must be one of: %s.") % ", ".join(ORDERINGS)})
     return ORDERINGS[name]
 
 
 def filter_products(query: ProductQuery) -> QuerySet[Product]:
     """The products that `query` asks for (stock aside, which inventory knows). Raises `Invalid`."""
     if query.min_price is not None and query.max_price is not None and query.min_price > query.max_price:
-        raise Invalid(errors={"min_price": _("Must not be above max_price.")})
+        raise Invalid(errors={"min_price": gettext("Must not be above max_price.")})
     products = visible_products()
     if query.category:
         products = products.filter(category__in=category_ids(query.category))
@@ -105,7 +105,7 @@ def category_by_slug(slug: str) -> Category:
     """Raises `Invalid` naming `category`."""
     category = Category.objects.filter(slug=slug).first()
     if category is None:
-        raise Invalid(errors={"category": _("There is no category with the slug %s.") % slug})
+        raise Invalid(errors={"category": gettext("There is no category with the slug %s.") % slug})
     return category
 
 
@@ -122,7 +122,7 @@ def search_names(products: QuerySet[Product], text: str) -> QuerySet[Product]:
     full-text index; what that leaves out is looked for row by row, as SQLite does with every word.
     """
     if "\x00" in text:
-        raise Invalid(errors={"search": _("Must not contain NUL.")})
+        raise Invalid(errors={"search": gettext("Must not contain NUL.")})
     # Macs send Hangul and accents in pieces (NFD).
     words = re.findall(r"\w+", unicodedata.normalize("NFC", text))[:MAX_SEARCH_WORDS]
     if text.strip() and not words:

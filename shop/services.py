@@ -13,7 +13,7 @@ from django.db.models import CharField, Value
 from django.db.models.functions import Cast, Concat
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 
 from shop.errors import (
     EmailTaken,
@@ -46,7 +46,7 @@ def sign_up(*, email: str, name: str, password: str, role: str) -> User:
     except ValidationError as exc:
         errors["email"] = " ".join(exc.messages)
     if not name.strip():
-        errors["name"] = _("Must not be empty.")
+        errors["name"] = gettext("Must not be empty.")
     user = User(email=email, name=name.strip(), role=role)
     errors |= _password_errors(password, user)
     if errors:
@@ -119,7 +119,7 @@ def update_profile(*, user: User, changes: Mapping[str, str]) -> User:
     for field, value in changes.items():
         setattr(user, field, value.strip())
     if not user.name:
-        raise Invalid(errors={"name": _("Must not be empty.")})
+        raise Invalid(errors={"name": gettext("Must not be empty.")})
     values = {field: getattr(user, field) for field in changes}
     if not User.objects.filter(pk=user.pk, withdrawn_at__isnull=True).update(**values):
         raise Unauthenticated
@@ -132,7 +132,7 @@ def change_password(*, user: User, current: str, new: str, request: HttpRequest 
     Raises `Invalid` naming `current_password` or `new_password`.
     """
     if not user.check_password(current):
-        raise Invalid(errors={"current_password": _("This is not your present password.")})
+        raise Invalid(errors={"current_password": gettext("This is not your present password.")})
     if errors := _password_errors(new, user, "new_password"):
         raise Invalid(errors=errors)
     with transaction.atomic():
@@ -170,7 +170,7 @@ def apply_for_store(*, owner_id: int, role: str, name: str) -> Store:
     if role != Role.STORE_OWNER:
         raise NotAStoreOwner
     if not name.strip():
-        raise Invalid(errors={"name": _("Must not be empty.")})
+        raise Invalid(errors={"name": gettext("Must not be empty.")})
     try:
         with transaction.atomic():
             return Store.objects.create(owner_id=owner_id, name=name.strip())
@@ -204,7 +204,7 @@ def store_for_sale(*, store_id: int, owner_id: int) -> Store:
     """A store that this owner may list products in. Raises `Invalid`, `NotYourStore`, `StoreNotAccepted`."""
     store = Store.objects.filter(pk=store_id).first()
     if store is None:
-        raise Invalid(errors={"store": _("There is no store %s.") % store_id})
+        raise Invalid(errors={"store": gettext("There is no store %s.") % store_id})
     if store.owner_id != owner_id:
         raise NotYourStore
     if store.status != Store.Status.ACCEPTED:
@@ -246,7 +246,7 @@ def update_product(
 
 def _clean_name(name: str) -> str:
     if not name.strip():
-        raise Invalid(errors={"name": _("Must not be empty.")})
+        raise Invalid(errors={"name": gettext("Must not be empty.")})
     return name.strip()
 
 
@@ -256,9 +256,9 @@ def _clean_drafts(options: Sequence[OptionDraft]) -> list[OptionDraft]:
     for i, draft in enumerate(options):
         sku = draft.sku.strip()
         if not sku:
-            raise Invalid(errors={f"options.{i}.sku": _("Must not be empty.")})
+            raise Invalid(errors={f"options.{i}.sku": gettext("Must not be empty.")})
         if sku in skus:
-            raise Invalid(errors={f"options.{i}.sku": _("This SKU is given twice.")})
+            raise Invalid(errors={f"options.{i}.sku": gettext("This SKU is given twice.")})
         skus.add(sku)
         size, color = (None if text is None else text.strip() for text in (draft.size, draft.color))
         drafts.append(OptionDraft(sku, size, color))
@@ -269,7 +269,7 @@ def _write_options(product: Product, drafts: Sequence[OptionDraft]) -> list[Opti
     """Change the product's options that have a draft's SKU and add the others; returns those added."""
     present = {option.sku: option for option in Option.objects.filter(product=product)}
     if len(present.keys() | {draft.sku for draft in drafts}) > MAX_OPTIONS:
-        raise Invalid(errors={"options": _("At most %s options a product.") % MAX_OPTIONS})
+        raise Invalid(errors={"options": gettext("At most %s options a product.") % MAX_OPTIONS})
     options: list[Option] = []
     changed: list[Option] = []
     added: list[Option] = []
@@ -297,7 +297,7 @@ def _write_options(product: Product, drafts: Sequence[OptionDraft]) -> list[Opti
             raise
         _check_skus(options)
         # The database may take two spellings for one that are two to Python (case, accents).
-        raise Invalid(errors={"options": _("Two of them have the same size and colour.")}) from exc
+        raise Invalid(errors={"options": gettext("Two of them have the same size and colour.")}) from exc
     # MySQL does not say which ids it gave.
     ids = dict(Option.objects.filter(sku__in=[option.sku for option in added]).values_list("sku", "id"))
     for option in added:
@@ -310,7 +310,7 @@ def _check_looks(options: Sequence[Option], *, others: Iterable[Option]) -> None
     for i, option in enumerate(options):
         look = (option.size.lower(), option.color.lower())
         if look in looks:
-            message = _("The product has two options with this size and colour.")
+            message = gettext("The product has two options with this size and colour.")
             raise Invalid(errors={f"options.{i}.size": message})
         looks.add(look)
 

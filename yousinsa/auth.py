@@ -21,7 +21,7 @@ from django.core import signing
 from django.db import connection
 from django.utils import timezone
 from django.utils.module_loading import import_string
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.authentication import SessionAuthentication as DRFSessionAuthentication
 from rest_framework.request import Request
@@ -111,9 +111,9 @@ def read_token(token: str) -> Principal:
     try:
         principal = _verified(token)
     except (signing.BadSignature, ValueError) as exc:
-        raise Unauthenticated(_("The bearer token is not valid: sign in again.")) from exc
+        raise Unauthenticated(gettext("The bearer token is not valid: sign in again.")) from exc
     if principal.expires_at <= time.time():
-        raise Unauthenticated(_("The bearer token has expired: sign in again."))
+        raise Unauthenticated(gettext("The bearer token has expired: sign in again."))
     return principal
 
 
@@ -196,7 +196,7 @@ class BearerAuthentication(BaseAuthentication):
             return None
         principal = read_token(token.strip())
         if revocations.is_revoked(principal):
-            raise Unauthenticated(_("This bearer token was revoked: sign in again."))
+            raise Unauthenticated(gettext("This bearer token was revoked: sign in again."))
         return principal, principal.token_id
 
     def authenticate_header(self, request: Request) -> str:

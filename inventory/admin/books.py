@@ -14,9 +14,8 @@ from django.urls import path
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext, ngettext_lazy, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy, pgettext_lazy
 from unfold.forms import AdminForm
 
 from inventory.management.commands.reconcile_stock import ORDERS
@@ -78,7 +77,7 @@ class RunForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         if self.cleaned_data.get("option") and self.cleaned_data.get("store"):
-            raise forms.ValidationError(_now("Choose an option or a store, not both."))
+            raise forms.ValidationError(gettext("Choose an option or a store, not both."))
         return self.cleaned_data
 
     def scope(self) -> Scope:
@@ -115,7 +114,7 @@ class DifferenceColumns:
     def fixed(self, difference: Difference) -> SafeString | str:
         if difference.fixed_by is None:
             return ""
-        text = _now("movement %s") % difference.fixed_by.sequence
+        text = gettext("movement %s") % difference.fixed_by.sequence
         return link(difference.fixed_by, text)
 
 
@@ -152,12 +151,12 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("status"))
     def state(self, run: ReconciliationRun) -> str:
-        return _now("interrupted") if run.silent else run.get_status_display()
+        return gettext("interrupted") if run.silent else run.get_status_display()
 
     @admin.display(description=_("differences"))
     def all_differences(self, run: ReconciliationRun) -> SafeString | str:
         if not run.found:
-            return _now("None.")
+            return gettext("None.")
         address = f"{admin_url(Difference, 'changelist')}?run__id__exact={run.pk}"
         return format_html(
             '<a href="{}" class="text-link">{}</a>', address, _("all differences of this run, to fix them")
@@ -176,7 +175,7 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
     def tools(self, request: HttpRequest) -> list[dict[str, Any]]:
         if not self.has_run_permission(request):
             return []
-        return [{"label": _now("Run now"), "url": admin_url(ReconciliationRun, "run")}]
+        return [{"label": gettext("Run now"), "url": admin_url(ReconciliationRun, "run")}]
 
     def run_view(self, request: HttpRequest) -> HttpResponse:
         """Asks what to look at, and looks: at once where it is little, else in a process of its own."""
@@ -193,7 +192,7 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
-            "title": _now("Run reconciliation now"),
+            "title": gettext("Run reconciliation now"),
             "form": form,
             "adminform": AdminForm(form, [(None, {"fields": list(form.fields)})], {}, model_admin=self),
             "media": self.media + form.media,
@@ -205,17 +204,17 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
         actor_id = int(request.user.pk or 0)
         if scope == Scope(full=scope.full):
             run = start_in_background(actor_id=actor_id, full=scope.full)
-            text = _now("The run goes on in the background. Load this page again to see how far it is.")
+            text = gettext("The run goes on in the background. Load this page again to see how far it is.")
             self.message_user(request, text, messages.SUCCESS)
             return HttpResponseRedirect(admin_url(run, "change", run.pk))
         if Reconciliation(ORDERS, scope).total() > AT_ONCE:
             raise Conflict(
-                _now("That is more than %d stock rows: run the whole shop, or reconcile_stock.") % AT_ONCE
+                gettext("That is more than %d stock rows: run the whole shop, or reconcile_stock.") % AT_ONCE
             )
         run = records.begin(scope, actor_id=actor_id)
         records.compare(run, ORDERS, scope)
         found = {"checked": run.checked, "found": run.found}
-        text = _now("%(checked)d stock rows checked, %(found)d differences found.") % found
+        text = gettext("%(checked)d stock rows checked, %(found)d differences found.") % found
         self.message_user(request, text, messages.WARNING if run.found else messages.SUCCESS)
         return HttpResponseRedirect(admin_url(run, "change", run.pk))
 
@@ -227,9 +226,9 @@ class FixForm(OperationForm):
             return  # with another difference of the same stock row
         done = records.fix(self.record, ORDERS, actor_id=actor_id)
         if done is None:
-            self.warning = _now("nothing to correct any more: the stock row is right by now.")
+            self.warning = gettext("nothing to correct any more: the stock row is right by now.")
         else:
-            self.result = _now("Movement %(no)d: %(why)s") % {"no": done.sequence, "why": done.reason}
+            self.result = gettext("Movement %(no)d: %(why)s") % {"no": done.sequence, "why": done.reason}
 
 
 FIX = Operation(

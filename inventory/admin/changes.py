@@ -12,7 +12,7 @@ from django import forms
 from django.contrib.admin.widgets import AdminIntegerFieldWidget, AdminTextInputWidget
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from inventory import ledger
@@ -50,9 +50,9 @@ class ChangeForm(OperationForm):
             if fits(stock, delta):
                 continue
             if delta > 0:
-                text = _now("More than %d on hand cannot be recorded.") % MAX_UNITS
+                text = gettext("More than %d on hand cannot be recorded.") % MAX_UNITS
             else:
-                text = _now(
+                text = gettext(
                     "At most %(available)d can be taken away: %(reserved)d of the %(on_hand)d on hand are "
                     "reserved."
                 ) % {"available": stock.available, "reserved": stock.reserved, "on_hand": stock.on_hand}
@@ -115,12 +115,12 @@ class AdjustForm(ChangeForm):
 
     def clean_delta(self) -> int:
         if self.cleaned_data["delta"] == 0:
-            raise forms.ValidationError(_now("Must not be 0."))
+            raise forms.ValidationError(gettext("Must not be 0."))
         return self.cleaned_data["delta"]
 
     def clean(self) -> dict[str, Any]:
         if self.cleaned_data.get("reason") == "other" and not self.cleaned_data.get("note"):
-            self.add_error("note", _now("Say which other reason."))
+            self.add_error("note", gettext("Say which other reason."))
         return self.cleaned_data
 
     def moves(self) -> list[tuple[Stock, int]]:
@@ -169,9 +169,11 @@ class TransferForm(ChangeForm):
         found = Stock.objects.select_related("option__product").filter(option__sku=self.cleaned_data["to"])
         target = found.first()
         if target is None:
-            raise forms.ValidationError(_now("There is no option with this SKU: look at how it is written."))
+            raise forms.ValidationError(
+                gettext("There is no option with this SKU: look at how it is written.")
+            )
         if target.pk == self.record.pk:
-            raise forms.ValidationError(_now("These units are there already: choose another option."))
+            raise forms.ValidationError(gettext("These units are there already: choose another option."))
         return target
 
     def moves(self) -> list[tuple[Stock, int]]:

@@ -13,7 +13,7 @@ from datetime import date
 from itertools import islice
 from typing import Any
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 from openpyxl import load_workbook
 
 from shop.desk.export import as_typed
@@ -42,13 +42,13 @@ def rows(upload: Any) -> Iterator[Row]:
     """
     name = str(upload.name).lower()
     if upload.size > MAX_BYTES:
-        raise refused(_("At most %d MB a file: split it.") % (MAX_BYTES // 1024 // 1024))
+        raise refused(gettext("At most %d MB a file: split it.") % (MAX_BYTES // 1024 // 1024))
     if not name.endswith((".csv", ".xlsx")):
-        raise refused(_("Send a .csv or an .xlsx file."))
+        raise refused(gettext("Send a .csv or an .xlsx file."))
     found = _xlsx(upload.file) if name.endswith(".xlsx") else _csv(upload.file)
     for count, row in enumerate(found):
         if count > MAX_ROWS:
-            raise refused(_("At most %s rows a file: split it.") % f"{MAX_ROWS:,}")
+            raise refused(gettext("At most %s rows a file: split it.") % f"{MAX_ROWS:,}")
         yield row
 
 
@@ -68,10 +68,10 @@ def _csv(file: Any) -> Iterator[Row]:
             if any(cells):
                 yield reader.line_num, _cells(cells)
     except UnicodeDecodeError as exc:
-        raise refused(_("The file is not in UTF-8: save it as CSV UTF-8, or as XLSX.")) from exc
+        raise refused(gettext("The file is not in UTF-8: save it as CSV UTF-8, or as XLSX.")) from exc
     except csv.Error as exc:
         raise refused(
-            _("Line %(line)d cannot be read: %(why)s.") % {"line": reader.line_num, "why": exc}
+            gettext("Line %(line)d cannot be read: %(why)s.") % {"line": reader.line_num, "why": exc}
         ) from exc
     finally:
         if not text.closed:
@@ -95,7 +95,7 @@ def _xlsx(file: Any) -> Iterator[Row]:
         raise
     except Exception as exc:  # openpyxl raises whatever the broken file made it stumble over
         raise refused(
-            _("This is no workbook that can be read: save it as XLSX once more, or as CSV.")
+            gettext("This is no workbook that can be read: save it as XLSX once more, or as CSV.")
         ) from exc
 
 
@@ -104,13 +104,13 @@ def _check_archive(file: Any) -> None:
         with zipfile.ZipFile(file) as archive:
             parts = archive.infolist()
             if sum(part.file_size for part in parts) > MAX_UNPACKED or len(parts) > 1_000:
-                text = _("The workbook unpacks to more than %d MB: split it, or save it as CSV.")
+                text = gettext("The workbook unpacks to more than %d MB: split it, or save it as CSV.")
                 raise refused(text % (MAX_UNPACKED // 1024 // 1024))
             for part in parts:
                 if part.filename.endswith((".xml", ".rels")):
                     _check_xml(archive, part)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as exc:
-        raise refused(_("This is no XLSX file: save it as XLSX once more, or as CSV.")) from exc
+        raise refused(gettext("This is no XLSX file: save it as XLSX once more, or as CSV.")) from exc
     file.seek(0)
 
 

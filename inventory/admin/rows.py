@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, ClassVar, NamedTuple
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 from import_export.fields import Field
 from import_export.instance_loaders import BaseInstanceLoader
 from import_export.resources import Resource
@@ -54,13 +54,13 @@ class SkuWidget(Widget):
     def clean(self, value: Any, row: Any = None, **kwargs: Any) -> Any:
         sku = str(value or "")
         if not sku:
-            raise ValueError(_("Missing: give the option's SKU."))
+            raise ValueError(gettext("Missing: give the option's SKU."))
         if sku not in self.known:
-            raise ValueError(_("There is no option with the SKU %s: look at how it is written.") % sku)
+            raise ValueError(gettext("There is no option with the SKU %s: look at how it is written.") % sku)
         first = self.seen.setdefault(sku, row[ROW])
         if first != row[ROW]:
             raise ValueError(
-                _("%(sku)s is in row %(row)d already: give each SKU once.") % {"sku": sku, "row": first}
+                gettext("%(sku)s is in row %(row)d already: give each SKU once.") % {"sku": sku, "row": first}
             )
         return self.known[sku]
 
@@ -75,13 +75,15 @@ class UnitsWidget(Widget):
     def clean(self, value: Any, row: Any = None, **kwargs: Any) -> int:
         text = str(value or "")
         if not text:
-            raise ValueError(_("Missing: give a whole number."))
+            raise ValueError(gettext("Missing: give a whole number."))
         if not re.fullmatch(r"[+-]?[0-9]{1,12}", text):
-            raise ValueError(_("%s is no whole number: write it in digits alone, such as 1200.") % text[:40])
+            raise ValueError(
+                gettext("%s is no whole number: write it in digits alone, such as 1200.") % text[:40]
+            )
         units = int(text)
         if not self.least <= units <= MAX_UNITS:
             limits = {"least": self.least, "most": MAX_UNITS, "units": units}
-            raise ValueError(_("%(units)d: give a number from %(least)d to %(most)d.") % limits)
+            raise ValueError(gettext("%(units)d: give a number from %(least)d to %(most)d.") % limits)
         return units
 
 
@@ -93,7 +95,7 @@ class TextWidget(Widget):
     def clean(self, value: Any, row: Any = None, **kwargs: Any) -> str:
         text = str(value or "").replace("\x00", "")
         if len(text) > self.most:
-            raise ValueError(_("Too long: at most %d characters.") % self.most)
+            raise ValueError(gettext("Too long: at most %d characters.") % self.most)
         return text
 
 
@@ -147,7 +149,7 @@ class ReceiptRows(Rows):
     def validate_instance(self, instance: Any, import_validation_errors: Any = None, **kwargs: Any) -> None:
         errors = import_validation_errors or {}
         if not errors and instance.stock[1] + instance.units > MAX_UNITS:
-            errors["units"] = [_("With what is on hand this would be more than %d.") % MAX_UNITS]
+            errors["units"] = [gettext("With what is on hand this would be more than %d.") % MAX_UNITS]
         super().validate_instance(instance, errors, **kwargs)
 
     def accept(self, draft: Any) -> Receipt:
@@ -178,9 +180,11 @@ class CountRows(Rows):
         if not errors:
             stock_id, on_hand, reserved = instance.stock
             if self.stocktake is not None and stock_id not in self.begun:
-                errors["stock"] = [_("This option is not counted in this stocktake: take the row out.")]
+                errors["stock"] = [gettext("This option is not counted in this stocktake: take the row out.")]
             elif on_hand + instance.counted - self.begun.get(stock_id, on_hand) < reserved:
-                text = _("%(counted)d counted, but %(reserved)d are reserved: count again, or cancel orders.")
+                text = gettext(
+                    "%(counted)d counted, but %(reserved)d are reserved: count again, or cancel orders."
+                )
                 errors["counted"] = [text % {"counted": instance.counted, "reserved": reserved}]
         super().validate_instance(instance, errors, **kwargs)
 
@@ -206,7 +210,7 @@ def read(resource: Rows, found: Iterable[Row]) -> tuple[list[Any], list[RowError
         if count:
             resource.good.clear()  # the file is refused as a whole
     if not resource.good and not count:
-        raise refused(_("There are no rows below the head."))
+        raise refused(gettext("There are no rows below the head."))
     return resource.good, errors, count
 
 
@@ -215,11 +219,11 @@ def _places(resource: Rows, names: Sequence[str]) -> dict[str, int]:
     given = [name.casefold() for name in names]
     wanted = [*resource.columns, *resource.optional]
     if missing := [name for name in resource.columns if name not in given]:
-        text = _("The first row must name the columns: %(missing)s is missing among %(found)s.")
+        text = gettext("The first row must name the columns: %(missing)s is missing among %(found)s.")
         found = ", ".join(name[:40] for name in names[:10]) or "–"
         raise refused(text % {"missing": ", ".join(missing), "found": found})
     if twice := [name for name in wanted if given.count(name) > 1]:
-        raise refused(_("The first row names the column %s twice.") % ", ".join(twice))
+        raise refused(gettext("The first row names the column %s twice.") % ", ".join(twice))
     return {name: given.index(name) for name in wanted if name in given}
 
 

@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminForm
 from unfold.widgets import UnfoldAdminFileFieldWidget
@@ -207,7 +207,7 @@ class SheetAdmin(ReadOnlyAdmin):
         if request.method != "POST" and step == "discard" and sheet.is_draft:
             entry = admin_url(sheet, "change", sheet.pk)
             context = {
-                "sheet": sheet, "title": _now("Discard: %s") % sheet.reference, "back": entry,
+                "sheet": sheet, "title": gettext("Discard: %s") % sheet.reference, "back": entry,
                 "original": sheet,
             }  # fmt: skip
             return self.page(request, "discard", context)
@@ -217,11 +217,11 @@ class SheetAdmin(ReadOnlyAdmin):
         try:
             if step == "discard":
                 sheets.discard(sheet, actor_id=actor_id)
-                said = _now("%s: discarded. Nothing was changed.") % sheet.reference
+                said = gettext("%s: discarded. Nothing was changed.") % sheet.reference
             else:
                 known = int(version) if version.isdecimal() and len(version) < 10 else -1
                 moved = type(self).apply(sheet.pk, version=known, actor_id=actor_id)
-                said = _now("%(sheet)s: applied. %(moved)d options changed.") % {
+                said = gettext("%(sheet)s: applied. %(moved)d options changed.") % {
                     "sheet": sheet.reference, "moved": moved,
                 }  # fmt: skip
         except Problem as problem:

@@ -18,7 +18,7 @@ from django.urls import path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminForm
 
@@ -164,8 +164,8 @@ class StockAdmin(ReadOnlyAdmin):
 
     def tools(self, request: HttpRequest) -> list[dict[str, Any]]:
         imports = (
-            ("inventory.receive_stock", Delivery, _now("Import receipts")),
-            (COUNT, Stocktake, _now("Import a stocktake")),
+            ("inventory.receive_stock", Delivery, gettext("Import receipts")),
+            (COUNT, Stocktake, gettext("Import a stocktake")),
         )
         return [
             {"label": label, "url": admin_url(model, "import")}
@@ -259,7 +259,7 @@ class StockAdmin(ReadOnlyAdmin):
             form.apply(seen=seen, actor_id=actor_id)
         except StockMoved:
             if not form.was_done(seen=seen, actor_id=actor_id):
-                text = _now(
+                text = gettext(
                     "Nothing was changed: the stock has moved since you looked. "
                     "These are the present numbers."
                 )
@@ -267,7 +267,7 @@ class StockAdmin(ReadOnlyAdmin):
                 form = change.form(request.POST, record=self._fresh(stock))
                 form.is_valid()
                 return self._preview(request, change, form, refused=text)
-            text = _now("This form was sent twice; the second time did nothing.")
+            text = gettext("This form was sent twice; the second time did nothing.")
             self.message_user(request, text, messages.WARNING)
         except Problem as problem:
             for field, said in complaints(problem):
@@ -284,7 +284,7 @@ class StockAdmin(ReadOnlyAdmin):
         for before, delta in form.moves():
             stock = self._fresh(before)
             self.log_change(request, stock, f"{change.label} {delta:+d}")
-            text = _now("%(sku)s: %(delta)s. %(on_hand)d on hand, %(available)d available now.") % {
+            text = gettext("%(sku)s: %(delta)s. %(on_hand)d on hand, %(available)d available now.") % {
                 "sku": stock.option.sku, "delta": f"{delta:+d}", "on_hand": stock.on_hand,
                 "available": stock.available,
             }  # fmt: skip

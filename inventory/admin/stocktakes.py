@@ -7,7 +7,7 @@ from django.contrib import admin, messages
 from django.db.models import F
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import INPUT_CLASSES
 
@@ -102,14 +102,16 @@ class StocktakeAdmin(SheetAdmin):
             except forms.ValidationError as error:
                 row["error"], wrong = " ".join(error.messages), True
         if wrong:
-            self.message_user(request, _now("Nothing was saved: look at the marked lines."), messages.ERROR)
+            self.message_user(
+                request, gettext("Nothing was saved: look at the marked lines."), messages.ERROR
+            )
             return False
         try:
             sheets.record_counts(stocktake_id=sheet.pk, counted=counted)
         except Problem as problem:
             self.tell(request, problem)
             return False
-        self.message_user(request, _now("%d lines saved.") % len(counted), messages.SUCCESS)
+        self.message_user(request, gettext("%d lines saved.") % len(counted), messages.SUCCESS)
         return True
 
     def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -121,7 +123,7 @@ class StocktakeAdmin(SheetAdmin):
         context = self.lines_page(request, sheet, differing)
         entry = admin_url(sheet, "change", sheet.pk)
         context |= {
-            "title": _now("Preview: %s") % sheet.reference,
+            "title": gettext("Preview: %s") % sheet.reference,
             "uncounted": sheet.lines.filter(counted=None).count(),
             "same": sheet.lines.filter(counted=F("on_hand")).count(),
             "entry": entry,

@@ -33,10 +33,15 @@ class Migration(migrations.Migration):
                 ),
                 ("sealed_at", models.DateTimeField(blank=True, null=True, verbose_name="sealed")),
                 ("movements", models.BigIntegerField(default=0, verbose_name="movements")),
-                ("previous_hash", yousinsa.db.fields.ExactCharField(max_length=64, verbose_name="hash before")),
+                (
+                    "previous_hash",
+                    yousinsa.db.fields.ExactCharField(max_length=64, verbose_name="hash before"),
+                ),
                 (
                     "hash",
-                    yousinsa.db.fields.ExactCharField(blank=True, default="", max_length=64, verbose_name="hash"),
+                    yousinsa.db.fields.ExactCharField(
+                        blank=True, default="", max_length=64, verbose_name="hash"
+                    ),
                 ),
                 (
                     "forced",
@@ -46,7 +51,10 @@ class Migration(migrations.Migration):
                         verbose_name="forced",
                     ),
                 ),
-                ("claim", yousinsa.db.fields.ExactCharField(blank=True, default="", editable=False, max_length=32)),
+                (
+                    "claim",
+                    yousinsa.db.fields.ExactCharField(blank=True, default="", editable=False, max_length=32),
+                ),
                 (
                     "by",
                     models.ForeignKey(

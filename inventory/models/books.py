@@ -8,9 +8,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext_lazy
 
 from yousinsa.db.fields import ExactCharField
 
@@ -135,7 +134,7 @@ class Difference(models.Model):
 
     def __str__(self) -> str:
         said = {"sku": self.sku, "kind": self.kind, "found": self.found, "expected": self.expected}
-        return _now("%(sku)s: %(kind)s is %(found)s, should be %(expected)s") % said
+        return gettext("%(sku)s: %(kind)s is %(found)s, should be %(expected)s") % said
 
 
 class MonthSeal(models.Model):
@@ -236,4 +235,4 @@ class SealedBalance(models.Model):
 
     def __str__(self) -> str:
         said = {"option": self.seal, "on_hand": self.closing_on_hand, "reserved": self.closing_reserved}
-        return _now("%(option)s: %(on_hand)d on hand, %(reserved)d reserved") % said
+        return gettext("%(option)s: %(on_hand)d on hand, %(reserved)d reserved") % said

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Case, F, Q, When
 from django.utils import timezone
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from shop.models import Option
@@ -53,7 +53,7 @@ class Stock(models.Model):
         ]
 
     def __str__(self) -> str:
-        return _now("%(option)s: %(on_hand)d on hand, %(reserved)d reserved") % {
+        return gettext("%(option)s: %(on_hand)d on hand, %(reserved)d reserved") % {
             "option": self.option,
             "on_hand": self.on_hand,
             "reserved": self.reserved,

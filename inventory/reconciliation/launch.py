@@ -9,7 +9,7 @@ import sys
 import threading
 
 from django.conf import settings
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 
 from inventory.models import ReconciliationRun
 from inventory.reconciliation.records import begin, fail
@@ -25,7 +25,7 @@ def start_in_background(*, actor_id: int, full: bool = False) -> ReconciliationR
     )
     for other in going_on:
         if not other.silent:
-            raise Conflict(_("A run over the whole shop is going on already: see %s.") % other)
+            raise Conflict(gettext("A run over the whole shop is going on already: see %s.") % other)
         fail(other, RuntimeError("It was ended before it was done."))
     run = begin(scope, actor_id=actor_id)
     command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "reconcile_stock", "--run", str(run.pk)]
@@ -40,7 +40,7 @@ def start_in_background(*, actor_id: int, full: bool = False) -> ReconciliationR
         )
     except OSError as exc:
         fail(run, exc)
-        raise Conflict(_("The run could not be started: %s") % exc) from exc
+        raise Conflict(gettext("The run could not be started: %s") % exc) from exc
     # Somebody has to take notice of its end, or it stays in the table of processes.
     threading.Thread(target=process.wait, name="reconcile_stock", daemon=True).start()
     return run

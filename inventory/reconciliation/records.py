@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from django.db.models import F
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 
 from inventory.models import Difference as DifferenceRow
 from inventory.models import Movement, ReconciliationRun
@@ -99,9 +99,11 @@ def fix_all(run: ReconciliationRun, orders: OrderBook, *, actor_id: int | None =
     last = None
     for difference in open_rows.iterator(chunk_size=ROWS_AT_A_TIME):
         if difference.kind == ESCROW:
-            yield Outcome(difference, None, _("%s: run rebuild_drop, or close the drop.") % difference.cause)
+            yield Outcome(
+                difference, None, gettext("%s: run rebuild_drop, or close the drop.") % difference.cause
+            )
         elif difference.stock_id is None:
-            yield Outcome(difference, None, _("it has no stock row; cancel its orders."))
+            yield Outcome(difference, None, gettext("it has no stock row; cancel its orders."))
         elif difference.stock_id != last:
             last = difference.stock_id
             try:
@@ -116,9 +118,9 @@ def fix(difference: DifferenceRow, orders: OrderBook, *, actor_id: int | None = 
     Returns None where the row is right by now. Raises `Uncorrectable`, `Busy`, `Conflict` (no stock row).
     """
     if difference.kind == ESCROW:
-        raise Conflict(_("What Redis counts is no stock: run rebuild_drop, or close the drop."))
+        raise Conflict(gettext("What Redis counts is no stock: run rebuild_drop, or close the drop."))
     if difference.stock_id is None:
-        raise Conflict(_("This option has no stock row to correct: cancel its orders."))
+        raise Conflict(gettext("This option has no stock row to correct: cancel its orders."))
     done = correct(difference.stock_id, orders, actor_id=actor_id)
     if done is None:
         return None

@@ -13,8 +13,7 @@ from itertools import groupby
 
 from django.db.models import F, Max
 from django.utils import timezone
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext, gettext_lazy
 
 from inventory.models import MonthSeal, Movement, ReconciliationRun, SealedBalance, Stock
 from inventory.reconciliation import WHOLE_SHOP, OrderBook, records
@@ -56,13 +55,14 @@ def close_month(
     month), `CannotClose`, `Busy`.
     """
     if month.day != 1:
-        raise Invalid(errors={"month": _("Must be the first day of a month.")})
+        raise Invalid(errors={"month": gettext("Must be the first day of a month.")})
     last = MonthSeal.objects.filter(sealed_at__isnull=False).order_by("-month").first()
     if last and month <= last.month:
         sealed = MonthSeal.objects.filter(month=month).first()
         if sealed is None:
             raise CannotClose(
-                _("%s lies before the first month that was closed, and was sealed with it.") % _name(month)
+                gettext("%s lies before the first month that was closed, and was sealed with it.")
+                % _name(month)
             )
         return sealed
     _check_order(month, last)
@@ -79,7 +79,7 @@ def _name(month: date) -> str:
 def _check_order(month: date, last: MonthSeal | None) -> None:
     if timezone.now() < month_end(month) + GRACE:
         raise CannotClose(
-            _("%(month)s can be closed from %(at)s on, when nothing of it can be on its way any more.")
+            gettext("%(month)s can be closed from %(at)s on, when nothing of it can be on its way any more.")
             % {
                 "month": _name(month),
                 "at": timezone.localtime(month_end(month) + GRACE).strftime("%Y-%m-%d %H:%M"),
@@ -87,15 +87,15 @@ def _check_order(month: date, last: MonthSeal | None) -> None:
         )
     if last and month != next_month(last.month):
         raise CannotClose(
-            _("Months are closed in order: %(next)s comes next, not %(month)s.")
+            gettext("Months are closed in order: %(next)s comes next, not %(month)s.")
             % {"next": _name(next_month(last.month)), "month": _name(month)}
         )
     begun = MonthSeal.objects.filter(sealed_at__isnull=True).exclude(month=month).first()
     if begun:
-        raise CannotClose(_("%s was begun and is not done: close it first.") % _name(begun.month))
+        raise CannotClose(gettext("%s was begun and is not done: close it first.") % _name(begun.month))
     first = Movement.objects.order_by("pk").first()
     if first is None or first.created_at >= month_end(month):
-        raise CannotClose(_("Nothing had moved by the end of %s.") % _name(month))
+        raise CannotClose(gettext("Nothing had moved by the end of %s.") % _name(month))
 
 
 def _check_books(orders: OrderBook, force: bool, actor_id: int | None) -> bool:
@@ -111,7 +111,7 @@ def _check_books(orders: OrderBook, force: bool, actor_id: int | None) -> bool:
     records.compare(run, orders)
     if run.found and not force:
         raise CannotClose(
-            _("Reconciliation (run %(run)s) found %(found)s differences: fix them first, or force it.")
+            gettext("Reconciliation (run %(run)s) found %(found)s differences: fix them first, or force it.")
             % {"run": run.pk, "found": run.found}
         )
     return bool(run.found)
@@ -136,7 +136,7 @@ def _claim(month: date, last: MonthSeal | None, forced: bool, actor_id: int | No
 def _hold(seal: MonthSeal, **changes: object) -> None:
     """Change a seal that this process has claimed. Raises `CannotClose` where another has taken it over."""
     if not MonthSeal.objects.filter(pk=seal.pk, claim=seal.claim).update(**changes):
-        raise CannotClose(_("Somebody else is closing %s: this attempt stops.") % _name(seal.month))
+        raise CannotClose(gettext("Somebody else is closing %s: this attempt stops.") % _name(seal.month))
 
 
 def _seal_balances(seal: MonthSeal, advance: Callable[[int], None]) -> None:

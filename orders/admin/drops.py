@@ -11,9 +11,8 @@ from django.db.models import QuerySet
 from django.forms.models import BaseInlineFormSet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import path
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
 from unfold.admin import TabularInline
 
 from inventory.models import Stock
@@ -48,13 +47,13 @@ class ResumeForm(OperationForm):
 class CloseForm(OperationForm):
     def run(self, *, actor_id: int) -> None:
         if not services.close_drop(self.record.pk, actor_id=actor_id):
-            self.warning = _now("closed; it is settled as soon as the rest of its orders is written.")
+            self.warning = gettext("closed; it is settled as soon as the rest of its orders is written.")
 
 
 class RebuildForm(OperationForm):
     def run(self, *, actor_id: int) -> None:
         rebuilt = rebuild(self.record.pk)
-        self.result = _now("open again, %(left)d units left, %(lost)d units unaccounted for.") % {
+        self.result = gettext("open again, %(left)d units left, %(lost)d units unaccounted for.") % {
             "left": sum(rebuilt.left.values()),
             "lost": rebuilt.unaccounted,
         }
@@ -134,9 +133,9 @@ class DropForm(forms.ModelForm):
         values: dict[str, Any] = super().clean() or {}
         opens, closes = values.get("opens_at"), values.get("closes_at")
         if opens and closes and closes <= opens:
-            self.add_error("closes_at", _now("Must be later than the opening."))
+            self.add_error("closes_at", gettext("Must be later than the opening."))
         if values.get("admission_rate") and values.get("lane") == Lane.GROUP_COMMIT:
-            text = _now("The queue is kept in Redis: choose a lane on Redis, or leave this out.")
+            text = gettext("The queue is kept in Redis: choose a lane on Redis, or leave this out.")
             self.add_error("admission_rate", text)
         return values
 
@@ -148,7 +147,7 @@ class ItemFormSet(BaseInlineFormSet):
         for form in self.forms:
             option = (getattr(form, "cleaned_data", None) or {}).get("option")
             if option and not Stock.objects.filter(option=option).exists():
-                form.add_error("option", _now("This option is not kept in stock."))
+                form.add_error("option", gettext("This option is not kept in stock."))
 
 
 class ItemInline(TabularInline):
@@ -258,7 +257,7 @@ class DropAdmin(OperatedAdmin):
         if change:
             lock_items([obj.pk])
             if Drop.objects.get(pk=obj.pk).status != DropStatus.SCHEDULED:
-                raise Conflict(_now("The drop has opened meanwhile. Nothing was saved."))
+                raise Conflict(gettext("The drop has opened meanwhile. Nothing was saved."))
         super().save_model(request, obj, form, change)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -284,7 +283,7 @@ class DropAdmin(OperatedAdmin):
         drop = self.get_object(request, unquote(object_id))
         if drop is None:
             raise Http404
-        state = drop.get_status_display() if not drop.paused else _now("paused")
+        state = drop.get_status_display() if not drop.paused else gettext("paused")
         return JsonResponse({"status": str(state), "problem": drop.problem, **shown(numbers(drop))})
 
     def render_change_form(

@@ -9,9 +9,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
 
 from orders import services
 from orders.admin.orders import OrderAdmin
@@ -49,7 +48,7 @@ RELEASE = Operation(
 def time_left(seconds: int) -> str:
     """Seconds as minutes and seconds (hours where there are any), or that the hold is over."""
     if seconds <= 0:
-        return _now("over: ends with the next expiry run")
+        return gettext("over: ends with the next expiry run")
     hours, rest = divmod(seconds, 3600)
     return (f"{hours}:{rest // 60:02d}:" if hours else f"{rest // 60}:") + f"{rest % 60:02d}"
 

@@ -4,9 +4,8 @@ from typing import Any
 
 from django import forms
 from django.contrib.admin.widgets import AdminIntegerFieldWidget, AdminTextareaWidget
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
 
 from orders import services, states
 from orders.errors import ShippingRequired
@@ -23,7 +22,7 @@ class ConfirmPaymentForm(OperationForm):
         try:
             confirm_transfer(order_id=order.pk, actor_id=actor_id)
         except ShippingRequired as exc:
-            text = _now("Nobody has said where to ship it. Save an address in the buyer's account first.")
+            text = gettext("Nobody has said where to ship it. Save an address in the buyer's account first.")
             raise Invalid(text) from exc
         order.refresh_from_db(fields=["status", "note"])
         if order.status != Status.PAID:
@@ -70,7 +69,7 @@ class ReturnForm(OperationForm):
 
     def clean(self) -> dict[str, Any]:
         if not self.errors and not self._units():
-            raise forms.ValidationError(_now("Say how many units came back."))
+            raise forms.ValidationError(gettext("Say how many units came back."))
         return self.cleaned_data
 
     def _units(self) -> dict[int, int]:
@@ -103,7 +102,7 @@ def _quantity_back(line: OrderLine) -> forms.IntegerField:
             filter(None, [line.product_name, line.option.size, line.option.color, line.option.sku])
         ),
         min_value=0, max_value=out, required=False, initial=0,
-        widget=AdminIntegerFieldWidget(), help_text=_now("Of %d that are still out.") % out,
+        widget=AdminIntegerFieldWidget(), help_text=gettext("Of %d that are still out.") % out,
     )  # fmt: skip
 
 

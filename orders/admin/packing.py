@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils import timezone
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import Order, Status
@@ -40,13 +40,13 @@ class PackingLists:
         """Of those that are paid, oldest first; the others are named."""
         orders = list(queryset.order_by("pk").prefetch_related("lines__option")[: MOST_AT_ONCE + 1])
         if len(orders) > MOST_AT_ONCE:
-            text = _now("At most %d packing lists at once: select fewer.") % MOST_AT_ONCE
+            text = gettext("At most %d packing lists at once: select fewer.") % MOST_AT_ONCE
             self.message_user(request, text, messages.ERROR)
             return None
         paid = [order for order in orders if order.status == Status.PAID]
         left_out = [order.number for order in orders if order.status != Status.PAID]
         if not paid:
-            text = _now("None of the selected orders is paid: there is nothing to pack.")
+            text = gettext("None of the selected orders is paid: there is nothing to pack.")
             self.message_user(request, text, messages.ERROR)
             return None
         return packing_page(request, paid, left_out)
@@ -58,7 +58,7 @@ class PackingLists:
         if order is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if order.status != Status.PAID:
-            text = _now("%(order)s is %(status)s: only orders that are paid are packed.") % {
+            text = gettext("%(order)s is %(status)s: only orders that are paid are packed.") % {
                 "order": order.number, "status": order.get_status_display(),
             }  # fmt: skip
             self.message_user(request, text, messages.ERROR)

@@ -7,9 +7,8 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
 
 from orders.admin.orders import order_ids, order_link
 from orders.models import Payment, Refund
@@ -77,9 +76,9 @@ class PaymentAdmin(ReadOnlyAdmin):
 class PaidOutForm(OperationForm):
     def run(self, *, actor_id: int) -> None:
         if self.record.payment.provider != Manual.name:
-            raise Conflict(_now("The provider pays this one out by itself."))
+            raise Conflict(gettext("The provider pays this one out by itself."))
         if not refunds.mark_done(self.record.pk):
-            raise Conflict(_now("It was marked as paid out before."))
+            raise Conflict(gettext("It was marked as paid out before."))
 
 
 PAID_OUT = Operation(
@@ -120,7 +119,7 @@ class RefundAdmin(OperatedAdmin, ReadOnlyAdmin):
 
     def name(self, record: Refund) -> str:
         amount, number = won(record.amount), record.payment.order.number
-        return _now("%(amount)s won for %(order)s") % {"amount": amount, "order": number}
+        return gettext("%(amount)s won for %(order)s") % {"amount": amount, "order": number}
 
     @admin.display(description=_("provider"))
     def provider(self, refund: Refund) -> str:

@@ -11,9 +11,8 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
 
 from orders.models import Settlement
 from orders.settlements.services import approve
@@ -131,7 +130,7 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
             (_("Gross"), won(settlement.gross)),
             (_("Units returned"), f"{settlement.returned_units:,}"),
             (_("Refunds"), won(-settlement.refunds)),
-            (_now("Commission, %s") % self.rate(settlement), won(-settlement.commission)),
+            (gettext("Commission, %s") % self.rate(settlement), won(-settlement.commission)),
             (_("Payable"), won(settlement.payable)),
         ]
         context = {"settlement": settlement, "rows": rows}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 from redis.exceptions import RedisError
 
 from inventory import ledger
@@ -77,17 +77,19 @@ def _check(
 ) -> None:
     errors = {}
     if not 1 <= len(name.strip()) <= 100:
-        errors["name"] = _("Must be 1 to 100 characters.")
+        errors["name"] = gettext("Must be 1 to 100 characters.")
     if limit < 1 or limit > MAX_UNITS:
-        errors["limit"] = _("Must be at least 1.")
+        errors["limit"] = gettext("Must be at least 1.")
     if lane not in Lane.values:
-        errors["lane"] = _("Must be one of: %s.") % ", ".join(Lane.values)
+        errors["lane"] = gettext("Must be one of: %s.") % ", ".join(Lane.values)
     if closes_at and closes_at <= opens_at:
-        errors["closes_at"] = _("Must be later than the opening.")
+        errors["closes_at"] = gettext("Must be later than the opening.")
     if rate is not None and rate < 1:
-        errors["admission_rate"] = _("Must be at least 1.")
+        errors["admission_rate"] = gettext("Must be at least 1.")
     elif rate is not None and lane == Lane.GROUP_COMMIT:
-        errors["admission_rate"] = _("The queue is kept in Redis: choose a lane on Redis, or leave this out.")
+        errors["admission_rate"] = gettext(
+            "The queue is kept in Redis: choose a lane on Redis, or leave this out."
+        )
     if errors:
         raise Invalid(errors=errors)
 
@@ -96,17 +98,17 @@ def _check_items(items: Sequence[ItemDraft]) -> dict[int, int]:
     """The products' prices by option id; raises `Invalid`."""
     ids = [item.option_id for item in items]
     if not 1 <= len(ids) <= MAX_ITEMS:
-        raise Invalid(errors={"option": _("A drop has 1 to %d options.") % MAX_ITEMS})
+        raise Invalid(errors={"option": gettext("A drop has 1 to %d options.") % MAX_ITEMS})
     if len(set(ids)) < len(ids):
-        raise Invalid(errors={"option": _("Name each option once.")})
+        raise Invalid(errors={"option": gettext("Name each option once.")})
     if any(not 1 <= item.allotment <= MAX_UNITS for item in items):
-        raise Invalid(errors={"allotment": _("Must be at least 1.")})
+        raise Invalid(errors={"allotment": gettext("Must be at least 1.")})
     if any(item.price is not None and item.price < 0 for item in items):
-        raise Invalid(errors={"price": _("Must not be negative.")})
+        raise Invalid(errors={"price": gettext("Must not be negative.")})
     options = Option.objects.filter(pk__in=ids, stock__isnull=False)
     prices = dict(options.values_list("id", "product__price"))
     if missing := [str(id) for id in ids if id not in prices]:
-        raise Invalid(errors={"option": _("Not kept in stock: %s.") % ", ".join(missing)})
+        raise Invalid(errors={"option": gettext("Not kept in stock: %s.") % ", ".join(missing)})
     return prices
 
 
@@ -136,11 +138,11 @@ def _allot(drop_id: int, actor_id: int | None) -> None:
     if drop.status == DropStatus.OPEN:
         return
     if drop.status != DropStatus.SCHEDULED:
-        raise Conflict(_("A drop that was closed cannot be opened again: create another one."))
+        raise Conflict(gettext("A drop that was closed cannot be opened again: create another one."))
     if not items:
-        raise Conflict(_("The drop has nothing to sell: give it an option and an allotment."))
+        raise Conflict(gettext("The drop has nothing to sell: give it an option and an allotment."))
     if drop.closes_at and drop.closes_at <= timezone.now():
-        raise Conflict(_("The drop's closing time is past: change it first."))
+        raise Conflict(gettext("The drop's closing time is past: change it first."))
     stock_of = stock_ids(items)
     ledger.post(
         lock_stock(stock_of.values()),
@@ -172,7 +174,7 @@ def _set_paused(drop_id: int, paused: bool) -> None:
     lock_items([drop_id])
     drop = _get(drop_id)
     if drop.status != DropStatus.OPEN:
-        raise Conflict(_("Only an open drop can be paused or resumed."))
+        raise Conflict(gettext("Only an open drop can be paused or resumed."))
     Drop.objects.filter(pk=drop_id).update(paused=paused)
 
 
@@ -257,7 +259,7 @@ def _ask_redis(question: Any) -> Any:
     try:
         return question()
     except RedisError as exc:
-        raise Busy(_("Redis does not answer: %s") % exc) from exc
+        raise Busy(gettext("Redis does not answer: %s") % exc) from exc
 
 
 # --- By themselves, at their time ---------------------------------------------------------------------------
@@ -317,9 +319,11 @@ def _look_after(drop: Drop) -> None:
     reading = _ask_redis(lambda: gate.read(drop, epoch, run_id(redis)))
     if reading.left is None:
         raise Conflict(
-            _("Redis lost this drop's counters, so it sells nothing. Run rebuild_drop %d.") % drop.pk
+            gettext("Redis lost this drop's counters, so it sells nothing. Run rebuild_drop %d.") % drop.pk
         )
     if reading.status == gate.FENCED:
-        raise Conflict(_("The drop is shut while it is rebuilt; if that has failed, run rebuild_drop again."))
+        raise Conflict(
+            gettext("The drop is shut while it is rebuilt; if that has failed, run rebuild_drop again.")
+        )
     if drop.problem:
         Drop.objects.filter(pk=drop.pk).update(problem="")

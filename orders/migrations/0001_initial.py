@@ -22,7 +22,10 @@ class Migration(migrations.Migration):
             name="Order",
             fields=[
                 ("id", models.BigIntegerField(primary_key=True, serialize=False)),
-                ("number", yousinsa.db.fields.ExactCharField(max_length=40, unique=True, verbose_name="number")),
+                (
+                    "number",
+                    yousinsa.db.fields.ExactCharField(max_length=40, unique=True, verbose_name="number"),
+                ),
                 (
                     "status",
                     models.CharField(

@@ -267,7 +267,10 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("number", yousinsa.db.fields.ExactCharField(max_length=40, unique=True, verbose_name="number")),
+                (
+                    "number",
+                    yousinsa.db.fields.ExactCharField(max_length=40, unique=True, verbose_name="number"),
+                ),
                 ("buyer_id", models.BigIntegerField(default=0, verbose_name="buyer")),
                 ("units", models.IntegerField(default=0, verbose_name="units")),
                 ("code", models.CharField(max_length=50, verbose_name="code")),

@@ -10,8 +10,7 @@ from datetime import timedelta
 
 from django.db import Error
 from django.utils import timezone
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext, gettext_noop
 
 from inventory import ledger
 from inventory.errors import InsufficientStock
@@ -51,7 +50,7 @@ def pay(
     `PaymentUnknown`, `Invalid` for an unknown provider, `OrderNotFound`, `Busy` (nothing was charged).
     """
     if provider not in PROVIDERS:
-        raise Invalid(errors={"provider": _("Must be one of: %s.") % ", ".join(sorted(PROVIDERS))})
+        raise Invalid(errors={"provider": gettext("Must be one of: %s.") % ", ".join(sorted(PROVIDERS))})
     payment, fresh = transact(lambda: _start(order_id, provider, token, shipping))
     if not fresh:
         return
@@ -109,7 +108,9 @@ def _keep_shipping(order: Order, shipping: Mapping[str, str] | None) -> None:
     if not values["address1"]:
         if order.address1:
             return
-        raise ShippingRequired(errors={"shipping": _("Required, as no address is saved in the profile.")})
+        raise ShippingRequired(
+            errors={"shipping": gettext("Required, as no address is saved in the profile.")}
+        )
     for field in SHIPPING_FIELDS:
         setattr(order, field, values[field])
     order.save(update_fields=SHIPPING_FIELDS)

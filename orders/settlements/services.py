@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection, models
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 
 from inventory.models import Movement, Stock
 from orders.models import Order, OrderEvent, OrderLine, Settlement
@@ -146,9 +146,9 @@ def settle(
     overlaps this one stands in the way, `Busy`.
     """
     if last_day < first_day:
-        raise Invalid(errors={"to": _("Must not lie before the first day.")})
+        raise Invalid(errors={"to": gettext("Must not lie before the first day.")})
     if store_id is not None and not Store.objects.filter(pk=store_id).exists():
-        raise NotFound(_("There is no store %s.") % store_id)
+        raise NotFound(gettext("There is no store %s.") % store_id)
     _refuse_overlap(first_day, last_day, store_id)
     found = sums(day_start(first_day), day_end(last_day), advance=advance)
     period = {"period_start": first_day, "period_end": last_day}
@@ -185,7 +185,7 @@ def _refuse_overlap(first_day: date, last_day: date, store_id: int | None) -> No
     other = overlapping.select_related("store").first()
     if other:
         raise Conflict(
-            _(
+            gettext(
                 "Settlement %(number)s (%(other)s) overlaps this period. Use its days, or delete it while it "
                 "is a draft."
             )
@@ -211,14 +211,16 @@ def approve(settlement_id: int, *, actor_id: int) -> Settlement:
     def work() -> Settlement:
         row = Settlement.objects.select_for_update().filter(pk=settlement_id).first()
         if row is None:
-            raise NotFound(_("There is no settlement %s.") % settlement_id)
+            raise NotFound(gettext("There is no settlement %s.") % settlement_id)
         if row.status == Settlement.Status.APPROVED:
             raise Frozen
         end = day_end(row.period_end)
         if timezone.now() < end:
-            raise Conflict(_("The period is not over yet."))
+            raise Conflict(gettext("The period is not over yet."))
         if row.computed_at < end:
-            raise Conflict(_("It was computed before the period was over: run settle for it once more."))
+            raise Conflict(
+                gettext("It was computed before the period was over: run settle for it once more.")
+            )
         row.status = Settlement.Status.APPROVED
         row.approved_by_id, row.approved_at = actor_id, timezone.now()
         row.save(update_fields=["status", "approved_by", "approved_at"])

@@ -13,9 +13,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonRes
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
 from treebeard.admin import TreeAdmin
 from treebeard.forms import movenodeform_factory
 from treebeard.templatetags.admin_tree import tree_context
@@ -179,7 +178,7 @@ class CategoryAdmin(DeskAdmin, TreeAdmin):
         answer: HttpResponse = super().move_node(request)
         if answer.status_code == 200:
             moved = self.get_object(request, request.POST["node"])
-            self.log_change(request, moved, _now("Moved in the tree."))
+            self.log_change(request, moved, gettext("Moved in the tree."))
         return answer
 
     def find(self, queryset: QuerySet[Category], term: str) -> QuerySet[Category]:
@@ -341,7 +340,7 @@ class ProductAdmin(DeskAdmin):
             return super().changeform_view(request, *args, **kwargs)
         except IntegrityError:
             # Checked before, taken since: somebody else used this SKU or look in the same second.
-            text = _now("Somebody else saved the same SKU, size or colour meanwhile. Nothing was saved.")
+            text = gettext("Somebody else saved the same SKU, size or colour meanwhile. Nothing was saved.")
             self.message_user(request, text, messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
 

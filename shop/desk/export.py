@@ -25,7 +25,7 @@ from django.http import (
 )
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 from openpyxl import Workbook
 
 from shop.desk.owners import is_store_owner
@@ -133,7 +133,7 @@ class Exported:
     def changelist_view(self: Any, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         address = f"admin:{self.opts.app_label}_{self.opts.model_name}_export"
         filters = request.GET.urlencode()
-        kinds = (("csv", _("Export (CSV)")), ("xlsx", _("Export (XLSX)")))
+        kinds = (("csv", gettext("Export (CSV)")), ("xlsx", gettext("Export (XLSX)")))
         tools = [
             {"label": label, "url": f"{reverse(address, args=[kind])}?{filters}".rstrip("?")}
             for kind, label in (kinds if self.export_columns(request) else ())
@@ -179,7 +179,7 @@ class Exported:
         if kind != "xlsx":
             return HttpResponseRedirect(back)
         if queryset.order_by().values("pk")[: MAX_XLSX_ROWS + 1].count() > MAX_XLSX_ROWS:
-            text = _("XLSX is for up to %d rows: filter the list, or export it as CSV.")
+            text = gettext("XLSX is for up to %d rows: filter the list, or export it as CSV.")
             self.message_user(request, text % MAX_XLSX_ROWS, messages.ERROR)
             return HttpResponseRedirect(f"{back}?{request.GET.urlencode()}")
         return FileResponse(xlsx_file(names, rows), as_attachment=True, filename=filename)

@@ -23,7 +23,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.text import capfirst
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 from unfold.forms import AdminForm
 
 from shop.desk.base import DeskAdmin, admin_url
@@ -165,7 +165,7 @@ class OperatedAdmin(DeskAdmin):
         if request.method != "POST":
             if operation.possible(record):
                 return self._page(request, operation, record, operation.form(record=record))
-            text = _("%(record)s: this is not possible now.") % {"record": self.name(record)}
+            text = gettext("%(record)s: this is not possible now.") % {"record": self.name(record)}
             self.message_user(request, text, messages.ERROR)
             return self._to(record)
         form = operation.form(request.POST, record=record)
@@ -174,7 +174,7 @@ class OperatedAdmin(DeskAdmin):
         # A second click on the button sends the same form again: what it says must be done once.
         once = f"desk:{request.user.pk}:{request.POST.get('once', '')[:40]}" if "once" in request.POST else ""
         if once and not cache.add(once, True, ONCE_SECONDS):
-            text = _("This form was sent twice; the second time did nothing.")
+            text = gettext("This form was sent twice; the second time did nothing.")
             self.message_user(request, text, messages.WARNING)
             return self._to(record)
         if not form.attempt(actor_id=_actor_id(request)):
@@ -241,7 +241,7 @@ class OperatedAdmin(DeskAdmin):
             queryset = self.get_queryset(request).filter(pk__in=chosen)
         records = list(queryset.order_by("pk").prefetch_related(*self.facts_related)[: MAX_AT_ONCE + 1])
         if len(records) > MAX_AT_ONCE:
-            text = _("At most %d at once: select fewer.") % MAX_AT_ONCE
+            text = gettext("At most %d at once: select fewer.") % MAX_AT_ONCE
             self.message_user(request, text, messages.ERROR)
             return None
         if operation.asks and "apply" not in request.POST:
@@ -257,7 +257,7 @@ class OperatedAdmin(DeskAdmin):
         for form in refused[:MAX_TOLD]:
             self.message_user(request, f"{self.name(form.record)}: {form.refusals()}", messages.ERROR)
         if len(refused) > MAX_TOLD:
-            text = _("And %d more were refused.") % (len(refused) - MAX_TOLD)
+            text = gettext("And %d more were refused.") % (len(refused) - MAX_TOLD)
             self.message_user(request, text, messages.ERROR)
         if operation.asks:
             filters = request.POST.get("filters", "")

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.safestring import mark_safe
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
@@ -88,7 +88,7 @@ class DeskSite(UnfoldAdminSite):
                 if wanted == "remove":
                     return self._remove(request, user)
                 codes = second_factor.new_backup_codes(user)
-                self._log(request, user, _now("made new backup codes"))
+                self._log(request, user, gettext("made new backup codes"))
             if not codes:
                 form.refuse()
         return self._page(request, user, form, codes)
@@ -99,13 +99,13 @@ class DeskSite(UnfoldAdminSite):
             return []
         device, codes = confirmed
         django_otp.login(request, device)
-        self._log(request, user, _now("turned the second factor on"))
+        self._log(request, user, gettext("turned the second factor on"))
         return codes
 
     def _remove(self, request: HttpRequest, user: User) -> HttpResponse:
         second_factor.remove(user)
-        self._log(request, user, _now("turned the second factor off"))
-        messages.success(request, _now("The second factor is off: you sign in by password alone."))
+        self._log(request, user, gettext("turned the second factor off"))
+        messages.success(request, gettext("The second factor is off: you sign in by password alone."))
         return redirect("admin:second_factor")
 
     def _log(self, request: HttpRequest, user: User, message: str) -> None:
@@ -115,7 +115,7 @@ class DeskSite(UnfoldAdminSite):
         enrolled = second_factor.is_enrolled(user)
         context: dict[str, Any] = {
             **self.each_context(request),
-            "title": _now("Second factor"),
+            "title": gettext("Second factor"),
             "form": form,
             "codes": codes,
             "enrolled": enrolled,

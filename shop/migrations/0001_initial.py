@@ -59,7 +59,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "email",
-                    yousinsa.db.fields.ExactEmailField(max_length=254, unique=True, verbose_name="e-mail address"),
+                    yousinsa.db.fields.ExactEmailField(
+                        max_length=254, unique=True, verbose_name="e-mail address"
+                    ),
                 ),
                 ("name", models.CharField(blank=True, max_length=100, verbose_name="name")),
                 (
@@ -252,7 +254,10 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("token_id", yousinsa.db.fields.ExactCharField(blank=True, max_length=32, verbose_name="token")),
+                (
+                    "token_id",
+                    yousinsa.db.fields.ExactCharField(blank=True, max_length=32, verbose_name="token"),
+                ),
                 (
                     "revoked_at",
                     models.DateTimeField(

@@ -35,7 +35,6 @@ REPLACED = {
 # What the arguments of each function are: c a context, s the singular, p the plural.
 FUNCTIONS = {
     "_": "s",
-    "_now": "s",
     "gettext": "s",
     "gettext_lazy": "s",
     "gettext_noop": "s",

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import Http404, QueryDict
 from django.http.request import RawPostDataException
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 from rest_framework.exceptions import NotAcceptable, UnsupportedMediaType
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -56,7 +56,7 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
     names = [name for name, _value in pairs]
     if len(set(names)) != len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise Invalid(errors={twice: _("This field is given twice.")})
+        raise Invalid(errors={twice: gettext("This field is given twice.")})
 
 
 # msgspec takes the last of two fields of one name, another parser may take the first: neither is obeyed.
@@ -74,7 +74,7 @@ def read_body(request: Request, kind: type[B], *, default: B | None = None) -> B
     try:
         raw = request._request.body
     except RequestDataTooBig as exc:
-        raise TooLarge(_("At most %d bytes.") % settings.DATA_UPLOAD_MAX_MEMORY_SIZE) from exc
+        raise TooLarge(gettext("At most %d bytes.") % settings.DATA_UPLOAD_MAX_MEMORY_SIZE) from exc
     except RawPostDataException as exc:
         # The CSRF check of a session's request has parsed a form from it.
         raise UnsupportedMediaType(content_type) from exc

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 
 from yousinsa.errors import Invalid
 
@@ -41,7 +41,9 @@ class Cursor(NamedTuple):
         in_range = all(abs(v) < 2**63 for v in values if isinstance(v, int))
         if backwards not in (0, 1) or not fits or not in_range:
             raise Invalid(
-                errors={"cursor": _("Not a cursor of this list: take `next` or `previous` as they are.")}
+                errors={
+                    "cursor": gettext("Not a cursor of this list: take `next` or `previous` as they are.")
+                }
             )
         return cls(bool(backwards), tuple(values))
 

@@ -7,8 +7,7 @@ from django.core.cache import cache
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.translation import get_language, ngettext
-from django.utils.translation import gettext as _
+from django.utils.translation import get_language, gettext, ngettext
 
 from orders.admin.front_page.figures import Figures, about
 from orders.admin.front_page.panels import PANELS, lately
@@ -46,6 +45,6 @@ def make() -> dict[str, Any]:
         "about_orders": ngettext("About %s order in all, by the database's estimate.",
                                  "About %s orders in all, by the database's estimate.", orders)
         % won(orders) if orders else "",
-        "refresh": _("Figures of %(time)s, renewed every %(seconds)d seconds.")
+        "refresh": gettext("Figures of %(time)s, renewed every %(seconds)d seconds.")
         % {"time": date_format(timezone.localtime(), "H:i:s"), "seconds": SECONDS},
     }  # fmt: skip

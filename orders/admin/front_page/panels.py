@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext, ngettext
 
 from inventory.admin.stock import LOW
 from inventory.models import Difference, ReconciliationRun, Stock
@@ -69,38 +68,42 @@ def _clock(at: datetime) -> str:
 def orders_today(figures: Figures) -> Card:
     today, link = figures.today(), _list(Order, "ordered=today")
     return Card(
-        title=_("Orders placed today"),
+        title=gettext("Orders placed today"),
         link=link,
         value=_count(sum(today.values())),
         lines=[
             Line(str(status.label), _count(today[status]), f"{link}&status__exact={status}")
             for status in Status if today[status]
         ],
-        empty=_("No order yet today."),
+        empty=gettext("No order yet today."),
     )  # fmt: skip
 
 
 def to_do(figures: Figures) -> Card:
     waiting = [
-        (_("paid, to be shipped"), Status.PAID),
-        (_("pending, to be paid"), Status.PENDING),
-        (_("shipped, on the way"), Status.SHIPPED),
+        (gettext("paid, to be shipped"), Status.PAID),
+        (gettext("pending, to be paid"), Status.PENDING),
+        (gettext("shipped, on the way"), Status.SHIPPED),
     ]
     lines = [
         Line(text, _count(figures.waiting(status)), _list(Order, f"status__exact={status}"))
         for text, status in waiting
     ]
     return Card(
-        title=_("Open orders"), value=lines[0].value, note=lines[0].text, link=lines[0].link, lines=lines[1:]
+        title=gettext("Open orders"),
+        value=lines[0].value,
+        note=lines[0].text,
+        link=lines[0].link,
+        lines=lines[1:],
     )
 
 
 def revenue(figures: Figures) -> Card:
     amount, payments = figures.money_in()
     card = Card(
-        title=_("Revenue today"),
+        title=gettext("Revenue today"),
         link=_list(Payment, "status__exact=approved"),
-        value=_("%s won") % won(amount),
+        value=gettext("%s won") % won(amount),
         note=ngettext(
             "%(n)s payment approved today; refunds are not deducted.",
             "%(n)s payments approved today; refunds are not deducted.",
@@ -111,24 +114,24 @@ def revenue(figures: Figures) -> Card:
     owed, refunds = figures.refunds_due()
     if refunds:
         text = ngettext("%(n)s refund is due", "%(n)s refunds are due", refunds) % {"n": _count(refunds)}
-        card.lines = [Line(text, _("%s won") % won(owed), _list(Refund, "status__exact=due"))]
+        card.lines = [Line(text, gettext("%s won") % won(owed), _list(Refund, "status__exact=due"))]
     return card
 
 
 def held(figures: Figures) -> Card:
     held = figures.held()
     card = Card(
-        title=_("Units held"),
+        title=gettext("Units held"),
         link=_list(Hold),
         value=_count(held.units),
         note=ngettext("by %(n)s pending order", "by %(n)s pending orders", held.orders)
         % {"n": _count(held.orders)},
-        empty=_("No order holds any units."),
+        empty=gettext("No order holds any units."),
     )  # fmt: skip
     if held.first and held.last:
         card.lines = [
-            Line(_("next hold ends"), _clock(held.first)),
-            Line(_("last hold ends"), _clock(held.last)),
+            Line(gettext("next hold ends"), _clock(held.first)),
+            Line(gettext("last hold ends"), _clock(held.last)),
         ]
     if held.overdue:
         card.warning = ngettext(
@@ -142,24 +145,24 @@ def held(figures: Figures) -> Card:
 def low_stock(figures: Figures) -> Card:
     found, rows = figures.low()
     return Card(
-        title=_("Low stock"),
+        title=gettext("Low stock"),
         link=_list(Stock, "availability=low"),
         value=_count(found),
-        note=_("Fewer than %(low)d units left, of what was ordered lately.") % {"low": LOW},
-        lines=[_option(row, _("%d left") % row.available) for row in rows],
-        empty=_("Nothing that sells is running low."),
+        note=gettext("Fewer than %(low)d units left, of what was ordered lately.") % {"low": LOW},
+        lines=[_option(row, gettext("%d left") % row.available) for row in rows],
+        empty=gettext("Nothing that sells is running low."),
     )
 
 
 def sold_out(figures: Figures) -> Card:
     found, rows = figures.missed()
     return Card(
-        title=_("Sold out, and in demand"),
+        title=gettext("Sold out, and in demand"),
         link=_list(Stock, "availability=sold-out"),
         value=_count(found),
-        note=_("Units ordered lately of options that nobody can buy now."),
+        note=gettext("Units ordered lately of options that nobody can buy now."),
         lines=[_option(row, ngettext("%d ordered", "%d ordered", row.ordered) % row.ordered) for row in rows],
-        empty=_("Nothing that was ordered lately is sold out."),
+        empty=gettext("Nothing that was ordered lately is sold out."),
     )
 
 
@@ -170,7 +173,7 @@ def _option(row: Row, value: str) -> Line:
 def stores(figures: Figures) -> Card:
     found, waiting = figures.stores_waiting()
     return Card(
-        title=_("Stores waiting for acceptance"),
+        title=gettext("Stores waiting for acceptance"),
         link=_list(Store, "status__exact=requested"),
         value=_count(found),
         lines=[
@@ -178,7 +181,7 @@ def stores(figures: Figures) -> Card:
                  admin_url(store, "change", store.pk))
             for store in waiting
         ],
-        empty=_("No application is waiting."),
+        empty=gettext("No application is waiting."),
     )  # fmt: skip
 
 
@@ -186,25 +189,25 @@ def differences(figures: Figures) -> Card:
     run, found = figures.last_run()
     if run is None:
         return Card(
-            title=_("Open differences"),
+            title=gettext("Open differences"),
             link=_list(ReconciliationRun),
-            empty=_("The whole shop was never reconciled: run reconcile_stock every night."),
+            empty=gettext("The whole shop was never reconciled: run reconcile_stock every night."),
         )
     return Card(
-        title=_("Open differences"),
+        title=gettext("Open differences"),
         link=_list(Difference, f"run__id__exact={run.pk}&fixed_by__isempty=1"),
         value=_count(found),
-        note=_("Found by the last reconciliation of the whole shop, %s, and not fixed since.")
+        note=gettext("Found by the last reconciliation of the whole shop, %s, and not fixed since.")
         % date_format(timezone.localtime(run.started_at), "Y-m-d H:i"),
     )
 
 
 def drops(figures: Figures) -> Card:
     return Card(
-        title=_("Drops"),
+        title=gettext("Drops"),
         link=_list(Drop),
         lines=[_drop(drop) for drop in figures.drops()],
-        empty=_("No drop is under way or planned."),
+        empty=gettext("No drop is under way or planned."),
     )
 
 
@@ -214,23 +217,23 @@ def _drop(drop: Drop) -> Line:
         value = date_format(timezone.localtime(drop.opens_at), "Y-m-d H:i")
     else:
         sold = {"sold": sum(i.applied for i in items), "of": sum(i.allotted for i in items)}
-        value = _("%(sold)s of %(of)s sold") % {name: won(units) for name, units in sold.items()}
-    state = _("paused") if drop.paused else drop.get_status_display()
+        value = gettext("%(sold)s of %(of)s sold") % {name: won(units) for name, units in sold.items()}
+    state = gettext("paused") if drop.paused else drop.get_status_display()
     return Line(f"{drop.name} – {state}", value, admin_url(drop, "change", drop.pk))
 
 
 def per_hour(figures: Figures) -> Card:
     counts = figures.by_hour()
     busiest = max(range(len(counts)), key=counts.__getitem__)
-    words = _("Most orders, %(n)s, came between %(hour)02d:00 and %(next)02d:00.") % {
+    words = gettext("Most orders, %(n)s, came between %(hour)02d:00 and %(next)02d:00.") % {
         "n": _count(counts[busiest]), "hour": busiest, "next": (busiest + 1) % 24,
     }  # fmt: skip
     return Card(
-        title=_("Orders per hour, today"),
+        title=gettext("Orders per hour, today"),
         link=_list(Order, "ordered=today"),
         note=words if any(counts) else "",
-        empty="" if any(counts) else _("No order yet today."),
-        chart=_chart([f"{hour:02d}" for hour in range(len(counts))], counts, _("orders"), words)
+        empty="" if any(counts) else gettext("No order yet today."),
+        chart=_chart([f"{hour:02d}" for hour in range(len(counts))], counts, gettext("orders"), words)
         if any(counts) else None,
     )  # fmt: skip
 
@@ -240,11 +243,11 @@ def top_options(figures: Figures) -> Card:
     labels, units = [sku for sku, _units in top], [units for _sku, units in top]
     words = ", ".join(f"{sku}: {ordered}" for sku, ordered in top)
     return Card(
-        title=_("Top options, today"),
+        title=gettext("Top options, today"),
         link=_list(Stock),
-        note=_("Units ordered today, whatever became of the orders.") if top else "",
-        empty="" if top else _("No order yet today."),
-        chart=_chart(labels, units, _("units"), words, lying=True) if top else None,
+        note=gettext("Units ordered today, whatever became of the orders.") if top else "",
+        empty="" if top else gettext("No order yet today."),
+        chart=_chart(labels, units, gettext("units"), words, lying=True) if top else None,
     )  # fmt: skip
 
 
@@ -297,7 +300,7 @@ def lately(figures: Figures) -> str:
     recent = figures.recent
     if recent.since is None:
         return ""
-    return _("Lately: the last %(lines)s order lines, of seven days at most, back to %(since)s.") % {
+    return gettext("Lately: the last %(lines)s order lines, of seven days at most, back to %(since)s.") % {
         "lines": won(NEWEST_LINES),
         "since": date_format(timezone.localtime(recent.since), "Y-m-d H:i"),
     }

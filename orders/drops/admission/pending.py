@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 import msgspec
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 from redis.exceptions import RedisError
 
 from inventory.selectors import Offer
@@ -73,7 +73,7 @@ def _rejected(number: str, buyer_id: int) -> OrderView | None:
     with suppress(msgspec.DecodeError):
         return accepted_view(
             decode_entry(letter.entry), letter.drop_id, drop_offers(letter.drop_id),
-            status=REJECTED, note=_("This order could not be placed: %s") % letter.reason,
+            status=REJECTED, note=gettext("This order could not be placed: %s") % letter.reason,
         )  # fmt: skip
     return None
 
@@ -84,4 +84,6 @@ def refuse_unsettled(number: str, buyer_id: int) -> None:
     if view is not None and view.status == ACCEPTED:
         raise OrderNotSettled
     if view is not None:
-        raise InvalidTransition(REJECTED, "", _("This order was rejected: there is nothing to do with it."))
+        raise InvalidTransition(
+            REJECTED, "", gettext("This order was rejected: there is nothing to do with it.")
+        )

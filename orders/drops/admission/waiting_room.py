@@ -6,7 +6,7 @@ queue gives the place back to whoever had it.
 """
 
 from django.core import signing
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 
 from orders.drops.errors import Queued
 from yousinsa.errors import Invalid
@@ -30,9 +30,9 @@ def slot_on(ticket: str | None, *, drop_id: int, buyer_id: int) -> str:
     try:
         drop, buyer, slot = _signer.unsign(ticket).split(".")
     except (signing.BadSignature, ValueError) as exc:
-        raise Invalid(errors={HEADER: _("This is no ticket of ours: ask again without it.")}) from exc
+        raise Invalid(errors={HEADER: gettext("This is no ticket of ours: ask again without it.")}) from exc
     if (drop, buyer) != (str(drop_id), str(buyer_id)):
-        raise Invalid(errors={HEADER: _("This ticket is somebody else's, or of another drop.")})
+        raise Invalid(errors={HEADER: gettext("This ticket is somebody else's, or of another drop.")})
     return slot
 
 

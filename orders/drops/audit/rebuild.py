@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from django.db.models import Sum
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 from redis.exceptions import RedisError
 
 from orders.drops.errors import DropNotFound
@@ -49,11 +49,11 @@ def rebuild(drop_id: int) -> Rebuilt:
     if drop is None:
         raise DropNotFound
     if not drop.on_redis or drop.status != DropStatus.OPEN:
-        raise Conflict(_("Only an open drop on Redis has counters to rebuild."))
+        raise Conflict(gettext("Only an open drop on Redis has counters to rebuild."))
     try:
         return _rebuild(drop)
     except RedisError as exc:
-        raise Busy(_("Redis does not answer: %s") % exc) from exc
+        raise Busy(gettext("Redis does not answer: %s") % exc) from exc
 
 
 def _rebuild(drop: Drop) -> Rebuilt:
@@ -61,7 +61,7 @@ def _rebuild(drop: Drop) -> Rebuilt:
     gate.check_server(redis)
     run, token = run_id(redis), secrets.token_hex(16)
     if not gate.begin_rebuild(redis, drop.pk, token):
-        raise Conflict(_("Somebody else is rebuilding this drop at the moment."))
+        raise Conflict(gettext("Somebody else is rebuilding this drop at the moment."))
     try:
         _drain_behind_the_gate(drop)
         items, customers, lost = transact(lambda: _next_epoch(drop.pk))
@@ -72,7 +72,7 @@ def _rebuild(drop: Drop) -> Rebuilt:
         gate.end_rebuild(redis, drop.pk, token)
         raise
     if not opened:
-        raise Conflict(_("The rebuild took too long and was given up: try again."))
+        raise Conflict(gettext("The rebuild took too long and was given up: try again."))
     Drop.objects.filter(pk=drop.pk).update(primed_at=timezone.now(), problem="")
     return Rebuilt({item.option_id: item.left for item in items}, lost, items[0].epoch)
 
@@ -81,7 +81,7 @@ def _drain_behind_the_gate(drop: Drop) -> None:
     """Admit nothing more, and write what was admitted. Raises `RedisError`, `Busy`."""
     gate.shut(drop.pk, gate.FENCED)
     if not drain_drop(drop.pk, seconds=DRAIN_SECONDS):
-        raise Busy(_("The stream could not be written to the database in time."))
+        raise Busy(gettext("The stream could not be written to the database in time."))
     if drop.primed_at:
         # What the processes acknowledged last is on its way into the tallies.
         time.sleep(TALLIES_SECONDS)
@@ -91,7 +91,7 @@ def _next_epoch(drop_id: int) -> tuple[list[DropItem], dict[int, int], int]:
     items = list(lock_items([drop_id])[drop_id].values())
     drop = Drop.objects.get(pk=drop_id)
     if drop.status != DropStatus.OPEN:
-        raise Conflict(_("The drop was closed meanwhile."))
+        raise Conflict(gettext("The drop was closed meanwhile."))
     for item in items:
         item.epoch += 1
     save_items(items)

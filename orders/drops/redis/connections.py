@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import redis
 from django.conf import settings
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError, TimeoutError
@@ -160,7 +160,7 @@ def order_pool() -> OrderPool:
     pool = _pools.get(key)
     if pool is None:
         if not settings.REDIS_URL:
-            raise Busy(_("This drop needs Redis, which is not configured here."), retry_after=5)
+            raise Busy(gettext("This drop needs Redis, which is not configured here."), retry_after=5)
         with _pools_lock:
             pool = _pools.setdefault(key, OrderPool(key[1]))
     return pool
