@@ -16,14 +16,14 @@ from django.db import InterfaceError, OperationalError, connection
 from prometheus_client import Counter
 from redis.exceptions import RedisError
 
-from yousinsa.errors import Problem
+from yousinsa.errors import Busy
 
 logger = logging.getLogger(__name__)
 
 FAILURES = Counter("yousinsa_job_failures", "Rounds of a worker's job that ended in an error.", ["job"])
 
 # An outage ends at any moment, and nobody should wait long then; what nobody foresaw will not mend itself.
-OUTAGE = (OperationalError, InterfaceError, RedisError, Problem)
+OUTAGE = (OperationalError, InterfaceError, RedisError, Busy)
 FIRST_RETRY_SECONDS = 0.5
 RETRY_AFTER_OUTAGE_SECONDS = 5.0
 RETRY_SECONDS = 60.0
