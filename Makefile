@@ -18,7 +18,7 @@ define pytest
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-faults screenshots bench bench-quick lint format messages clean
+.PHONY: help setup run serve test test-faults screenshots bench bench-quick lint format messages requirements clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -66,6 +66,15 @@ format: ## Rewrite the code in the house style
 messages: ## Bring the translations (locale/) up to date with the source
 	@deploy/setup.sh dev
 	@$(python) -m tests.support.messages
+
+# The index is whichever pip is set to use; its name does not belong into the files.
+compile = CUSTOM_COMPILE_COMMAND="make requirements" $(python) -m piptools compile --quiet --generate-hashes \
+	--allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(ARGS)
+
+requirements: ## Lock what requirements*.in name (ARGS=--upgrade for newer versions)
+	@deploy/setup.sh dev
+	$(compile) --output-file requirements.txt requirements.in
+	$(compile) --output-file requirements-dev.txt requirements-dev.in
 
 clean: ## Remove .venv and caches (the demo database in var/ stays)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis var/static var/metrics
