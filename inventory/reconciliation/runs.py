@@ -16,9 +16,9 @@ from inventory.reconciliation.causes import NO_STOCK_ROW
 from inventory.reconciliation.sources import OrderBook, Row, Start, last_seal, snapshot
 from inventory.reconciliation.verdicts import Fault, Verdict, judge_all
 from shop.models import Option
+from yousinsa.db.id_ranges import SLACK, first_id_at
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Conflict
-from yousinsa.timeline import SLACK, first_id_at
 
 # Large, as the database reads its tables about once a chunk, wherever the chunk's rows lie in them; SQLite
 # takes no more than 32,766 values in a statement.

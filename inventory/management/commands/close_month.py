@@ -10,9 +10,9 @@ from django.core.management.base import BaseCommand, CommandError
 from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Stock
 from inventory.seals.closing import close_month
+from yousinsa.commands.progress import progress
 from yousinsa.errors import Problem
 from yousinsa.months import month_argument
-from yousinsa.progress import progress
 
 
 class Command(BaseCommand):

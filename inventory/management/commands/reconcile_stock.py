@@ -19,8 +19,8 @@ from orders.models import OrderLine, Status
 from orders.selectors import OrderUnits, order_units
 from orders.states import HOLDING, SHIPPED_OUT
 from shop.models import Option, Store
+from yousinsa.commands.progress import progress
 from yousinsa.months import day_argument, day_start
-from yousinsa.progress import progress
 
 MAX_CHUNK = 30_000
 LINES_AT_A_TIME = 5_000

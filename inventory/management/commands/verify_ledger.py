@@ -11,7 +11,7 @@ from django.db import Error
 
 from inventory.models import Stock
 from inventory.seals.verification import Tampering, Verification
-from yousinsa.progress import progress
+from yousinsa.commands.progress import progress
 
 COULD_NOT_RUN = 2
 

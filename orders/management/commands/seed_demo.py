@@ -25,9 +25,9 @@ from orders.demo.plan import DAYS, Period, Plan
 from orders.models import Order
 from shop.bulk import in_batches
 from shop.models import Product
+from yousinsa.commands.progress import progress
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Busy
-from yousinsa.progress import progress
 
 DEFAULT_PASSWORD = "demo-yousinsa"  # noqa: S105
 # Orders of one transaction, at least: it holds whole periods.

@@ -9,8 +9,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
 
 from shop.catalog_import.loader import SKIPPED_ROWS_NAMED, Loader, Report, survey
+from yousinsa.commands.progress import progress
 from yousinsa.errors import Busy
-from yousinsa.progress import progress
 
 
 def _rows(text: str) -> int:
