@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from inventory import ledger
 from inventory.errors import InsufficientStock
-from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Kind, MonthSeal, Movement, SealedBalance, Stock
 from inventory.reconciliation.sources import last_seal, read_sums
 from inventory.seals import chain, closing
 from inventory.seals.closing import CannotClose, close_month
 from inventory.seals.verification import Verification
+from orders.order_book import ORDERS
 from tests.support.corruption import differences, open_shop, sql
 from tests.support.factories import make_options, make_order, make_user
 from tests.test_reconciliation import reconcile

@@ -16,8 +16,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from inventory import ledger
+from inventory.documents import fits
 from inventory.models import MAX_UNITS, Movement, Stock
-from inventory.sheets import fits
 from shop.desk.operations import OperationForm, line_of_text
 from shop.models import Option
 

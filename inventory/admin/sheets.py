@@ -19,9 +19,9 @@ from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminForm
 from unfold.widgets import UnfoldAdminFileFieldWidget
 
-from inventory import sheets
+from inventory import documents
 from inventory.admin import files, rows
-from inventory.models import Sheet, Stock
+from inventory.models import Stock, StockDocument
 from shop.desk.base import ReadOnlyAdmin, admin_url, link, moment
 from shop.desk.operations import complaints
 from shop.desk.owners import may_do
@@ -153,11 +153,11 @@ class SheetAdmin(ReadOnlyAdmin):
     def resource(self, sheet: Any) -> rows.Rows:
         return self.row_rules()
 
-    def draft(self, sheet: Any, good: list[Any], *, actor_id: int, source: str) -> Sheet:
+    def draft(self, sheet: Any, good: list[Any], *, actor_id: int, source: str) -> StockDocument:
         """What the rows become, or go into. Raises `Problem`."""
         raise NotImplementedError
 
-    def preview_url(self, sheet: Sheet) -> str:
+    def preview_url(self, sheet: StockDocument) -> str:
         return admin_url(sheet, "change", sheet.pk)
 
     # --- Line by line -----------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ class SheetAdmin(ReadOnlyAdmin):
             .prefetch_related("stock__option__product")[: LINES_PAGE + 1]
         )
         shown = found[:LINES_PAGE]
-        told = list(sheets.troubles(sheet).prefetch_related("stock__option")[: TROUBLES + 1])
+        told = list(documents.troubles(sheet).prefetch_related("stock__option")[: TROUBLES + 1])
         return {
             "sheet": sheet,
             "title": str(sheet),
@@ -192,7 +192,7 @@ class SheetAdmin(ReadOnlyAdmin):
             "next": f"?after={shown[-1].stock_id}" if len(found) > LINES_PAGE else "",
             "first": request.path if start else "",
             "may_change": self.may_change(request) and sheet.is_draft,
-            "troubles": [sheets.trouble(line) for line in told[:TROUBLES]] if sheet.is_draft else [],
+            "troubles": [documents.trouble(line) for line in told[:TROUBLES]] if sheet.is_draft else [],
             "more_troubles": len(told) > TROUBLES,
             "apply_url": admin_url(sheet, "apply", sheet.pk),
             "discard_url": admin_url(sheet, "discard", sheet.pk),
@@ -216,7 +216,7 @@ class SheetAdmin(ReadOnlyAdmin):
         actor_id, version = int(request.user.pk or 0), request.POST.get("version", "")
         try:
             if step == "discard":
-                sheets.discard(sheet, actor_id=actor_id)
+                documents.discard(sheet, actor_id=actor_id)
                 said = gettext("%s: discarded. Nothing was changed.") % sheet.reference
             else:
                 known = int(version) if version.isdecimal() and len(version) < 10 else -1
@@ -234,11 +234,11 @@ class SheetAdmin(ReadOnlyAdmin):
 
 def _effect(line: Any) -> dict[str, Any]:
     """A line, and its stock row before and after it."""
-    delta, stock = sheets.difference(line), line.stock
+    delta, stock = documents.difference(line), line.stock
     return {
         "line": line, "stock": stock, "option": stock.option, "delta": f"{delta:+d}" if delta else "0",
         "on_hand": stock.on_hand + delta, "available": stock.available + delta,
-        "fits": sheets.fits(stock, delta),
+        "fits": documents.fits(stock, delta),
     }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminForm
 
-from inventory import sheets
+from inventory import documents
 from inventory.admin.changes import CHANGES, Change, ChangeForm
 from inventory.admin.movements import MovementInline, timeline
 from inventory.errors import StockMoved
@@ -310,7 +310,7 @@ class StockAdmin(ReadOnlyAdmin):
 
     def _begin(self, request: HttpRequest, stock_ids: Iterable[int], back: str) -> HttpResponse:
         try:
-            stocktake = sheets.begin_stocktake(stock_ids=stock_ids, actor_id=int(request.user.pk or 0))
+            stocktake = documents.begin_stocktake(stock_ids=stock_ids, actor_id=int(request.user.pk or 0))
         except Problem as problem:
             for _field, text in complaints(problem):
                 self.message_user(request, text, messages.ERROR)

@@ -172,11 +172,11 @@ def _balances(
     end = month_end(seal.month).astimezone(UTC).replace(tzinfo=None)
     for first, last in chain.groups(counts):
         found = chain.movements(first, last, before=before, below=below)
-        for stock_id, entries in groupby(found, key=lambda entry: entry.stock_id):
-            for entry in entries:
-                if entry.created_at >= end:
+        for stock_id, movements in groupby(found, key=lambda movement: movement.stock_id):
+            for movement in movements:
+                if movement.created_at >= end:
                     break
-                chains[stock_id].add(entry)
+                chains[stock_id].add(movement)
     rows: list[tuple[object, ...]] = []
     for stock_id, ended in chains.items():
         opening = start_of(openings.get(stock_id))

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from inventory.sheets import begin_stocktake
+from inventory.documents import begin_stocktake
 from orders.drops.services import ItemDraft, create_drop, open_drop
 from orders.models.drops import Lane
 from orders.services import add_note

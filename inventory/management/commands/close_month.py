@@ -7,9 +7,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Stock
 from inventory.seals.closing import close_month
+from orders.order_book import ORDERS
 from yousinsa.errors import Problem
 from yousinsa.months import month_argument
 from yousinsa.progress import progress
