@@ -27,6 +27,7 @@ from inventory.models import (
     Stock,
     Stocktake,
 )
+from orders.lifecycle import add_note, cancel_order
 from orders.models import (
     DeadLetter,
     Drop,
@@ -40,7 +41,6 @@ from orders.models import (
     Refund,
 )
 from orders.payments.services import confirm_transfer
-from orders.services import add_note, cancel_order
 from shop import permissions, services
 from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User
 from shop.permissions import CATALOGUE_EDITOR, FINANCE, ORDER_DESK, STOCK_CLERK, STORE_OWNER

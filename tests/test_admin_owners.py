@@ -12,9 +12,9 @@ from inventory import documents
 from inventory.admin import movements
 from inventory.models import Delivery, DeliveryLine, Movement, Stock, Stocktake, StocktakeLine
 from orders.admin import orders
+from orders.lifecycle import add_note
 from orders.models import Hold, Order, OrderLine, OrderNote, Settlement
 from orders.payments.services import confirm_transfer
-from orders.services import add_note
 from shop import permissions
 from shop.models import Category, Option, Product, Role, Store, User
 from tests.support.books import make_settlement

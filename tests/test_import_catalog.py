@@ -11,9 +11,9 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from inventory.catalog_import import loader
+from inventory.catalog_import.brands import MIN_PRODUCTS, SELECT_SHOP, Brands
 from inventory.models import Movement, Stock
-from shop.catalog_import import loader
-from shop.catalog_import.brands import MIN_PRODUCTS, SELECT_SHOP, Brands
 from shop.models import Category, Option, Product, Store, User
 from tests.support.invariants import assert_books_balance
 
@@ -216,7 +216,7 @@ def test_a_brand_is_what_many_names_begin_with() -> None:
     names = [f"Lino Perros Men {n}" for n in range(MIN_PRODUCTS)] + ["Levi's Jeans"] * 9 + ["Levis Tee"] * 11
     for name in [*names, "Lino Ventura Hat", "Rare Tee"]:
         brands.add(name)
-    brands.settle()
+    brands.decide()
     assert brands.of("Lino Perros Women Bag").name == "Lino Perros"
     assert brands.of("Levi's Jacket") == brands.of("Levis Jacket")
     assert brands.of("Levis Jacket").slug == "levis"

@@ -18,9 +18,9 @@ from inventory.locks import lock_stock
 from inventory.models import Kind, Movement, Stock
 from inventory.reconciliation import OrderBook, Reconciliation, Uncorrectable, comparison, correct
 from orders import order_book
+from orders.lifecycle import expire_due, return_order
 from orders.models import Order, Status
 from orders.order_book import ORDERS
-from orders.services import expire_due, return_order
 from shop.models import Option
 from tests.support.corruption import (
     CORRUPTIONS,

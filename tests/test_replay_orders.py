@@ -20,10 +20,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from inventory.models import Movement, Stock
+from orders.lifecycle import cancel_order, expire_due
 from orders.models import MAX_LINES, Order, OrderEvent, OrderLine, Payment, Refund, Status
 from orders.payments import services as payments
 from orders.replay import catalogue, returns, sales
-from orders.services import cancel_order, expire_due
 from shop.models import Product, Store, User
 from tests.support.invariants import assert_books_balance
 
@@ -388,8 +388,8 @@ def test_a_second_run_changes_nothing(replay: Callable[..., str]) -> None:
 
 
 STEPS = [
-    (catalogue, "insert_products"), (catalogue, "update_product"), (catalogue, "receive"),
-    (sales, "row_lock"), (sales, "pay"), (payments, "settle"), (sales, "ship_order"),
+    (catalogue, "list_in_bulk"), (catalogue, "update_product"), (catalogue, "receive"),
+    (sales, "row_lock"), (sales, "pay"), (payments, "decide"), (sales, "ship_order"),
     (sales, "deliver_order"), (returns, "return_order"),
 ]  # fmt: skip
 
@@ -462,7 +462,7 @@ def test_an_order_that_expired_after_an_interruption_is_placed_anew(replay: Call
 
 def test_a_payment_that_was_cut_off_is_settled_not_repeated(replay: Callable[..., str]) -> None:
     """Also where the hold ended meanwhile: the money was taken, the units are still there."""
-    with interrupted("settle", after=False), pytest.raises(CommandError):
+    with interrupted("decide", after=False), pytest.raises(CommandError):
         replay(line(1, "A1", 6))
     assert Payment.objects.get().status == Payment.Status.STARTED
     assert expire_due(now=timezone.now() + timedelta(days=1)) == 1

@@ -13,8 +13,8 @@ from django.utils import timezone
 from inventory.models import Movement, Stock
 from orders import states
 from orders.demo.history import History
+from orders.lifecycle import expire_due, return_order
 from orders.models import Order, OrderEvent, OrderLine, Payment, Refund, Status
-from orders.services import expire_due, return_order
 from shop.models import Option, Product, Store, User
 from tests.support.invariants import assert_books_balance
 

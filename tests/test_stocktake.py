@@ -8,8 +8,8 @@ from hypothesis.extra.django import TestCase
 from inventory import documents, ledger
 from inventory.errors import DocumentRefused
 from inventory.models import MAX_UNITS, Movement, Stock, Stocktake, StocktakeLine
+from orders.lifecycle import cancel_order, ship_order
 from orders.payments.services import confirm_transfer
-from orders.services import cancel_order, ship_order
 from tests.support.concurrency import in_processes
 from tests.support.desk import act, said, signed_in, staff, text, url
 from tests.support.factories import make_options, make_order, make_user, stock_of

@@ -7,8 +7,8 @@ from django.test.utils import CaptureQueriesContext
 from inventory import documents, ledger
 from inventory.admin import stock as pages
 from inventory.models import Delivery, Movement, Stock
+from orders.lifecycle import cancel_order
 from orders.models import Order
-from orders.services import cancel_order
 from shop.models import Option, Product
 from tests.support.desk import signed_in, staff, text, url
 from tests.support.factories import make_options, make_order, make_user

@@ -37,10 +37,10 @@ def furnish(url: str) -> dict[str, str]:
     from inventory.models import Stock
     from inventory.reconciliation import Scope, records
     from orders.drops.services import ItemDraft, create_drop, open_drop
+    from orders.lifecycle import add_note
     from orders.models import Order, Settlement, Status
     from orders.models.drops import Lane
     from orders.order_book import ORDERS
-    from orders.services import add_note
     from orders.settlements.services import settle
     from shop.models import Option, Store, User
     from tests.support.factories import make_order, make_store

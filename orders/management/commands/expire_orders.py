@@ -8,9 +8,9 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError, connection
 
+from orders.lifecycle import expire_due
 from orders.payments.refunds import pay_out_due
-from orders.payments.services import settle_unanswered
-from orders.services import expire_due
+from orders.payments.services import resolve_unanswered
 from yousinsa.errors import Busy
 
 
@@ -46,11 +46,11 @@ class Command(BaseCommand):
             stop.wait(every)
 
     def _once(self) -> tuple[int, int, int]:
-        settled = settle_unanswered()
+        resolved = resolve_unanswered()
         expired = 0
         while (ended := expire_due()) is not None:
             expired += ended
-        return expired, settled, pay_out_due()
+        return expired, resolved, pay_out_due()
 
     def _report(self, counts: tuple[int, int, int]) -> None:
         self.stdout.write(

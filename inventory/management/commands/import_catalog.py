@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
 
-from shop.catalog_import.loader import SKIPPED_ROWS_NAMED, Loader, Report, survey
+from inventory.catalog_import.loader import SKIPPED_ROWS_NAMED, Loader, Report, survey
 from yousinsa.errors import Busy
 from yousinsa.progress import progress
 
