@@ -26,6 +26,7 @@ from inventory.models import (
     Stocktake,
     StocktakeLine,
 )
+from inventory.reasons import COUNTED
 from yousinsa.db.errors import is_duplicate
 from yousinsa.db.rows import insert_rows
 from yousinsa.db.transactions import transact
@@ -173,10 +174,9 @@ def apply_stocktake(*, stocktake_id: int, version: int, actor_id: int) -> int:
         for lines in _by_stock(differing):
             locked = lock_stock(line.stock_id for line in lines)
             _refuse(line for line in lines if not fits(locked[line.stock_id], difference(line)))
-            why = gettext("Stocktake: %(counted)d counted, %(on_hand)d on record when counting began")
             entries = [
-                ledger.Entry(line.stock_id, Kind.ADJUST, difference(line), 0, reference, actor_id, why
-                             % {"counted": line.counted, "on_hand": line.on_hand})
+                ledger.Entry(line.stock_id, Kind.ADJUST, difference(line), 0, reference, actor_id,
+                             COUNTED % {"counted": line.counted, "on_hand": line.on_hand})
                 for line in lines
             ]  # fmt: skip
             ledger.post(locked, entries)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from django.db.models import Sum
+from django.utils.translation import gettext_noop
 
 from inventory.reconciliation import ESCROW, Finding, OrderBook, OrderedUnits, Scope
 from orders.drops.audit.escrow_check import escrow_differences
@@ -10,8 +11,10 @@ from orders.drops.selectors import escrow_units
 from orders.models import OrderLine, Status
 from orders.states import HOLDING, SHIPPED_OUT
 from shop.models import Option
+from yousinsa.language import recordable
 
 LINES_AT_A_TIME = 5_000
+IN_A_DROP = recordable(gettext_noop("drop %(drop)d: %(cause)s"))
 
 
 def order_units(option_ids: Sequence[int]) -> dict[int, OrderedUnits]:
@@ -64,7 +67,7 @@ def escrow_findings(scope: Scope) -> list[Finding]:
     return [
         Finding(
             known[d.option_id][0], d.option_id, known[d.option_id][1], ESCROW, d.allotted, d.found,
-            f"drop {d.drop_id}: {d.cause}",
+            IN_A_DROP % {"drop": d.drop_id, "cause": d.cause},
         )
         for d in off
         if d.option_id in known

@@ -124,7 +124,7 @@ def test_open_differences_stand_in_the_way_unless_forced(shop):
 
     ReconciliationRun.objects.all().delete()
     sql("UPDATE inventory_stock SET on_hand = on_hand + 1 WHERE id = %s", shop.stock.pk)
-    with pytest.raises(CannotClose, match="found 1 differences"):
+    with pytest.raises(CannotClose, match="found 1 difference: fix it first"):
         close_month(APRIL, ORDERS)
     assert not MonthSeal.objects.filter(month=APRIL).exists()
     assert close_month(APRIL, ORDERS, force=True).forced

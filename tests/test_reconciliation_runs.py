@@ -89,7 +89,7 @@ def test_run_now_compares_an_option_at_once_and_shows_what_it_found(option):
     clerk = staff(*PERMISSIONS, "inventory.run_reconciliation")
     assert "Run now" in clerk.get(url(ReconciliationRun)).content.decode()
     page = clerk.post(RUN_NOW, {"option": option.sku}, follow=True)
-    assert said(page) == ["1 stock rows checked, 1 differences found."]
+    assert said(page) == ["1 stock row checked. 1 difference found."]
     text = page.content.decode()
     assert "The counter was overwritten without a movement" in text
     assert url(Stock, "change", option.stock.pk) in text

@@ -41,7 +41,7 @@ def recordable(sentence: str) -> str:
 
     Mark it with gettext_noop for the catalogue, and fill it with `%`.
     """
-    words = _VALUE.split(sentence)
+    words = _VALUE.split(sentence.replace("%%", "%"))
     pattern = re.escape(words[0])
     for name, kind, following in zip(words[1::3], words[2::3], words[3::3], strict=True):
         pattern += rf"(?P<{name}>{'[+-]?[0-9]+' if kind == 'd' else '.+'})" + re.escape(following)

@@ -14,7 +14,7 @@ from django.urls import path
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, ngettext_lazy, pgettext_lazy
+from django.utils.translation import gettext, ngettext, ngettext_lazy, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminForm
 
@@ -220,9 +220,10 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
             )
         run = records.begin(scope, actor_id=actor_id)
         records.compare(run, ORDERS, scope)
-        found = {"checked": run.checked, "found": run.found}
-        text = gettext("%(checked)d stock rows checked, %(found)d differences found.") % found
-        self.message_user(request, text, messages.WARNING if run.found else messages.SUCCESS)
+        checked = ngettext("%d stock row checked.", "%d stock rows checked.", run.checked) % run.checked
+        found = ngettext("%d difference found.", "%d differences found.", run.found) % run.found
+        level = messages.WARNING if run.found else messages.SUCCESS
+        self.message_user(request, f"{checked} {found}", level)
         return HttpResponseRedirect(admin_url(run, "change", run.pk))
 
 

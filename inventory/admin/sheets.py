@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminForm
 from unfold.widgets import UnfoldAdminFileFieldWidget
@@ -30,6 +30,7 @@ from yousinsa.errors import Problem
 LINES_PAGE = 50
 # Lines that cannot be applied, told above the others.
 TROUBLES = 20
+LOGGED = {"apply": _("applied"), "discard": _("discarded")}
 
 
 class UploadForm(forms.Form):
@@ -221,13 +222,15 @@ class SheetAdmin(ReadOnlyAdmin):
             else:
                 known = int(version) if version.isdecimal() and len(version) < 10 else -1
                 moved = type(self).apply(sheet.pk, version=known, actor_id=actor_id)
-                said = gettext("%(sheet)s: applied. %(moved)d options changed.") % {
-                    "sheet": sheet.reference, "moved": moved,
-                }  # fmt: skip
+                said = ngettext(
+                    "%(sheet)s: applied. %(moved)d option changed.",
+                    "%(sheet)s: applied. %(moved)d options changed.",
+                    moved,
+                ) % {"sheet": sheet.reference, "moved": moved}
         except Problem as problem:
             self.tell(request, problem)
             return HttpResponseRedirect(self.preview_url(sheet))
-        self.log_change(request, sheet, step)
+        self.log_change(request, sheet, LOGGED[step])
         self.message_user(request, said, messages.SUCCESS)
         return HttpResponseRedirect(admin_url(sheet, "change", sheet.pk))
 

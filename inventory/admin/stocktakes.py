@@ -7,7 +7,7 @@ from django.contrib import admin, messages
 from django.db.models import F
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import INPUT_CLASSES
 
@@ -111,7 +111,8 @@ class StocktakeAdmin(SheetAdmin):
         except Problem as problem:
             self.tell(request, problem)
             return False
-        self.message_user(request, gettext("%d lines saved.") % len(counted), messages.SUCCESS)
+        said = ngettext("%d line saved.", "%d lines saved.", len(counted)) % len(counted)
+        self.message_user(request, said, messages.SUCCESS)
         return True
 
     def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:

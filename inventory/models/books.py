@@ -23,7 +23,7 @@ class ReconciliationRun(models.Model):
     """One comparison of stock, ledger and orders: who asked for it, what it looked at, what came of it."""
 
     class Status(models.TextChoices):
-        REQUESTED = "requested", _("requested")
+        REQUESTED = "requested", pgettext_lazy("run", "requested")
         RUNNING = "running", _("running")
         CLEAN = "clean", _("clean")
         DIFFERENCES = "differences", _("differences")

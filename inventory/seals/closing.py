@@ -13,7 +13,7 @@ from itertools import groupby
 
 from django.db.models import F, Max
 from django.utils import timezone
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from inventory.models import MonthSeal, Movement, ReconciliationRun, SealedBalance, Stock
 from inventory.reconciliation import WHOLE_SHOP, OrderBook, records
@@ -111,7 +111,11 @@ def _check_books(orders: OrderBook, force: bool, actor_id: int | None) -> bool:
     records.compare(run, orders)
     if run.found and not force:
         raise CannotClose(
-            gettext("Reconciliation (run %(run)s) found %(found)s differences: fix them first, or force it.")
+            ngettext(
+                "Reconciliation (run %(run)s) found %(found)d difference: fix it first, or force it.",
+                "Reconciliation (run %(run)s) found %(found)d differences: fix them first, or force it.",
+                run.found,
+            )
             % {"run": run.pk, "found": run.found}
         )
     return bool(run.found)

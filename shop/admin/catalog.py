@@ -178,7 +178,7 @@ class CategoryAdmin(DeskAdmin, TreeAdmin):
         answer: HttpResponse = super().move_node(request)
         if answer.status_code == 200:
             moved = self.get_object(request, request.POST["node"])
-            self.log_change(request, moved, gettext("Moved in the tree."))
+            self.log_change(request, moved, _("Moved in the tree."))
         return answer
 
     def find(self, queryset: QuerySet[Category], term: str) -> QuerySet[Category]:
