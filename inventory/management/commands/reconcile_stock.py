@@ -71,11 +71,10 @@ class Command(BaseCommand):
                 # Beside the JSON: on stderr.
                 out = self.stderr if json else self.stdout
                 report.report_corrections(records.fix_all(run, ORDERS), out.write)
-        except (OperationalError, InterfaceError) as exc:
-            raise CommandError(f"The database does not answer: {exc}", returncode=COULD_NOT_RUN) from exc
         except Error as exc:
-            said = f"The database refused to answer (is it migrated?): {exc}"
-            raise CommandError(said, returncode=COULD_NOT_RUN) from exc
+            away = isinstance(exc, OperationalError | InterfaceError)
+            said = "does not answer" if away else "refused to answer (is it migrated?)"
+            raise CommandError(f"The database {said}: {exc}", returncode=COULD_NOT_RUN) from exc
         except KeyboardInterrupt as exc:
             raise CommandError("Interrupted.", returncode=130) from exc
         if run.found:
