@@ -23,8 +23,8 @@ from inventory.catalog_import.reader import Skipped, Style, read_styles
 from inventory.listing import list_in_bulk
 from shop.bulk import NewOption, NewProduct, in_batches
 from shop.models import Option, Product, Role, Store, User
+from yousinsa.commands.progress import Advance
 from yousinsa.db.transactions import transact
-from yousinsa.progress import Advance
 
 # Rows of one transaction: some 800 options, whose stock is moved by one statement.
 BATCH = 200

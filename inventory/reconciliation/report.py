@@ -6,7 +6,7 @@ from typing import Any
 
 from inventory.models import Difference, ReconciliationRun
 from inventory.reconciliation.records import Outcome
-from yousinsa.arguments import counted
+from yousinsa.commands.arguments import counted
 
 # A difference as programs read it: these keys, in this order.
 JSON_FIELDS = ("stock", "option", "sku", "kind", "expected", "found", "cause")

@@ -13,7 +13,7 @@ from inventory.reconciliation.scope import WHOLE_SHOP, Finding, OrderBook, Scope
 from inventory.reconciliation.sources import Row, Start, last_seal, snapshot
 from inventory.reconciliation.verdicts import judge_all
 from shop.models import Option
-from yousinsa.timeline import SLACK, first_id_at
+from yousinsa.db.id_ranges import SLACK, first_id_at
 
 # Large, as the database reads its tables about once a chunk, wherever the chunk's rows lie in them; SQLite
 # takes no more than 32,766 values in a statement.

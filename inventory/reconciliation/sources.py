@@ -9,8 +9,8 @@ from typing import NamedTuple
 from django.db import connection, transaction
 
 from inventory.models import MonthSeal, Movement, SealedBalance
+from yousinsa.db.id_ranges import SLACK, first_id_at
 from yousinsa.months import month_end
-from yousinsa.timeline import SLACK, first_id_at
 
 
 @contextmanager

@@ -18,11 +18,11 @@ from django.utils.translation import gettext, gettext_lazy, ngettext
 from inventory.models import MonthSeal, Movement, ReconciliationRun, SealedBalance, Stock
 from inventory.reconciliation import WHOLE_SHOP, OrderBook, records
 from inventory.seals import chain
+from yousinsa.db.id_ranges import SLACK, first_id_at
 from yousinsa.db.rows import insert_rows
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Conflict, Invalid
 from yousinsa.months import month_end, next_month
-from yousinsa.timeline import SLACK, first_id_at
 
 GRACE = timedelta(minutes=10)
 # A clean run over the whole shop that is no older makes another one before closing needless.

@@ -10,8 +10,8 @@ from django.db import reset_queries
 from inventory.listing import list_in_bulk
 from shop.bulk import NewOption, NewProduct, in_batches
 from shop.models import Category, Product
+from yousinsa.commands.progress import Advance
 from yousinsa.db.transactions import transact
-from yousinsa.progress import Advance
 
 OPTIONS_PER_PRODUCT = 8
 BATCH = 200

@@ -21,8 +21,8 @@ from orders.demo.history import NUMBER_PREFIX, REFERENCE, Good, History
 from orders.demo.plan import DAYS, Period, Plan
 from orders.models import Order
 from shop.bulk import in_batches
+from yousinsa.commands.progress import progress
 from yousinsa.db.transactions import transact
-from yousinsa.progress import progress
 
 # Orders of one transaction, at least: it holds whole periods.
 ORDERS_PER_COMMIT = 2000

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from orders.replay.reader import Line, Skipped
-from yousinsa.arguments import counted
+from yousinsa.commands.arguments import counted
 
 EXAMPLES = 3
 

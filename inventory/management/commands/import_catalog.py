@@ -9,9 +9,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
 
 from inventory.catalog_import.loader import SKIPPED_ROWS_NAMED, Loader, Report, survey
-from yousinsa.arguments import counted, whole_number
+from yousinsa.commands.arguments import counted, whole_number
+from yousinsa.commands.progress import progress
 from yousinsa.errors import Busy
-from yousinsa.progress import progress
 
 
 class Command(BaseCommand):

@@ -11,8 +11,8 @@ from django.db import Error
 
 from inventory.models import Stock
 from inventory.seals.verification import Tampering, Verification
-from yousinsa.arguments import counted
-from yousinsa.progress import progress
+from yousinsa.commands.arguments import counted
+from yousinsa.commands.progress import progress
 
 COULD_NOT_RUN = 2
 

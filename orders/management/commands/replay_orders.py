@@ -12,9 +12,9 @@ from django.db import IntegrityError, InterfaceError, OperationalError
 from orders.models import MAX_LINES
 from orders.replay.invoices import WON_A_POUND
 from orders.replay.run import Replay, count_invoices
-from yousinsa.arguments import whole_number
+from yousinsa.commands.arguments import whole_number
+from yousinsa.commands.progress import progress
 from yousinsa.errors import Problem
-from yousinsa.progress import progress
 
 RATES = (Decimal(1), Decimal(1_000_000))
 

@@ -16,7 +16,7 @@ from orders.demo.people import DOMAIN
 from orders.demo.plan import DAYS
 from orders.demo.seeding import seed
 from shop.models import Product
-from yousinsa.arguments import counted, whole_number
+from yousinsa.commands.arguments import counted, whole_number
 from yousinsa.errors import Busy
 
 DEFAULT_PASSWORD = "demo-yousinsa"  # noqa: S105

@@ -10,8 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from shop.bulk import ensure_users, in_batches
 from shop.models import Role, User
-from yousinsa.arguments import whole_number
 from yousinsa.auth import issue_token
+from yousinsa.commands.arguments import whole_number
 
 LIFETIME = timedelta(hours=24)
 DOMAIN = "load.yousinsa.test"
