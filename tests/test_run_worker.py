@@ -7,11 +7,12 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from inventory.locks import lock_stock
-from inventory.models import Movement
+from inventory.models import Movement, ReconciliationRun
+from inventory.reconciliation.requests import request_run
 from inventory.selectors import stock_ids
+from orders.lifecycle import cancel_order
 from orders.models import Order, OrderEvent, Payment, Refund, Status
 from orders.models.drops import Drop, DropRelease, DropStatus, Lane
-from orders.services import cancel_order
 from tests.support.drops import assert_escrow_adds_up, drain_all, item_of, make_drop, on_redis
 from tests.support.factories import make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance, assert_money_balances
@@ -61,6 +62,10 @@ def status_of(order):
     return Order.objects.values_list("status", flat=True).get(pk=order.pk)
 
 
+def status_of_run(run):
+    return ReconciliationRun.objects.values_list("status", flat=True).get(pk=run.pk)
+
+
 def statuses_of(drops):
     rows = dict(Drop.objects.values_list("pk", "status"))
     return [rows[drop.pk] for drop in drops]
@@ -80,6 +85,7 @@ def test_it_does_every_job_that_needs_no_redis(worker, buyer):
     closing = make_drop((option, 10), lane=Lane.GROUP_COMMIT)
     Drop.objects.filter(pk=closing.pk).update(closes_at=timezone.now())
     later = make_drop((option, 5), opens_at=timezone.now() + timedelta(hours=1), **in_time)
+    run = request_run(actor_id=buyer.pk)
 
     with worker() as running:
         running.wait_until(lambda: status_of(held) == Status.EXPIRED)
@@ -88,6 +94,7 @@ def test_it_does_every_job_that_needs_no_redis(worker, buyer):
         drops = (opening, closing, later)
         wanted = [DropStatus.OPEN, DropStatus.SETTLED, DropStatus.SCHEDULED]
         running.wait_until(lambda: statuses_of(drops) == wanted)
+        running.wait_until(lambda: status_of_run(run) == "clean")
         assert running.stop() == 0
     assert "working: expire_holds, unanswered_payments, refunds, drops" in running.log
     assert "Traceback" not in running.log
@@ -120,7 +127,7 @@ def test_it_writes_what_redis_admitted_and_passes_on_what_came_back(worker, buye
         Drop.objects.filter(pk=drop.pk).update(closes_at=timezone.now())
         running.wait_until(lambda: statuses_of([drop]) == [DropStatus.SETTLED])
         assert running.stop() == 0
-    assert "refunds, drops, outbox, drain" in running.log
+    assert "refunds, drops, reconciliations, outbox, drain" in running.log
     assert "Traceback" not in running.log
     assert item_of(drop) == (50, 11, 39)
     assert_escrow_adds_up()

@@ -1,1 +1,1 @@
-"""What management commands share: how they read files and say how far they have come."""
+"""What management commands share: how they take numbers, read files and say how far they have come."""

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from orders.lifecycle import expire_due
 from orders.payments.refunds import pay_out_due
-from orders.payments.services import settle_unanswered
-from orders.services import expire_due
+from orders.payments.services import resolve_unanswered
 from yousinsa.process.loop import Job, run_job, stop_on_signals
 
 
@@ -35,13 +35,13 @@ class Command(BaseCommand):
 
     def _once(self, *, quiet: bool = True) -> int:
         """What is due now, reported; `quiet`: only if there was anything. Returns how much there was."""
-        settled = settle_unanswered()
+        resolved = resolve_unanswered()
         expired = 0
         while (ended := expire_due()) is not None:
             expired += ended
         paid_out = pay_out_due()
-        if (done := expired + settled + paid_out) or not quiet:
+        if (done := expired + resolved + paid_out) or not quiet:
             self.stdout.write(
-                f"{expired} holds ended, {settled} unanswered payments settled, {paid_out} refunds paid out"
+                f"{expired} holds ended, {resolved} unanswered payments settled, {paid_out} refunds paid out"
             )
         return done
