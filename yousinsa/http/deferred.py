@@ -1,12 +1,24 @@
-"""An outcome that is not known yet, for those who wait for it in a thread and for those who do not."""
+"""What is not decided yet, for those who wait for it in a thread and for those who do not.
+
+`Deferred` is the outcome; `DeferredResponse` carries one through Django to the web server (worker.py).
+"""
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
+
+from django.conf import settings
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils import translation
 
 T = TypeVar("T")
 U = TypeVar("U")
+StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+
+# In the WSGI environment: whoever called knows what to do with a DeferredResponse.
+WAITS_WITHOUT_THREAD = "yousinsa.waits_without_thread"
 
 logger = logging.getLogger(__name__)
 _UNDECIDED: Any = object()
@@ -175,6 +187,65 @@ def _made(
         return outcome if failed is None else failed(outcome)
     except Exception as exc:
         return exc
+
+
+class DeferredResponse(HttpResponse):
+    """A response that is made once something else is decided; for the web server it is the body as well.
+
+    It takes its way through the middleware first, which therefore sees neither status nor content. WSGI lets
+    a body start its response late, when it is iterated, and iterating this one waits for what it is made of.
+    A server that knows `when_ready` (worker.py) iterates only then, and needs no thread meanwhile.
+    """
+
+    start_response: StartResponse  # the handler's last step gives it
+
+    def __init__(self, made: Deferred[HttpResponseBase]) -> None:
+        super().__init__()
+        self._made = made
+        self._language = translation.get_language()
+
+    def when_ready(self, callback: Callable[[], None]) -> None:
+        """As `Deferred.then`."""
+        self._made.then(callback)
+
+    @property
+    def takes_long(self) -> bool:
+        """As `Deferred.takes_long`: not to be completed by a thread that has others to answer."""
+        return self._made.takes_long
+
+    def complete(self) -> None:
+        """Become what was made, in the request's language. Waits where nothing is decided yet."""
+        if self._language == settings.LANGUAGE_CODE:
+            made: Any = self._made.result()
+        else:
+            with translation.override(self._language, deactivate=True):
+                made = self._made.result()
+        self.status_code = made.status_code
+        self.content = made.content
+        self.headers.pop("Content-Type", None)
+        for name, value in made.items():
+            self[name] = value
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.complete()
+        yield from start(self, self.start_response)
+
+    def close(self) -> None:
+        # Only Django's own handler leaves the end of the request to this.
+        if getattr(self, "_handler_class", None):
+            super().close()
+
+
+def start(response: Any, start_response: StartResponse) -> list[bytes]:
+    """Start a response that is not streamed; returns its body."""
+    body = response.content
+    headers = list(response.items())
+    if body and not response.has_header("Content-Length"):
+        headers.append(("Content-Length", str(len(body))))
+    if response.cookies:
+        headers += [("Set-Cookie", cookie.output(header="")) for cookie in response.cookies.values()]
+    start_response(f"{response.status_code} {response.reason_phrase}", headers)
+    return [body]
 
 
 class Promise(Generic[T]):
