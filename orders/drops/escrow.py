@@ -190,6 +190,12 @@ def release(
     ]
     ledger.post(locked, entries)
     save_items(touched.values())
+    _write_releases(reports, items)
+
+
+def _write_releases(
+    reports: Mapping[str, tuple[Held, list[tuple[int, int]]]], items: Mapping[int, Items]
+) -> None:
     now = timezone.now()
     rows = [
         (
