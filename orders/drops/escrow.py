@@ -67,6 +67,7 @@ class EscrowUnits:
 
     def lock(self, requests: Sequence[PlaceRequest]) -> None:
         self._items = lock_items([self._drop_id])[self._drop_id]
+        self._left = {option_id: item.left for option_id, item in self._items.items()}
         self._drop = Drop.objects.get(pk=self._drop_id)
         self._locked = lock_stock(
             self._on_sale[option_id].stock_id for r in requests for option_id, _ in r.lines
@@ -89,27 +90,29 @@ class EscrowUnits:
         requested, bought = request.units, self._bought[request.buyer_id]
         if bought + requested > drop.limit_per_customer:
             return PurchaseLimit(limit=drop.limit_per_customer, bought=bought, requested=requested)
-        short = shortages(request, {option_id: self._items[option_id].left for option_id, _ in request.lines})
+        short = shortages(request, self._left)
         return InsufficientStock(short) if short else None
 
     def take(self, request: PlaceRequest) -> OrderView:
-        self._bought[request.buyer_id] += request.units
         for option_id, units in request.lines:
+            self._left[option_id] -= units
             self._items[option_id].applied += units
+            self._bought[request.buyer_id] += units
         return _as_admitted(request, self._new_order(request))
 
     def post(self, accepted: Sequence[PlaceRequest]) -> None:
         """Units leave the drop's escrow and are promised to the orders."""
         sold: Counter[int] = Counter()
         for request in accepted:
-            sold.update(dict(request.lines))
-        left = [
+            for option_id, units in request.lines:
+                sold[option_id] += units
+        unallotted = [
             ledger.Entry(
                 self._on_sale[option_id].stock_id, Kind.UNALLOT, 0, -n, reference(self._drop_id), None, "sold"
             )
             for option_id, n in sold.items()
         ]
-        ledger.post(self._locked, left + promises(accepted, self._on_sale))
+        ledger.post(self._locked, unallotted + promises(accepted, self._on_sale))
         save_items(self._items[option_id] for option_id in sold)
 
 

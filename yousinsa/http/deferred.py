@@ -83,7 +83,7 @@ class Deferred(Generic[T]):
     @property
     def takes_long(self) -> bool:
         """True where `result` may keep its thread: nothing is decided, or the work of a `map` may."""
-        return not self.decided
+        return self._outcome is _UNDECIDED
 
     def then(self, callback: Callable[[], None]) -> None:
         """Call back once it is decided, in the thread that decides; now, if it is decided already.
@@ -123,7 +123,7 @@ class Deferred(Generic[T]):
         return _Mapped(self, make, failed, takes_long)
 
     def _wait(self) -> T | Exception:
-        if not self.decided:
+        if self._outcome is _UNDECIDED:
             decided = threading.Lock()
             decided.acquire()
             self.then(decided.release)
@@ -199,9 +199,12 @@ class DeferredResponse(HttpResponse):
 
     start_response: StartResponse  # the handler's last step gives it
 
-    def __init__(self, made: Deferred[HttpResponseBase]) -> None:
+    def __init__(
+        self, made: Deferred[HttpResponseBase], refuse: Callable[[Exception], HttpResponseBase]
+    ) -> None:
         super().__init__()
         self._made = made
+        self._refuse = refuse
         self._language = translation.get_language()
 
     def when_ready(self, callback: Callable[[], None]) -> None:
@@ -214,17 +217,26 @@ class DeferredResponse(HttpResponse):
         return self._made.takes_long
 
     def complete(self) -> None:
-        """Become what was made, in the request's language. Waits where nothing is decided yet."""
+        """Become what was made, in the request's language. Waits where nothing is decided yet.
+
+        What is raised in its place becomes what `refuse` makes of it.
+        """
         if self._language == settings.LANGUAGE_CODE:
-            made: Any = self._made.result()
+            made: Any = self._result()
         else:
             with translation.override(self._language, deactivate=True):
-                made = self._made.result()
+                made = self._result()
         self.status_code = made.status_code
         self.content = made.content
         self.headers.pop("Content-Type", None)
         for name, value in made.items():
             self[name] = value
+
+    def _result(self) -> HttpResponseBase:
+        try:
+            return self._made.result()
+        except Exception as exc:
+            return self._refuse(exc)
 
     def __iter__(self) -> Iterator[bytes]:
         self.complete()
