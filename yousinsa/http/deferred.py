@@ -107,12 +107,15 @@ class Deferred(Generic[T]):
 
     def map(
         self,
-        make: Callable[[T], U],
-        failed: Callable[[Exception], U] | None = None,
+        make: Callable[[T], U | Exception],
+        failed: Callable[[Exception], U | Exception] | None = None,
         *,
         takes_long: Callable[[T | Exception], bool] | None = None,
     ) -> "Deferred[U]":
-        """What `make` makes of the value, or `failed` of the exception; what they raise is its exception.
+        """What `make` makes of the value, or `failed` of the exception.
+
+        An exception that they return, or raise, is its exception. Better to return one that is expected: what
+        is raised here keeps all frames of the thread, which as a rule keep it, for the garbage collector.
 
         They run once at most, in the first thread that asks for the result, never in the one that decides.
         Without `failed` an exception stays what it is, and so does one that `make` raises.
@@ -139,13 +142,13 @@ class _Mapped(Deferred[U], Generic[T, U]):
     def __init__(
         self,
         source: Deferred[T],
-        make: Callable[[T], U],
-        failed: Callable[[Exception], U] | None,
+        make: Callable[[T], U | Exception],
+        failed: Callable[[Exception], U | Exception] | None,
         takes_long: Callable[[T | Exception], bool] | None,
     ) -> None:
         self._outcome = _UNDECIDED
         self._source = source
-        self._make: Callable[[T], U] | None = make
+        self._make: Callable[[T], U | Exception] | None = make
         self._failed = failed
         self._takes_long = takes_long
         self._lock = threading.Lock()
@@ -179,7 +182,9 @@ class _Mapped(Deferred[U], Generic[T, U]):
 
 
 def _made(
-    outcome: T | Exception, make: Callable[[T], U], failed: Callable[[Exception], U] | None
+    outcome: T | Exception,
+    make: Callable[[T], U | Exception],
+    failed: Callable[[Exception], U | Exception] | None,
 ) -> U | Exception:
     try:
         if not isinstance(outcome, Exception):
