@@ -53,7 +53,7 @@ class LockedOrder:
         """Give back all that was ordered."""
         order = self.order
         held = [
-            escrow.Held(
+            escrow.HeldLine(
                 order.number, order.buyer_id, order.drop_id, line.option_id, self.stock_of[line.option_id],
                 line.quantity,
             )
@@ -135,7 +135,7 @@ def cancel_order(*, order_id: int, actor_id: int | None, note: str = "", only_pe
 
     order, due = transact(work)
     if order.drop_id:
-        outbox.tell_now(order.number)
+        outbox.deliver_now(order.number)
     refunds.pay_out_now(due)
 
 
@@ -270,7 +270,7 @@ def _expire(order_ids: list[int], now: datetime) -> int:
         [(id, Status.PENDING, Status.EXPIRED, None, "", now) for id in numbers],
     )  # fmt: skip
     held = [
-        escrow.Held(*numbers[order_id], drop_of.get(order_id), option_id, stock_of[option_id], quantity)
+        escrow.HeldLine(*numbers[order_id], drop_of.get(order_id), option_id, stock_of[option_id], quantity)
         for order_id, option_id, quantity in lines
         if order_id in numbers
     ]

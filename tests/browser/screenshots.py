@@ -37,7 +37,8 @@ def furnish(url: str) -> dict[str, str]:
     from inventory.models import Stock
     from inventory.reconciliation import Scope, records
     from inventory.sheets import begin_stocktake, record_counts
-    from orders.drops.services import ItemDraft, create_drop, open_drop
+    from orders.drops.planning import ItemDraft, create_drop
+    from orders.drops.services import open_drop
     from orders.models import Order, Settlement, Status
     from orders.models.drops import Lane
     from orders.services import add_note

@@ -107,12 +107,15 @@ class Deferred(Generic[T]):
 
     def map(
         self,
-        make: Callable[[T], U],
-        failed: Callable[[Exception], U] | None = None,
+        make: Callable[[T], U | Exception],
+        failed: Callable[[Exception], U | Exception] | None = None,
         *,
         takes_long: Callable[[T | Exception], bool] | None = None,
     ) -> "Deferred[U]":
-        """What `make` makes of the value, or `failed` of the exception; what they raise is its exception.
+        """What `make` makes of the value, or `failed` of the exception.
+
+        An exception that they return, or raise, is its exception. Better to return one that is expected: what
+        is raised here keeps all frames of the thread, which as a rule keep it, for the garbage collector.
 
         They run once at most, in the first thread that asks for the result, never in the one that decides.
         Without `failed` an exception stays what it is, and so does one that `make` raises.
@@ -139,13 +142,13 @@ class _Mapped(Deferred[U], Generic[T, U]):
     def __init__(
         self,
         source: Deferred[T],
-        make: Callable[[T], U],
-        failed: Callable[[Exception], U] | None,
+        make: Callable[[T], U | Exception],
+        failed: Callable[[Exception], U | Exception] | None,
         takes_long: Callable[[T | Exception], bool] | None,
     ) -> None:
         self._outcome = _UNDECIDED
         self._source = source
-        self._make: Callable[[T], U] | None = make
+        self._make: Callable[[T], U | Exception] | None = make
         self._failed = failed
         self._takes_long = takes_long
         self._lock = threading.Lock()
@@ -179,7 +182,9 @@ class _Mapped(Deferred[U], Generic[T, U]):
 
 
 def _made(
-    outcome: T | Exception, make: Callable[[T], U], failed: Callable[[Exception], U] | None
+    outcome: T | Exception,
+    make: Callable[[T], U | Exception],
+    failed: Callable[[Exception], U | Exception] | None,
 ) -> U | Exception:
     try:
         if not isinstance(outcome, Exception):
@@ -258,43 +263,3 @@ def start(response: Any, start_response: StartResponse) -> list[bytes]:
         headers += [("Set-Cookie", cookie.output(header="")) for cookie in response.cookies.values()]
     start_response(f"{response.status_code} {response.reason_phrase}", headers)
     return [body]
-
-
-class Promise(Generic[T]):
-    """Decided once, by whoever finds out. `lock` is shared by those that are decided together."""
-
-    __slots__ = ("_callback", "_lock", "outcome")
-
-    def __init__(self, lock: threading.Lock) -> None:
-        self.outcome: T | None = None
-        self._lock = lock
-        self._callback: Callable[[], None] | None = None
-
-    @property
-    def decided(self) -> bool:
-        return self.outcome is not None
-
-    def then(self, callback: Callable[[], None]) -> None:
-        """Call back once the outcome is there, in the thread that decided it; now, if it is there already.
-
-        One callback a promise; it must be quick and must not raise: others wait behind it.
-        """
-        with self._lock:
-            if self.outcome is None:
-                self._callback = callback
-                return
-        callback()
-
-    def decide(self, outcome: T) -> Callable[[], None] | None:
-        """Set the outcome, under the lock; returns what to call after it."""
-        self.outcome = outcome
-        return self._callback
-
-    def wait(self) -> T:
-        """The outcome, once it is there."""
-        while (outcome := self.outcome) is None:
-            decided = threading.Lock()
-            decided.acquire()
-            self.then(decided.release)
-            decided.acquire()
-        return outcome

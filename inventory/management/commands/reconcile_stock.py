@@ -13,7 +13,7 @@ from django.db import Error, InterfaceError, OperationalError
 from inventory.models import Difference, ReconciliationRun
 from inventory.reconciliation import CHUNK, ESCROW, OrderBook, Reconciliation, Scope, records
 from inventory.reconciliation import Difference as Found
-from orders.drops.audit.escrow_check import escrow_differences
+from orders.drops.audit.escrow_check import check_escrow
 from orders.drops.selectors import escrow_units
 from orders.models import OrderLine, Status
 from orders.selectors import OrderUnits, order_units
@@ -51,7 +51,7 @@ def order_lines(option_id: int) -> Iterator[tuple[str, OrderUnits]]:
 
 def drops_off(scope: Scope) -> list[Found]:
     """What Redis and the database do not agree on, of the drops that sell from Redis now."""
-    off = escrow_differences(option_id=scope.option_id)
+    off = check_escrow(option_id=scope.option_id)
     options = Option.objects.filter(pk__in={d.option_id for d in off})
     if scope.store_id is not None:
         options = options.filter(product__store_id=scope.store_id)

@@ -47,7 +47,7 @@ class Command(BaseCommand):
                 done = drain.once()
                 written += done
                 if rounds % OUTBOX_EVERY_ROUNDS == 0:
-                    outbox.tell_due()
+                    outbox.deliver_due()
                 rounds += 1
                 if until_empty and not done and drain.is_done:
                     break

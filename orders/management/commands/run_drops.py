@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand
 from django.db import Error, connection
 from redis.exceptions import RedisError
 
-from orders.drops.services import run_due
+from orders.drops.schedule import run_due
 from yousinsa.errors import Problem
 
 logger = logging.getLogger(__name__)
