@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 class Command(BaseCommand):
     help = (
         "Does everything periodic until stopped: ends holds that are over, asks about unanswered payments, "
-        "pays out refunds, opens and closes drops at their time, makes the reconciliations that the desk asks "
-        "for, and with REDIS_URL writes what drops on Redis have admitted. Any number may run at once, on any "
-        "machine. What fails is logged and tried again, and keeps nothing else. SIGTERM ends it after what it "
-        "is at, within half a minute."
+        "pays out refunds, opens and closes drops at their time, makes the reconciliations that the desk "
+        "asks for, and with REDIS_URL writes what drops on Redis have admitted. Any number may run at once, "
+        "on any machine. What fails is logged and tried again, and keeps nothing else. SIGTERM ends it after "
+        "what it is at, within half a minute."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
