@@ -28,8 +28,7 @@ from orders.payments.services import pay
 from orders.placement.lanes import begin_order
 from orders.placement.requests import Placed, PlaceRequest
 from orders.schemas import OrderPage, OrderView
-from shop.api import Address, PageQuery
-from shop.selectors import Id
+from shop.schemas import Address, Id, PageQuery
 from yousinsa.auth import caller
 from yousinsa.errors import Invalid, Problem
 from yousinsa.http.bodies import Body, read_body, read_query
