@@ -78,11 +78,12 @@ class Wire:
             environ["CONTENT_TYPE"] = content_type
         for name, value in {**self.headers, **headers}.items():
             environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
-        started: list[Any] = []
+        started: list[tuple[str, list[tuple[str, str]]]] = []
         # The connection stays with the test, whose transaction may be open; Django's client sees to that too.
         with patch.object(connections["default"], "close_if_unusable_or_obsolete"):
-            content = b"".join(application(environ, lambda status, head, *_: started.extend((status, head))))
-        return Answer(*started, content)
+            content = b"".join(application(environ, lambda status, head, *_: started.append((status, head))))
+        ((status, head),) = started
+        return Answer(status, head, content)
 
     def get(self, path: str, **headers: str) -> Answer:
         return self("GET", path, **headers)
