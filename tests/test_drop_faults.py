@@ -26,8 +26,7 @@ from tests.support.drops import drain_all, item_of, make_drop, use_redis
 from tests.support.environment import mariadb_server
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.invariants import assert_books_balance
-from tests.support.proxy import Proxy
-from tests.support.redis_proxy import RedisProxy
+from tests.support.proxies import CommitProxy, ScriptProxy
 from tests.support.server import ROOT, WebServer
 from tests.support.services import Redis
 from yousinsa.auth import issue_token
@@ -185,7 +184,7 @@ def questions():
 
 def test_an_app_worker_killed_between_the_script_and_the_answer(redis, tmp_path):
     sale = Sale()
-    with RedisProxy(redis.port) as proxy:
+    with ScriptProxy(redis.port) as proxy:
         given = environment(tmp_path, redis_port=proxy.port)
         with WebServer(given, log=tmp_path / "log") as server, Drain(environment(tmp_path)):
             with sale.crowd(server) as crowd:
@@ -209,7 +208,7 @@ def test_drain_orders_killed_at_its_commit(redis, tmp_path, moment):
     """`after`: it is committed, and the worker dies before its XACK."""
     sale = Sale()
     given = environment(tmp_path)
-    with Proxy(int(connection.settings_dict["PORT"])) as proxy, WebServer(given) as server:
+    with CommitProxy(int(connection.settings_dict["PORT"])) as proxy, WebServer(given) as server:
         with Drain(environment(tmp_path, database_port=proxy.port)) as drain, sale.crowd(server) as crowd:
             crowd.wait_for(202, 50)
             written = Order.objects.count()

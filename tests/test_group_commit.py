@@ -28,8 +28,8 @@ from tests.support.concurrency import in_processes, in_threads
 from tests.support.environment import mariadb_server
 from tests.support.factories import ADDRESS, make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance
-from tests.support.proxy import Proxy
-from tests.support.rowlock import row_locked
+from tests.support.locks import row_locked
+from tests.support.proxies import CommitProxy
 from tests.support.server import WebServer
 from yousinsa.auth import issue_token
 from yousinsa.errors import Busy
@@ -184,7 +184,7 @@ def test_a_connection_lost_at_commit_places_once(moment):
     buyer = make_user()
 
     def order_through_the_proxy(_i):
-        with Proxy(int(connection.settings_dict["PORT"])) as proxy:
+        with CommitProxy(int(connection.settings_dict["PORT"])) as proxy:
             connections["default"].settings_dict["PORT"] = str(proxy.port)
             proxy.arm(moment)
             placed = group_commit(wish(buyer, (option, 1), key="once"))
@@ -203,7 +203,7 @@ def test_a_database_that_stays_away_after_commit_leaves_the_outcome_unknown(sett
     buyer = make_user()
 
     def order_through_the_proxy(_i):
-        with Proxy(int(connection.settings_dict["PORT"])) as proxy:
+        with CommitProxy(int(connection.settings_dict["PORT"])) as proxy:
             connections["default"].settings_dict["PORT"] = str(proxy.port)
             proxy.arm("after", stay_away=True)
             try:
