@@ -34,21 +34,12 @@ from tests.support.factories import (
     stock_of,
 )
 from tests.support.invariants import assert_books_balance
-from yousinsa.auth import issue_token, read_token, revocations
+from tests.support.wire import token_of
+from yousinsa.auth import read_token, revocations
 
 pytestmark = pytest.mark.django_db
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
-
-
-@pytest.fixture
-def operator() -> User:
-    return make_user("operator@example.com", staff=True)
-
-
-@pytest.fixture
-def desk(operator: User) -> Client:
-    return signed_in(operator)
 
 
 def make_root(name: str, slug: str) -> Category:
@@ -211,10 +202,6 @@ def test_the_desk_has_a_name_and_leads_to_the_shop(desk):
 def is_revoked(token: str) -> bool:
     revocations.refresh()
     return revocations.is_revoked(read_token(token))
-
-
-def token_of(user: User) -> str:
-    return issue_token(user_id=user.pk, role=user.role, is_staff=user.is_staff)
 
 
 def account_form(user: User, **changes: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from tests.support.invariants import assert_books_balance
 from tests.support.proxies import CommitProxy, ScriptProxy
 from tests.support.server import ROOT, WebServer
 from tests.support.services import Redis
-from yousinsa.auth import issue_token
+from tests.support.wire import token_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mariadb, pytest.mark.timeout(600)]
 
@@ -81,9 +81,7 @@ class Sale:
     def __init__(self, *, allotment=50_000, buyers=20, limit=50_000):
         (self.option,) = make_options([allotment])
         self.drop = make_drop((self.option, allotment), limit=limit)
-        self.tokens = [
-            issue_token(user_id=make_user().pk, role="buyer", is_staff=False) for _ in range(buyers)
-        ]
+        self.tokens = [token_of(make_user()) for _ in range(buyers)]
 
     def wish(self, i):
         body = {"drop": self.drop.pk, "lines": [{"option": self.option.pk, "quantity": 1}]}

@@ -21,14 +21,13 @@ from orders.models import Order
 from orders.models.drops import DeadLetter, Drop, DropItem, DropRelease
 from orders.services import cancel_order
 from shop.models import User
-from tests.support.drops import assert_escrow_adds_up, drain_all, item_of, left_in_redis, make_drop, on_redis
+from tests.support.drops import assert_all_adds_up, drain_all, item_of, left_in_redis, make_drop
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.invariants import assert_books_balance
 from tests.support.problems import problem
 from yousinsa.errors import Conflict
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("on_redis")]
-__all__ = ["on_redis"]
 
 
 @pytest.fixture
@@ -61,11 +60,6 @@ class Sale:
     def rebuilt(self):
         tallies.flush()
         return rebuild(self.drop.pk)
-
-
-def assert_all_adds_up():
-    assert_books_balance()
-    assert_escrow_adds_up()
 
 
 def reconcile(*args):

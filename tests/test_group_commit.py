@@ -31,7 +31,7 @@ from tests.support.invariants import assert_books_balance
 from tests.support.locks import row_locked
 from tests.support.proxies import CommitProxy
 from tests.support.server import WebServer
-from yousinsa.auth import issue_token
+from tests.support.wire import token_of
 from yousinsa.errors import Busy
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mariadb]
@@ -383,7 +383,7 @@ def test_operators_and_cancelling_buyers_get_through_a_flood():
 def post_order(server, buyer, option, key=None):
     """(status, problem code or order number) of an order over HTTP."""
     headers = {
-        "Authorization": f"Bearer {issue_token(user_id=buyer.pk, role='buyer', is_staff=False)}",
+        "Authorization": f"Bearer {token_of(buyer)}",
         "Content-Type": "application/json",
     }
     if key:

@@ -23,12 +23,6 @@ RUN_NOW = "/admin/inventory/reconciliationrun/run/"
 PERMISSIONS = ("inventory.view_reconciliationrun", "inventory.view_difference")
 
 
-@pytest.fixture
-def option():
-    (option,) = make_options([10])
-    return option
-
-
 def overwrite(option, units=3):
     sql("UPDATE inventory_stock SET on_hand = on_hand + %s WHERE option_id = %s", units, option.pk)
 

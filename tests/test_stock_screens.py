@@ -2,7 +2,6 @@
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.test import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
@@ -10,7 +9,6 @@ from hypothesis.extra.django import TestCase
 from inventory import ledger
 from inventory.errors import InsufficientStock, InvalidMovement, StockMoved
 from inventory.models import MAX_UNITS, Movement, Stock
-from shop.models import Option, User
 from tests.support.concurrency import in_processes
 from tests.support.desk import buttons, change_stock, said, signed_in, staff, text, url
 from tests.support.factories import make_options, make_order, make_user, stock_of
@@ -18,21 +16,6 @@ from tests.support.invariants import assert_books_balance
 from tests.test_races import buy
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def operator(db: None) -> User:
-    return make_user("operator@example.com", staff=True)
-
-
-@pytest.fixture
-def desk(operator: User) -> Client:
-    return signed_in(operator)
-
-
-@pytest.fixture
-def option(db: None) -> Option:
-    return make_options([10], price=10_000)[0]
 
 
 @pytest.mark.django_db(transaction=True)

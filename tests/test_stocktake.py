@@ -11,23 +11,13 @@ from inventory.models import MAX_UNITS, Movement, Stock, Stocktake, StocktakeLin
 from orders.payments.services import confirm_transfer
 from orders.services import cancel_order, ship_order
 from tests.support.concurrency import in_processes
-from tests.support.desk import act, said, signed_in, staff, text, url
+from tests.support.desk import act, said, staff, text, url
 from tests.support.factories import make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance
 from tests.test_races import buy
 from yousinsa.errors import Invalid
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def operator(db):
-    return make_user("operator@example.com", staff=True)
-
-
-@pytest.fixture
-def desk(operator):
-    return signed_in(operator)
 
 
 def begin(operator, *options) -> Stocktake:

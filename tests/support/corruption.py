@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 from django.db import connection
@@ -13,11 +12,11 @@ from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Kind, Movement, Stock
 from inventory.reconciliation import Reconciliation, Scope
 from orders.models import Order, OrderLine, Status
-from orders.payments.services import pay
 from orders.placement.numbers import new_number, new_order_id
-from orders.services import cancel_order, deliver_order, expire_due, return_order, ship_order
+from orders.services import cancel_order, return_order
 from shop.models import Option, User
-from tests.support.factories import ADDRESS, make_options, make_order, make_user, stock_of
+from tests.support.factories import make_options, make_order, make_user, stock_of
+from tests.support.orders import make_order_at
 
 Found = tuple[str, int, int, str]
 """(kind, expected, found, cause) of a difference."""
@@ -46,23 +45,7 @@ class Shop:
 
     def order(self, units: int, status: str) -> Order:
         """An order that lived up to `status`."""
-        order = make_order(self.buyer, (self.option, units))
-        if status == Status.EXPIRED:
-            # Only this one: other shops' pending orders stay.
-            Order.objects.filter(pk=order.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
-            expire_due()
-        elif status == Status.CANCELLED:
-            cancel_order(order_id=order.pk, actor_id=self.buyer.pk)
-        elif status != Status.PENDING:
-            pay(
-                order_id=order.pk, provider="sandbox", token="tok-approve", shipping=ADDRESS,
-                actor_id=self.buyer.pk,
-            )  # fmt: skip
-        if status in (Status.SHIPPED, Status.DELIVERED):
-            ship_order(order_id=order.pk, carrier="CJ", tracking_number="1", actor_id=None)
-        if status == Status.DELIVERED:
-            deliver_order(order_id=order.pk, actor_id=None)
-        return order
+        return make_order_at(status, self.buyer, (self.option, units))
 
     def movement(self, kind: str, order: str = "", **having: Any) -> Movement:
         """The only movement of this kind (of this order)."""

@@ -20,6 +20,11 @@ from yousinsa.wsgi import application
 JSON = "application/json"
 
 
+def token_of(user: User, **how: Any) -> str:
+    """A bearer token of this user; `how` as `issue_token` takes it."""
+    return issue_token(user_id=user.pk, role=user.role, is_staff=user.is_staff, **how)
+
+
 class Answer:
     """What came back: `status_code`, `content`, and headers by `answer["Name"]`."""
 
@@ -42,8 +47,9 @@ class Wire:
     """One caller: with a bearer token if there is a user, or with the `token` that is given."""
 
     def __init__(self, user: User | None = None, *, token: str | None = None) -> None:
+        self.user = user
         if user is not None:
-            token = issue_token(user_id=user.pk, role=user.role, is_staff=user.is_staff)
+            token = token_of(user)
         self.headers = {} if token is None else {"Authorization": f"Bearer {token}"}
 
     def __call__(
