@@ -1,10 +1,13 @@
 """Fixtures that every test file may use."""
 
+import json
 from collections.abc import Callable, Iterator
+from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.core.management import call_command
 from django.test import Client
 from django.utils import translation
 
@@ -114,3 +117,12 @@ def on_redis(settings: Any, redis_server: Redis, monkeypatch: pytest.MonkeyPatch
     use_redis(settings, redis_server)
     monkeypatch.setattr(rebuild_module, "TALLIES_SECONDS", 0)  # no process but this one
     return redis_server
+
+
+@pytest.fixture(scope="session")
+def schema() -> dict[str, Any]:
+    """The OpenAPI description; making it fails on a warning."""
+    out = StringIO()
+    call_command("spectacular", format="openapi-json", validate=True, fail_on_warn=True, stdout=out)
+    described: dict[str, Any] = json.loads(out.getvalue())
+    return described

@@ -6,9 +6,8 @@ from django.contrib.admin.models import LogEntry
 from inventory.models import Kind, Movement
 from orders.models import Order, OrderEvent, Refund
 from shop.models import Category, Option, Product, Store, User
-from tests.support.desk import act, change_stock, url
+from tests.support.desk import account_form, act, change_stock, product_form, url
 from tests.support.factories import PASSWORD, make_category, make_options, make_order, make_store
-from tests.test_admin import account_form, product_form
 
 pytestmark = pytest.mark.django_db
 

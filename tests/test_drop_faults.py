@@ -27,7 +27,7 @@ from tests.support.environment import mariadb_server
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.invariants import assert_books_balance
 from tests.support.proxies import CommitProxy, ScriptProxy
-from tests.support.server import ROOT, WebServer
+from tests.support.server import ROOT, WebServer, environment_of_tests
 from tests.support.services import Redis
 from tests.support.wire import token_of
 
@@ -37,19 +37,13 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mariadb, pyte
 def environment(tmp_path, *, redis_port=0, database_port=0):
     from django.conf import settings
 
-    values = {**connection.settings_dict}
-    values["PORT"] = database_port or values["PORT"]
     url = settings.REDIS_URL
     if redis_port:
         url = f"{url.rpartition(':')[0]}:{redis_port}/0"
-    return {
-        "DATABASE_URL": "mysql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**values),
-        "REDIS_URL": url,
-        "WEB_CONCURRENCY": "1",
-        "WEB_THREADS": "64",
-        "ORDER_RATE": "100000/s",
-        "VAR_DIR": str(tmp_path),
-    }
+    return environment_of_tests(
+        tmp_path, database_port=database_port, REDIS_URL=url,
+        WEB_CONCURRENCY="1", WEB_THREADS="64", ORDER_RATE="100000/s",
+    )  # fmt: skip
 
 
 class Drain:

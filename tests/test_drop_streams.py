@@ -21,6 +21,7 @@ from orders.models import Order
 from orders.models.drops import DeadLetter, Drop, DropItem, DropRelease
 from orders.services import cancel_order
 from shop.models import User
+from tests.support.commands import run
 from tests.support.drops import assert_all_adds_up, drain_all, item_of, left_in_redis, make_drop
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.invariants import assert_books_balance
@@ -62,14 +63,10 @@ class Sale:
         return rebuild(self.drop.pk)
 
 
-def reconcile(*args):
+def reconcile(*arguments):
     """Exit code and differences of reconcile_stock."""
-    out, err = StringIO(), StringIO()
-    try:
-        call_command("reconcile_stock", "--json", *args, stdout=out, stderr=err)
-    except SystemExit as ended:
-        return ended.code, json.loads(out.getvalue())["differences"], err.getvalue()
-    return 0, json.loads(out.getvalue())["differences"], err.getvalue()
+    status, out, err = run("reconcile_stock", "--json", *arguments)
+    return status, json.loads(out)["differences"], err
 
 
 # --- Workers ----------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from orders.models import Hold, Order, Payment
 from shop.desk import export
 from shop.desk.base import DeskAdmin
 from shop.models import Option, Product, User
+from tests.support.books import make_rows
 from tests.support.desk import said, signed_in, staff, url
 from tests.support.factories import make_options, make_order, make_store
-from tests.test_admin import make_rows
 
 pytestmark = pytest.mark.django_db
 

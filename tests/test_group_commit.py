@@ -30,7 +30,7 @@ from tests.support.factories import ADDRESS, make_options, make_order, make_user
 from tests.support.invariants import assert_books_balance
 from tests.support.locks import row_locked
 from tests.support.proxies import CommitProxy
-from tests.support.server import WebServer
+from tests.support.server import WebServer, environment_of_tests
 from tests.support.wire import token_of
 from yousinsa.errors import Busy
 
@@ -399,15 +399,7 @@ def post_order(server, buyer, option, key=None):
 
 @pytest.fixture
 def environment(tmp_path):
-    settings = connection.settings_dict
-    url = "mysql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**settings)
-    return {
-        "DATABASE_URL": url,
-        "PLACEMENT": "group_commit",
-        "WEB_CONCURRENCY": "1",
-        "WEB_THREADS": "4",
-        "VAR_DIR": str(tmp_path),
-    }
+    return environment_of_tests(tmp_path, PLACEMENT="group_commit", WEB_CONCURRENCY="1", WEB_THREADS="4")
 
 
 def test_waiting_orders_keep_no_threads(environment, tmp_path):

@@ -12,10 +12,10 @@ from inventory.admin.books import IN_WORDS
 from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Difference, Kind, Movement, ReconciliationRun, Stock
 from inventory.reconciliation import OrderBook, Scope, causes, launch, records
+from tests.support.commands import reconcile
 from tests.support.corruption import open_shop, sql
 from tests.support.desk import act, buttons, said, signed_in, staff, url
 from tests.support.factories import make_options, make_store, make_user, stock_of
-from tests.test_reconciliation import reconcile
 from yousinsa.errors import Conflict
 
 pytestmark = pytest.mark.django_db

@@ -1,8 +1,9 @@
 """The life of an order, by the services: each step, the way to each status, orders that came so far."""
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
 
+from django.db import connection
 from django.utils import timezone
 
 from orders.models import Order, Status
@@ -66,3 +67,28 @@ def make_order_at(status: str, buyer: User, *lines: tuple[Option, int]) -> Order
 def status_of(order: Order) -> str:
     """An order's status, as the database has it now."""
     return Order.objects.values_list("status", flat=True).get(pk=order.pk)
+
+
+# --- Orders of the past ---------------------------------------------------------------------------
+
+MARCH = (date(2020, 3, 1), date(2020, 3, 31))
+
+
+def date_what_is_new(at: str) -> None:
+    """What was written since the last call happened at this moment (UTC). To be called in order of time."""
+    with connection.cursor() as cursor:
+        for table in ("orders_orderevent", "inventory_movement"):
+            cursor.execute(f"UPDATE {table} SET created_at = %s WHERE created_at > '2021-01-01'", [at])
+
+
+def delivered(buyer: User, *lines: tuple[Option, int], at: str = "2020-03-10 03:00:00") -> Order:
+    """An order of these (option, units) that was delivered at this moment (UTC), in `MARCH` unless told."""
+    order = make_order_at(Status.DELIVERED, buyer, *lines)
+    date_what_is_new(at)
+    return order
+
+
+def give_back(order: Order, units: Mapping[int, int], at: str) -> None:
+    """Units of an order that came back at this moment (UTC)."""
+    return_order(order_id=order.pk, units=units, actor_id=order.buyer_id)
+    date_what_is_new(at)
