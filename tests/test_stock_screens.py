@@ -13,7 +13,7 @@ from tests.support.concurrency import in_processes
 from tests.support.desk import buttons, change_stock, said, signed_in, staff, text, url
 from tests.support.factories import make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance
-from tests.test_races import buy
+from tests.support.races import buy
 
 pytestmark = pytest.mark.django_db
 

@@ -14,7 +14,7 @@ from tests.support.concurrency import in_processes
 from tests.support.desk import act, said, staff, text, url
 from tests.support.factories import make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance
-from tests.test_races import buy
+from tests.support.races import buy
 from yousinsa.errors import Invalid
 
 pytestmark = pytest.mark.django_db(transaction=True)
