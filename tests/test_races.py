@@ -5,7 +5,6 @@ from collections import Counter
 from contextlib import ExitStack
 
 import pytest
-from django.db import connection
 from django.db.models import Sum
 
 from inventory import ledger
@@ -17,6 +16,7 @@ from orders.services import cancel_order, expire_due
 from tests.support.concurrency import in_processes
 from tests.support.factories import make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance
+from tests.support.locks import deadlocks
 from tests.support.races import (
     ROUNDS,
     buy,
@@ -64,12 +64,6 @@ def test_without_the_lock_the_ledgers_sequence_still_refuses_the_second_sale(mon
 
 
 # --- Deadlocks --------------------------------------------------------------------------------------
-
-
-def deadlocks():
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")
-        return int(cursor.fetchone()[1])
 
 
 def deadlocks_of_baskets(settings, *, processes, each):

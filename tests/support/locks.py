@@ -64,3 +64,11 @@ def row_locked(table: str, row_id: int) -> Iterator[None]:
     with other_session() as cursor:
         cursor.execute(f"SELECT id FROM {table} WHERE id = %s FOR UPDATE", [row_id])
         yield
+
+
+def deadlocks() -> int:
+    """How many transactions this run's MariaDB has killed so far because they waited for each other."""
+    with mariadb_server().root() as server:
+        cursor = server.cursor()
+        cursor.execute("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'")
+        return int(cursor.fetchone()[1])
