@@ -14,9 +14,9 @@ from django.urls import reverse
 
 from inventory import ledger
 from inventory.models import Stock
+from orders.lifecycle import cancel_order
 from orders.models import Hold, Order
 from orders.payments.services import confirm_transfer
-from orders.services import cancel_order
 from shop import services
 from shop.desk import base
 from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User

@@ -8,10 +8,10 @@ from django.test import Client
 from django.utils import timezone
 
 from inventory.models import Stock
-from orders.admin.orders import SLACK, first_id_since
+from orders.lifecycle import cancel_order, expire_due
 from orders.models import Order, OrderEvent, OrderLine, Payment, Refund
 from orders.payments.services import confirm_transfer, pay
-from orders.services import cancel_order, expire_due
+from orders.placement.numbers import SLACK, first_id_since
 from shop.desk import operations
 from tests.support.desk import act, buttons, change_stock, said, signed_in, staff, url
 from tests.support.factories import make_options, make_order, make_user, stock_of

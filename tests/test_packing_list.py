@@ -5,8 +5,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from orders.admin import packing
+from orders.lifecycle import ship_order
 from orders.models import Order
-from orders.services import ship_order
 from tests.support.desk import act, said, staff, text, url
 from tests.support.factories import ADDRESS, make_options, make_order
 from tests.support.orders import make_order_at

@@ -7,8 +7,8 @@ from django.contrib.staticfiles import finders
 from rest_framework.renderers import BrowsableAPIRenderer
 
 from orders.api import OrderDetailView, OrdersView
+from orders.lifecycle import deliver_order, ship_order
 from orders.models import Order
-from orders.services import deliver_order, ship_order
 from shop.api import ProductDetailView, ProductsView
 from shop.models import Role
 from tests.support.described import Checked

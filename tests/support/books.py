@@ -5,11 +5,11 @@ from datetime import date, timedelta
 from django.contrib.auth.models import Group
 from django.utils import timezone
 
-from inventory import ledger, sheets
+from inventory import documents, ledger
 from inventory.models import Difference, MonthSeal, Movement, ReconciliationRun, SealedBalance, Stock
+from orders.lifecycle import add_note, cancel_order
 from orders.models import Settlement
 from orders.payments.services import confirm_transfer
-from orders.services import add_note, cancel_order
 from shop import services
 from shop.models import Option, User
 from tests.support.drop_rows import make_drop_rows
@@ -69,5 +69,5 @@ def make_rows(count: int) -> None:
         make_drop_rows(option)
         add_note(order_id=order.pk, author_id=clerk.pk, text="Called the buyer")
         make_order(buyer, (option, 1))
-        sheets.draft_delivery(receipts=[sheets.Receipt(option.stock.pk, 1)], actor_id=clerk.pk)
-        sheets.begin_stocktake(stock_ids=[option.stock.pk], actor_id=clerk.pk)
+        documents.draft_delivery(receipts=[documents.Receipt(option.stock.pk, 1)], actor_id=clerk.pk)
+        documents.begin_stocktake(stock_ids=[option.stock.pk], actor_id=clerk.pk)

@@ -6,9 +6,9 @@ from datetime import date, timedelta
 from django.db import connection
 from django.utils import timezone
 
+from orders.lifecycle import cancel_order, deliver_order, expire_due, return_order, ship_order
 from orders.models import Order, Status
 from orders.payments.services import pay
-from orders.services import cancel_order, deliver_order, expire_due, return_order, ship_order
 from shop.models import Option, User
 from tests.support.factories import ADDRESS, make_order
 
