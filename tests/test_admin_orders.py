@@ -9,9 +9,9 @@ from django.test import Client
 from django.utils import timezone
 
 from inventory.models import Stock
-from orders.admin.orders import SLACK, first_id_since
 from orders.models import Order, OrderEvent, OrderLine, Payment, Refund, Status
 from orders.payments.services import confirm_transfer, pay
+from orders.placement.numbers import SLACK, first_id_since
 from orders.services import cancel_order, deliver_order, expire_due, ship_order
 from shop.desk import operations
 from shop.models import Option, User
@@ -105,11 +105,11 @@ def test_many_orders_at_once_and_one_that_cannot(operator, buyer, option, monkey
     assert "An order that is pending cannot become shipped." in page.content.decode()
     assert 'value="T4"' in page.content.decode()
     assert Order.objects.get(pk=orders[2].pk).tracking_number == f"T{orders[2].pk}"
-    monkeypatch.setattr(operations, "MAX_TOLD", 1)
+    monkeypatch.setattr(operations, "MAX_REPORTED", 1)
     assert said(act(desk, "deliver", *orders, unknown, at("pending", buyer, (option, 1)), apply=1)) == [
         "3 orders delivered.",
         f"{unknown.number}: An order that is pending cannot become delivered.",
-        "And 1 more were refused.",
+        "And 1 more was refused.",
     ]
     assert_books_balance()
 

@@ -9,13 +9,12 @@ from django.test import Client
 from django.urls import reverse
 
 from inventory import sheets
-from inventory.admin import movements
 from inventory.models import Delivery, DeliveryLine, Movement, Stock, Stocktake, StocktakeLine
-from orders.admin import orders
 from orders.models import Hold, Order, OrderLine, OrderNote, Settlement
 from orders.payments.services import confirm_transfer
 from orders.services import add_note
 from shop import permissions
+from shop.desk import bounds
 from shop.models import Category, Option, Product, Role, Store, User
 from tests.support.books import make_settlement
 from tests.support.desk import act, buttons, signed_in, url
@@ -93,8 +92,7 @@ def test_who_moved_the_stock_is_not_shown(desk, own, buyer):
 
 def test_lists_reach_back_and_a_search_finds_what_is_older(desk, own, buyer, monkeypatch):
     older, newer = make_order(buyer, (own, 1)), make_order(buyer, (own, 1))
-    monkeypatch.setattr(orders, "COUNTED", 1)
-    monkeypatch.setattr(movements, "COUNTED", 1)
+    monkeypatch.setattr(bounds, "COUNT_LIMIT", 1)
     assert listed(desk, Order) == [newer]
     assert [line.order for line in listed(desk, OrderLine)] == [newer]
     assert [row.reference for row in listed(desk, Movement)] == [newer.number]

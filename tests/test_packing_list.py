@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from orders.admin import packing
+from orders.admin.orders import packing
 from orders.models import Order
 from orders.payments.services import confirm_transfer
 from orders.services import ship_order

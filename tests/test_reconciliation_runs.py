@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from inventory.admin.books import IN_WORDS
+from inventory.admin.reconciliation import IN_WORDS
 from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Difference, Kind, Movement, ReconciliationRun, Stock
 from inventory.reconciliation import OrderBook, Scope, causes, launch, records
@@ -84,7 +84,7 @@ def test_run_now_compares_an_option_at_once_and_shows_what_it_found(option):
     clerk = staff(*PERMISSIONS, "inventory.run_reconciliation")
     assert "Run now" in clerk.get(url(ReconciliationRun)).content.decode()
     page = clerk.post(RUN_NOW, {"option": option.sku}, follow=True)
-    assert said(page) == ["1 stock rows checked, 1 differences found."]
+    assert said(page) == ["1 stock row checked. 1 difference found."]
     text = page.content.decode()
     assert "The counter was overwritten without a movement" in text
     assert url(Stock, "change", option.stock.pk) in text
@@ -118,7 +118,7 @@ def test_run_now_takes_an_option_or_a_store_and_bounds_what_is_done_at_once(opti
     clerk = staff(*PERMISSIONS, "inventory.run_reconciliation")
     both = {"option": option.sku, "store": option.product.store_id}
     assert "not both" in clerk.post(RUN_NOW, both).content.decode()
-    monkeypatch.setattr("inventory.admin.books.AT_ONCE", 0)
+    monkeypatch.setattr("inventory.admin.reconciliation.AT_ONCE", 0)
     assert "more than 0 stock rows" in clerk.post(RUN_NOW, {"option": option.sku}).content.decode()
 
 

@@ -66,7 +66,7 @@ def test_an_option_is_counted_on_its_page_while_it_is_being_sold(desk, operator,
 
     stocktake.refresh_from_db()
     page = desk.post(url(Stocktake, "apply", stocktake.pk), {"version": stocktake.version}, follow=True)
-    assert said(page)[-1] == f"{stocktake.reference}: applied. 1 options changed."
+    assert said(page)[-1] == f"{stocktake.reference}: applied. 1 option changed."
     assert stock_of(option) == (5, 0)
     movement = Movement.objects.order_by("-id").first()
     assert (movement.kind, movement.delta_on_hand, movement.actor) == ("adjust", -2, operator)
@@ -165,7 +165,7 @@ def test_counts_that_make_no_sense_stay_in_their_fields(desk, operator):
 
 
 def test_a_long_stocktake_has_pages(desk, operator, monkeypatch):
-    from inventory.admin import sheets as pages
+    from inventory.admin.documents import base as pages
 
     monkeypatch.setattr(pages, "LINES_PAGE", 2)
     monkeypatch.setattr(sheets, "BATCH", 2)

@@ -73,7 +73,8 @@ APPEND_SLASH = True
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "yousinsa" / "templates"],
+        # The desk's own come before the theme's, some of which they stand in for.
+        "DIRS": [BASE_DIR / "yousinsa" / "templates", BASE_DIR / "shop" / "desk" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

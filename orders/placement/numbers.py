@@ -9,10 +9,13 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U
 EPOCH_MS = 1_704_067_200_000  # 2024-01-01 UTC
 _NODE_BITS, _SEQUENCE_BITS = 14, 8
+# The id is drawn first and the order written later: retries, queues and clocks lie between.
+SLACK = timedelta(days=1)
 
 
 # Every order draws a number: two digits at a time.
@@ -93,3 +96,12 @@ class OrderIds:
 _ids = OrderIds()
 new_order_id = _ids.new
 renew_order_ids = _ids.renew
+
+
+def first_id_since(moment: datetime, *, slack: timedelta = SLACK) -> int:
+    """A lower bound of the ids of orders that were placed at `moment` or later.
+
+    Without slack: of those whose id was drawn then.
+    """
+    milliseconds = int((moment - slack).timestamp() * 1000) - EPOCH_MS
+    return max(0, milliseconds) << (_NODE_BITS + _SEQUENCE_BITS)

@@ -28,7 +28,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from openpyxl import Workbook
 
-from shop.desk.owners import is_store_owner
+from shop.desk.access.owners import is_store_owner
 
 # Below 1,000 values MariaDB reads an IN as ranges of the key; above, it may read the joined tables instead.
 CHUNK = 500

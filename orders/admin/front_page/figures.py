@@ -7,16 +7,17 @@ from functools import cached_property
 from typing import NamedTuple
 
 from django.db import connection
-from django.db.models import Count, F, Max, Min, Model, QuerySet, Sum, prefetch_related_objects
+from django.db.models import Count, F, Max, Min, Model, Sum, prefetch_related_objects
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 
-from inventory.admin.stock import LOW
 from inventory.models import ReconciliationRun, Stock
 from inventory.reconciliation import WHOLE_SHOP
-from orders.admin.orders import first_id_since
+from inventory.selectors import LOW_STOCK
 from orders.models import Drop, DropStatus, Order, OrderLine, Payment, Refund, Status
-from shop.desk.base import COUNTED, AtLeast
+from orders.placement.numbers import first_id_since
+from shop.desk import bounds
+from shop.desk.bounds import AtLeast, bounded_count
 from shop.models import Option, Store
 
 # What sells is read from so many of the newest order lines, none of them older than this.
@@ -59,12 +60,6 @@ class Recent(NamedTuple):
 
     units: Counter[int]
     since: datetime | None
-
-
-def bounded_count(rows: QuerySet[Model]) -> int:
-    """How many rows, counted up to `COUNTED`; shown with a `+` when there are more."""
-    found = rows.order_by().values("pk")[: COUNTED + 1].count()
-    return AtLeast(COUNTED) if found > COUNTED else found
 
 
 def about(model: type[Model]) -> int | None:
@@ -132,9 +127,11 @@ class Figures:
         return due["won"] or 0, due["refunds"]
 
     def held(self) -> Held:
-        """What pending orders hold, looking at the `COUNTED` that end first."""
+        """What pending orders hold, looking at the `COUNT_LIMIT` that end first."""
         pending = Order.objects.filter(status=Status.PENDING).order_by("expires_at")
-        further = list(pending.values_list("expires_at", flat=True)[COUNTED : COUNTED + 1])
+        further = list(
+            pending.values_list("expires_at", flat=True)[bounds.COUNT_LIMIT : bounds.COUNT_LIMIT + 1]
+        )
         if further:
             pending = pending.filter(expires_at__lt=further[0])
         found = pending.order_by().aggregate(
@@ -165,7 +162,7 @@ class Figures:
     def _short(self) -> list[tuple[int, int, int]]:
         """(stock id, option id, units available) of what was ordered lately and is low or sold out."""
         rows = (
-            Stock.objects.filter(option__in=list(self.recent.units), on_hand__lt=F("reserved") + LOW)
+            Stock.objects.filter(option__in=list(self.recent.units), on_hand__lt=F("reserved") + LOW_STOCK)
             .order_by()
             .values_list("id", "option_id", "on_hand", "reserved")
         )

@@ -14,21 +14,24 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminForm
 from unfold.widgets import UnfoldAdminFileFieldWidget
 
 from inventory import sheets
-from inventory.admin import files, rows
-from inventory.models import Sheet, Stock
-from shop.desk.base import ReadOnlyAdmin, admin_url, link, moment
+from inventory.admin.documents import rows
+from inventory.models import Sheet
+from inventory.selectors import stocks_of_sku
+from shop.desk import uploads
+from shop.desk.access.owners import may_do
+from shop.desk.base import ReadOnlyAdmin
+from shop.desk.columns import admin_url, link, moment
 from shop.desk.operations import complaints
-from shop.desk.owners import may_do
 from yousinsa.errors import Problem
 
 LINES_PAGE = 50
-# Lines that cannot be applied, told above the others.
+# Lines that cannot be applied, named above the others.
 TROUBLES = 20
 
 
@@ -40,10 +43,10 @@ class UploadForm(forms.Form):
     )
 
 
-class SheetAdmin(ReadOnlyAdmin):
-    """A kind of sheet. Its page shows each line before and after; its buttons apply or discard it.
+class DocumentAdmin(ReadOnlyAdmin):
+    """A kind of stock document. Its page shows each line before and after; its buttons apply or discard it.
 
-    A sheet is of many stores' options, and so none of a store owner's business.
+    A document is of many stores' options, and so none of a store owner's business.
     """
 
     permission = ""
@@ -84,7 +87,7 @@ class SheetAdmin(ReadOnlyAdmin):
         name, wrap = f"inventory_{self.opts.model_name}", self.admin_site.admin_view
         pages = [
             path("import/", wrap(self.import_view), name=f"{name}_import"),
-            path("<path:object_id>/change/", wrap(self.sheet_view), name=f"{name}_change"),
+            path("<path:object_id>/change/", wrap(self.document_view), name=f"{name}_change"),
         ]
         for step in ("apply", "discard"):
             view = partial(self.end_view, step=step)
@@ -101,12 +104,12 @@ class SheetAdmin(ReadOnlyAdmin):
         shared = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
         return TemplateResponse(request, f"admin/inventory/{template}.html", {**shared, **context})
 
-    def tell(self, request: HttpRequest, problem: Problem) -> None:
+    def report(self, request: HttpRequest, problem: Problem) -> None:
         for _field, text in complaints(problem):
             self.message_user(request, text, messages.ERROR)
 
-    def sheet(self, request: HttpRequest, object_id: str, *, to_change: bool = False) -> Any:
-        """The sheet that an address names, or None. Raises PermissionDenied."""
+    def document(self, request: HttpRequest, object_id: str, *, to_change: bool = False) -> Any:
+        """The document that an address names, or None. Raises PermissionDenied."""
         if not (self.may_change(request) if to_change else self.has_view_permission(request)):
             raise PermissionDenied
         return self.get_object(request, unquote(object_id))
@@ -117,11 +120,11 @@ class SheetAdmin(ReadOnlyAdmin):
     # --- From a file ------------------------------------------------------------------------------------
 
     def import_view(self, request: HttpRequest, object_id: str = "") -> HttpResponse:
-        """Read a file into a draft. A file with one wrong row makes none: all wrong rows are told."""
-        sheet = self.sheet(request, object_id, to_change=True) if object_id else None
+        """Read a file into a draft. A file with one wrong row makes none: all wrong rows are named."""
+        document = self.document(request, object_id, to_change=True) if object_id else None
         if not self.may_change(request):
             raise PermissionDenied
-        if object_id and sheet is None:
+        if object_id and document is None:
             return self.missing(request, object_id)
         form = UploadForm(request.POST or None, request.FILES or None)
         errors: list[rows.RowError] = []
@@ -129,50 +132,51 @@ class SheetAdmin(ReadOnlyAdmin):
         if request.method == "POST" and form.is_valid():
             upload = form.cleaned_data["file"]
             try:
-                good, errors, count = rows.read(self.resource(sheet), files.rows(upload))
+                good, errors, count = rows.read(self.resource(document), uploads.rows(upload))
                 if not count:
                     done = self.draft(
-                        sheet, good, actor_id=int(request.user.pk or 0), source=upload.name[:100]
+                        document, good, actor_id=int(request.user.pk or 0), source=upload.name[:100]
                     )
                     return HttpResponseRedirect(self.preview_url(done))
             except Problem as problem:
                 for field, text in complaints(problem):
                     form.add_error(field if field in form.fields else None, text)
         label = capfirst(self.import_label)
-        dressed = AdminForm(form, [(None, {"fields": ["file"]})], {}, model_admin=self)
+        styled = AdminForm(form, [(None, {"fields": ["file"]})], {}, model_admin=self)
+        back = admin_url(document, "change", document.pk) if document else admin_url(self.model, "changelist")
         context = {
-            "title": label, "original": sheet, "form": form, "adminform": dressed,
+            "title": label, "original": document, "form": form, "adminform": styled,
             "errors": errors, "count": count, "more": count - len(errors), "help": self.import_help,
             "columns": self.row_rules.columns,
-            "optional": self.row_rules.optional, "most": f"{files.MAX_ROWS:,}",
-            "size": files.MAX_BYTES // 1024 // 1024,
-            "back": admin_url(sheet, "change", sheet.pk) if sheet else admin_url(self.model, "changelist"),
+            "optional": self.row_rules.optional, "most": f"{uploads.MAX_ROWS:,}",
+            "size": uploads.MAX_BYTES // 1024 // 1024,
+            "back": back,
         }  # fmt: skip
         return self.page(request, "import", context)
 
-    def resource(self, sheet: Any) -> rows.Rows:
+    def resource(self, document: Any) -> rows.Rows:
         return self.row_rules()
 
-    def draft(self, sheet: Any, good: list[Any], *, actor_id: int, source: str) -> Sheet:
+    def draft(self, document: Any, good: list[Any], *, actor_id: int, source: str) -> Sheet:
         """What the rows become, or go into. Raises `Problem`."""
         raise NotImplementedError
 
-    def preview_url(self, sheet: Sheet) -> str:
-        return admin_url(sheet, "change", sheet.pk)
+    def preview_url(self, document: Sheet) -> str:
+        return admin_url(document, "change", document.pk)
 
     # --- Line by line -----------------------------------------------------------------------------------
 
-    def sheet_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        sheet = self.sheet(request, object_id)
-        if sheet is None:
+    def document_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        document = self.document(request, object_id)
+        if document is None:
             return self.missing(request, object_id)
-        return self.page(request, "sheet", self.lines_page(request, sheet))
+        return self.page(request, "document", self.lines_page(request, document))
 
     def lines_page(
-        self, request: HttpRequest, sheet: Any, lines: QuerySet[Any] | None = None
+        self, request: HttpRequest, document: Any, lines: QuerySet[Any] | None = None
     ) -> dict[str, Any]:
-        """A page of a sheet's lines in the order of their stock rows: what each would do, or did."""
-        lines = sheet.lines.all() if lines is None else lines
+        """A page of a document's lines in the order of their stock rows: what each would do, or did."""
+        lines = document.lines.all() if lines is None else lines
         after = request.GET.get("after", "")
         start = int(after) if after.isdecimal() and len(after) < 19 else 0
         found = list(
@@ -181,55 +185,57 @@ class SheetAdmin(ReadOnlyAdmin):
             .prefetch_related("stock__option__product")[: LINES_PAGE + 1]
         )
         shown = found[:LINES_PAGE]
-        told = list(sheets.troubles(sheet).prefetch_related("stock__option")[: TROUBLES + 1])
+        troubles = list(sheets.troubles(document).prefetch_related("stock__option")[: TROUBLES + 1])
         return {
-            "sheet": sheet,
-            "title": str(sheet),
-            "original": sheet,
+            "document": document,
+            "title": str(document),
+            "original": document,
             "rows": [_effect(line) for line in shown],
             "total": lines.count(),
             "units": lines.aggregate(units=Sum(self.units))["units"] or 0,
             "next": f"?after={shown[-1].stock_id}" if len(found) > LINES_PAGE else "",
             "first": request.path if start else "",
-            "may_change": self.may_change(request) and sheet.is_draft,
-            "troubles": [sheets.trouble(line) for line in told[:TROUBLES]] if sheet.is_draft else [],
-            "more_troubles": len(told) > TROUBLES,
-            "apply_url": admin_url(sheet, "apply", sheet.pk),
-            "discard_url": admin_url(sheet, "discard", sheet.pk),
+            "may_change": self.may_change(request) and document.is_draft,
+            "troubles": [sheets.trouble(line) for line in troubles[:TROUBLES]] if document.is_draft else [],
+            "more_troubles": len(troubles) > TROUBLES,
+            "apply_url": admin_url(document, "apply", document.pk),
+            "discard_url": admin_url(document, "discard", document.pk),
             "columns": self.row_rules.columns,
         }
 
     def end_view(self, request: HttpRequest, object_id: str, step: str) -> HttpResponse:
-        """Apply or discard a draft, once: whoever comes second is told that it was done."""
-        sheet = self.sheet(request, object_id, to_change=True)
-        if sheet is None:
+        """Apply or discard a draft, once: whoever comes second learns that it was done."""
+        document = self.document(request, object_id, to_change=True)
+        if document is None:
             return self.missing(request, object_id)
-        if request.method != "POST" and step == "discard" and sheet.is_draft:
-            entry = admin_url(sheet, "change", sheet.pk)
+        if request.method != "POST" and step == "discard" and document.is_draft:
+            entry = admin_url(document, "change", document.pk)
             context = {
-                "sheet": sheet, "title": gettext("Discard: %s") % sheet.reference, "back": entry,
-                "original": sheet,
+                "document": document, "title": gettext("Discard: %s") % document.reference, "back": entry,
+                "original": document,
             }  # fmt: skip
             return self.page(request, "discard", context)
         if request.method != "POST":
-            return HttpResponseRedirect(self.preview_url(sheet))
+            return HttpResponseRedirect(self.preview_url(document))
         actor_id, version = int(request.user.pk or 0), request.POST.get("version", "")
         try:
             if step == "discard":
-                sheets.discard(sheet, actor_id=actor_id)
-                said = gettext("%s: discarded. Nothing was changed.") % sheet.reference
+                sheets.discard(document, actor_id=actor_id)
+                said = gettext("%s: discarded. Nothing was changed.") % document.reference
             else:
                 known = int(version) if version.isdecimal() and len(version) < 10 else -1
-                moved = type(self).apply(sheet.pk, version=known, actor_id=actor_id)
-                said = gettext("%(sheet)s: applied. %(moved)d options changed.") % {
-                    "sheet": sheet.reference, "moved": moved,
-                }  # fmt: skip
+                moved = type(self).apply(document.pk, version=known, actor_id=actor_id)
+                said = ngettext(
+                    "%(document)s: applied. %(moved)d option changed.",
+                    "%(document)s: applied. %(moved)d options changed.",
+                    moved,
+                ) % {"document": document.reference, "moved": moved}
         except Problem as problem:
-            self.tell(request, problem)
-            return HttpResponseRedirect(self.preview_url(sheet))
-        self.log_change(request, sheet, step)
+            self.report(request, problem)
+            return HttpResponseRedirect(self.preview_url(document))
+        self.log_change(request, document, step)
         self.message_user(request, said, messages.SUCCESS)
-        return HttpResponseRedirect(admin_url(sheet, "change", sheet.pk))
+        return HttpResponseRedirect(admin_url(document, "change", document.pk))
 
 
 def _effect(line: Any) -> dict[str, Any]:
@@ -243,9 +249,9 @@ def _effect(line: Any) -> dict[str, Any]:
 
 
 class LineAdmin(ReadOnlyAdmin):
-    """Lines of sheets as a list, to search and export; the sheet's own page leads here."""
+    """Lines of documents as a list, to search and export; the document's own page leads here."""
 
-    sheet_field = ""
+    document_field = ""
     search_fields = ("stock",)
     search_help_text = _("An SKU in full.")
     ordering = ("-id",)
@@ -254,8 +260,8 @@ class LineAdmin(ReadOnlyAdmin):
         return {}  # not in the index
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        sheet_model: Any = self.opts.get_field(self.sheet_field).related_model
-        return self.admin_site.get_model_admin(sheet_model).has_view_permission(request)
+        document_model: Any = self.opts.get_field(self.document_field).related_model
+        return self.admin_site.get_model_admin(document_model).has_view_permission(request)
 
     @admin.display(description=_("SKU"))
     def sku(self, line: Any) -> SafeString:
@@ -266,5 +272,4 @@ class LineAdmin(ReadOnlyAdmin):
         return line.stock.option.product.name
 
     def find(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
-        stocks = Stock.objects.filter(option__sku=term).values_list("id", flat=True)
-        return queryset.filter(stock__in=list(stocks))
+        return queryset.filter(stock__in=stocks_of_sku(term))

@@ -7,15 +7,15 @@ from django.contrib import admin, messages
 from django.db.models import F
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import INPUT_CLASSES
 
 from inventory import sheets
-from inventory.admin.rows import CountRows, Rows
-from inventory.admin.sheets import LineAdmin, SheetAdmin
+from inventory.admin.documents.base import DocumentAdmin, LineAdmin
+from inventory.admin.documents.rows import CountRows, Rows
 from inventory.models import MAX_UNITS, Sheet, Stocktake, StocktakeLine
-from shop.desk.base import admin_url
+from shop.desk.columns import admin_url
 from yousinsa.errors import Problem
 
 
@@ -24,7 +24,7 @@ def counted_field() -> forms.IntegerField:
 
 
 @admin.register(Stocktake)
-class StocktakeAdmin(SheetAdmin):
+class StocktakeAdmin(DocumentAdmin):
     """While it is a draft its page takes counts; the preview shows what applying them would change."""
 
     permission = "inventory.count_stock"
@@ -49,32 +49,32 @@ class StocktakeAdmin(SheetAdmin):
     def apply(pk: int, *, version: int, actor_id: int) -> int:
         return sheets.apply_stocktake(stocktake_id=pk, version=version, actor_id=actor_id)
 
-    def resource(self, sheet: Any) -> Rows:
-        return CountRows(sheet)
+    def resource(self, document: Any) -> Rows:
+        return CountRows(document)
 
-    def draft(self, sheet: Any, good: list[Any], *, actor_id: int, source: str) -> Sheet:
+    def draft(self, document: Any, good: list[Any], *, actor_id: int, source: str) -> Sheet:
         counted = dict(good)
-        if sheet is None:
+        if document is None:
             return sheets.begin_stocktake(
                 stock_ids=counted, counted=counted, actor_id=actor_id, source=source
             )
-        sheets.record_counts(stocktake_id=sheet.pk, counted=counted)
-        return sheet
+        sheets.record_counts(stocktake_id=document.pk, counted=counted)
+        return document
 
-    def preview_url(self, sheet: Sheet) -> str:
-        return admin_url(sheet, "preview", sheet.pk)
+    def preview_url(self, document: Sheet) -> str:
+        return admin_url(document, "preview", document.pk)
 
-    def sheet_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def document_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Counts are entered here, a page of lines at a time."""
-        sheet = self.sheet(request, object_id)
-        if sheet is None:
+        document = self.document(request, object_id)
+        if document is None:
             return self.missing(request, object_id)
-        if not (sheet.is_draft and self.may_change(request)):
-            return self.page(request, "sheet", self.lines_page(request, sheet))
-        context = self.lines_page(request, sheet)
-        if request.method == "POST" and self._save(request, sheet, context["rows"]):
+        if not (document.is_draft and self.may_change(request)):
+            return self.page(request, "document", self.lines_page(request, document))
+        context = self.lines_page(request, document)
+        if request.method == "POST" and self._save(request, document, context["rows"]):
             if "preview" in request.POST:
-                return HttpResponseRedirect(self.preview_url(sheet))
+                return HttpResponseRedirect(self.preview_url(document))
             return HttpResponseRedirect(context["next"] or request.get_full_path())
         if request.method != "POST":
             for row in context["rows"]:
@@ -82,13 +82,13 @@ class StocktakeAdmin(SheetAdmin):
         lines = admin_url(StocktakeLine, "export", "csv")
         context |= {
             "input_class": " ".join(INPUT_CLASSES),
-            "preview_url": self.preview_url(sheet),
-            "counts_url": admin_url(sheet, "counts", sheet.pk),
-            "list_url": f"{lines}?stocktake__id__exact={sheet.pk}",
+            "preview_url": self.preview_url(document),
+            "counts_url": admin_url(document, "counts", document.pk),
+            "list_url": f"{lines}?stocktake__id__exact={document.pk}",
         }
         return self.page(request, "counting", context)
 
-    def _save(self, request: HttpRequest, sheet: Stocktake, rows: list[dict[str, Any]]) -> bool:
+    def _save(self, request: HttpRequest, document: Stocktake, rows: list[dict[str, Any]]) -> bool:
         """The counts that were sent for these lines; those that make no sense stay in their fields."""
         counted: dict[int, int | None] = {}
         wrong = False
@@ -107,28 +107,29 @@ class StocktakeAdmin(SheetAdmin):
             )
             return False
         try:
-            sheets.record_counts(stocktake_id=sheet.pk, counted=counted)
+            sheets.record_counts(stocktake_id=document.pk, counted=counted)
         except Problem as problem:
-            self.tell(request, problem)
+            self.report(request, problem)
             return False
-        self.message_user(request, gettext("%d lines saved.") % len(counted), messages.SUCCESS)
+        saved = ngettext("%d line saved.", "%d lines saved.", len(counted)) % len(counted)
+        self.message_user(request, saved, messages.SUCCESS)
         return True
 
     def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Only the lines that change something, with what they change; from here it is applied."""
-        sheet = self.sheet(request, object_id)
-        if sheet is None:
+        document = self.document(request, object_id)
+        if document is None:
             return self.missing(request, object_id)
-        differing = sheet.lines.exclude(counted=None).exclude(counted=F("on_hand"))
-        context = self.lines_page(request, sheet, differing)
-        entry = admin_url(sheet, "change", sheet.pk)
+        differing = document.lines.exclude(counted=None).exclude(counted=F("on_hand"))
+        context = self.lines_page(request, document, differing)
+        entry = admin_url(document, "change", document.pk)
         context |= {
-            "title": gettext("Preview: %s") % sheet.reference,
-            "uncounted": sheet.lines.filter(counted=None).count(),
-            "same": sheet.lines.filter(counted=F("on_hand")).count(),
+            "title": gettext("Preview: %s") % document.reference,
+            "uncounted": document.lines.filter(counted=None).count(),
+            "same": document.lines.filter(counted=F("on_hand")).count(),
             "entry": entry,
         }
-        return self.page(request, "sheet", context)
+        return self.page(request, "document", context)
 
 
 @admin.register(StocktakeLine)
@@ -140,6 +141,6 @@ class StocktakeLineAdmin(LineAdmin):
         "size": "stock__option__size", "colour": "stock__option__color",
         "on hand when counting began": "on_hand", "counted": "counted",
     }  # fmt: skip
-    sheet_field = "stocktake"
+    document_field = "stocktake"
     list_select_related = ("stocktake", "stock__option__product")
     list_display = ("sku", "stocktake", "product", "on_hand", "counted")

@@ -7,7 +7,6 @@ at the owner's own stores.
 from collections.abc import Collection
 from typing import Any, cast
 
-from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from shop.models import Option, Role, Store
@@ -40,20 +39,6 @@ def own_options(request: HttpRequest) -> list[int]:
         own = Option.objects.filter(product__store__in=own_stores(request)).order_by()
         request._own_options = list(own.values_list("pk", flat=True))  # type: ignore[attr-defined]
     return cast(list[int], request._own_options)  # type: ignore[attr-defined]
-
-
-def newest_keys(rows: QuerySet[Any], count: int) -> list[int]:
-    """The primary keys of the newest of these rows, so many at most.
-
-    Looks back step by step: a large store's are among the table's last, a small store's are few anyhow.
-    """
-    newest = rows.order_by("-pk").values_list("pk", flat=True)
-    last = rows.model._default_manager.order_by("-pk").values_list("pk", flat=True).first() or 0
-    for back in (40_000, 400_000):
-        found = list(newest.filter(pk__gt=last - back)[:count])
-        if len(found) == count:
-            return found
-    return list(newest[:count])
 
 
 def without(fieldsets: Any, hidden: Collection[str]) -> list[tuple[Any, dict[str, Any]]]:

@@ -12,7 +12,7 @@ from django import forms
 from django.contrib.admin.widgets import AdminIntegerFieldWidget, AdminTextInputWidget
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from inventory import ledger
@@ -52,9 +52,12 @@ class ChangeForm(OperationForm):
             if delta > 0:
                 text = gettext("More than %d on hand cannot be recorded.") % MAX_UNITS
             else:
-                text = gettext(
+                text = ngettext(
+                    "At most %(available)d can be taken away: %(reserved)d of the %(on_hand)d on hand is "
+                    "reserved.",
                     "At most %(available)d can be taken away: %(reserved)d of the %(on_hand)d on hand are "
-                    "reserved."
+                    "reserved.",
+                    stock.reserved,
                 ) % {"available": stock.available, "reserved": stock.reserved, "on_hand": stock.on_hand}
             self.add_error(self.amount, text)
         return not self.errors

@@ -7,13 +7,13 @@ from django.db.models import F
 from django.utils.translation import gettext_lazy as _
 
 from inventory import sheets
-from inventory.admin.rows import ReceiptRows
-from inventory.admin.sheets import LineAdmin, SheetAdmin
+from inventory.admin.documents.base import DocumentAdmin, LineAdmin
+from inventory.admin.documents.rows import ReceiptRows
 from inventory.models import Delivery, DeliveryLine, Sheet
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(SheetAdmin):
+class DeliveryAdmin(DocumentAdmin):
     permission = "inventory.receive_stock"
     row_rules = ReceiptRows
     units = F("units")
@@ -24,7 +24,7 @@ class DeliveryAdmin(SheetAdmin):
     def apply(pk: int, *, version: int, actor_id: int) -> int:
         return sheets.apply_delivery(delivery_id=pk, version=version, actor_id=actor_id)
 
-    def draft(self, sheet: Any, good: list[Any], *, actor_id: int, source: str) -> Sheet:
+    def draft(self, document: Any, good: list[Any], *, actor_id: int, source: str) -> Sheet:
         return sheets.draft_delivery(receipts=good, actor_id=actor_id, source=source)
 
 
@@ -35,6 +35,6 @@ class DeliveryLineAdmin(LineAdmin):
         "size": "stock__option__size", "colour": "stock__option__color", "units": "units",
         "reference": "reference", "note": "note",
     }  # fmt: skip
-    sheet_field = "delivery"
+    document_field = "delivery"
     list_select_related = ("delivery", "stock__option__product")
     list_display = ("sku", "delivery", "product", "units", "reference", "note")

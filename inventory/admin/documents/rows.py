@@ -10,16 +10,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, ClassVar, NamedTuple
 
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from import_export.fields import Field
 from import_export.instance_loaders import BaseInstanceLoader
 from import_export.resources import Resource
 from import_export.widgets import Widget
 from tablib import Dataset
 
-from inventory.admin.files import MAX_COLUMNS, Row, refused
 from inventory.models import MAX_UNITS, Stock, Stocktake, StocktakeLine
 from inventory.sheets import Receipt
+from shop.desk.uploads import MAX_COLUMNS, Row, refused
 
 BATCH = 500
 # Refusals that are kept to be shown; all are counted.
@@ -182,8 +182,10 @@ class CountRows(Rows):
             if self.stocktake is not None and stock_id not in self.begun:
                 errors["stock"] = [gettext("This option is not counted in this stocktake: take the row out.")]
             elif on_hand + instance.counted - self.begun.get(stock_id, on_hand) < reserved:
-                text = gettext(
-                    "%(counted)d counted, but %(reserved)d are reserved: count again, or cancel orders."
+                text = ngettext(
+                    "%(counted)d counted, but %(reserved)d is reserved: count again, or cancel orders.",
+                    "%(counted)d counted, but %(reserved)d are reserved: count again, or cancel orders.",
+                    reserved,
                 )
                 errors["counted"] = [text % {"counted": instance.counted, "reserved": reserved}]
         super().validate_instance(instance, errors, **kwargs)

@@ -1,4 +1,4 @@
-"""Drops on the desk: planned in a form, run by operations, watched by numbers that refresh."""
+"""A drop: edited until it opens, run by operations from then on, watched by numbers that refresh."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,117 +11,19 @@ from django.db.models import QuerySet
 from django.forms.models import BaseInlineFormSet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import path
-from django.utils.translation import gettext, ngettext_lazy
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 
 from inventory.models import Stock
+from orders.admin.drops.operations import CLOSE, OPEN, PAUSE, REBUILD, RESUME
 from orders.drops import services
 from orders.drops.audit.observe import Numbers, numbers
-from orders.drops.audit.rebuild import rebuild
 from orders.drops.locks import lock_items
-from orders.models.drops import DeadLetter, Drop, DropItem, DropRelease, DropStatus, DropTally, Lane
-from shop.admin.catalog import option_ids
-from shop.desk.base import DeskAdmin, ReadOnlyAdmin, admin_url, link, moment, won
-from shop.desk.operations import OperatedAdmin, Operation, OperationForm
+from orders.models.drops import DeadLetter, Drop, DropItem, DropStatus, Lane
+from shop.desk.columns import admin_url, moment
+from shop.desk.operations import OperatedAdmin, Operation
 from yousinsa.errors import Conflict
-
-# --- What operators do to a drop -------------------------------------------------------------------------
-
-
-class OpenForm(OperationForm):
-    def run(self, *, actor_id: int) -> None:
-        services.open_drop(self.record.pk, actor_id=actor_id)
-
-
-class PauseForm(OperationForm):
-    def run(self, *, actor_id: int) -> None:
-        services.pause_drop(self.record.pk)
-
-
-class ResumeForm(OperationForm):
-    def run(self, *, actor_id: int) -> None:
-        services.resume_drop(self.record.pk)
-
-
-class CloseForm(OperationForm):
-    def run(self, *, actor_id: int) -> None:
-        if not services.close_drop(self.record.pk, actor_id=actor_id):
-            self.warning = gettext("closed; it is settled as soon as the rest of its orders is written.")
-
-
-class RebuildForm(OperationForm):
-    def run(self, *, actor_id: int) -> None:
-        rebuilt = rebuild(self.record.pk)
-        self.result = gettext("open again, %(left)d units left, %(lost)d units unaccounted for.") % {
-            "left": sum(rebuilt.left.values()),
-            "lost": rebuilt.unaccounted,
-        }
-
-
-def _is(*statuses: DropStatus, paused: bool | None = None) -> Any:
-    return lambda drop: drop.status in statuses and paused in (None, drop.paused)
-
-
-OPEN = Operation(
-    name="open",
-    label=_("open now"),
-    explanation=_("The allotment is set aside from what is available, and the sale begins at once."),
-    done=_("open."),
-    form=OpenForm,
-    possible=_is(DropStatus.SCHEDULED),
-    action=_("Open selected drops now"),
-    done_many=ngettext_lazy("%d drop opened.", "%d drops opened."),
-    asks=True,
-)
-PAUSE = Operation(
-    name="pause",
-    label=_("pause"),
-    explanation=_("Nothing is sold until it is resumed. Orders that were accepted go on."),
-    done=_("paused."),
-    form=PauseForm,
-    possible=_is(DropStatus.OPEN, paused=False),
-    action=_("Pause selected drops"),
-    done_many=ngettext_lazy("%d drop paused.", "%d drops paused."),
-)
-RESUME = Operation(
-    name="resume",
-    label=_("resume"),
-    explanation=_("The sale goes on with what is left."),
-    done=_("selling again."),
-    form=ResumeForm,
-    possible=_is(DropStatus.OPEN, paused=True),
-    action=_("Resume selected drops"),
-    done_many=ngettext_lazy("%d drop resumed.", "%d drops resumed."),
-)
-CLOSE = Operation(
-    name="close",
-    label=_("close"),
-    explanation=_(
-        "This cannot be undone. Orders that were accepted are written; what is left of the allotment is "
-        "available again."
-    ),
-    done=_("closed and settled."),
-    form=CloseForm,
-    possible=_is(DropStatus.SCHEDULED, DropStatus.OPEN, DropStatus.CLOSED),
-    action=_("Close selected drops"),
-    done_many=ngettext_lazy("%d drop closed.", "%d drops closed."),
-    asks=True,
-)
-REBUILD = Operation(
-    name="rebuild",
-    label=_("rebuild counters"),
-    explanation=_(
-        "For a drop that Redis lost or that is not to be believed. It is shut, its accepted orders are "
-        "written, its counters and limits are computed from the database, and it is opened again."
-    ),
-    done=_("open again."),
-    form=RebuildForm,
-    possible=lambda drop: drop.on_redis and drop.status == DropStatus.OPEN,
-)
-
-
-# --- A drop ---------------------------------------------------------------------------------------------
 
 
 class DropForm(forms.ModelForm):
@@ -214,7 +116,7 @@ class DropAdmin(OperatedAdmin):
     form = DropForm
     inlines = (ItemInline,)
     operations = (OPEN, PAUSE, RESUME, CLOSE, REBUILD)
-    change_form_template = "admin/drop_change_form.html"
+    change_form_template = "admin/orders/drop_change_form.html"
     list_display = ("name", "status", "paused", "lane", "opens", "closes", "sold", "problem")
     list_select_related = ("items",)
     list_filter = ("status",)
@@ -296,77 +198,3 @@ class DropAdmin(OperatedAdmin):
             context["numbers_url"] = admin_url(Drop, "numbers", drop.pk)
             context["dead_letters_url"] = f"{admin_url(DeadLetter, 'changelist')}?q={drop.pk}"
         return super().render_change_form(request, context, *args, **kwargs)
-
-
-# --- What is only looked at -----------------------------------------------------------------------------
-
-
-@admin.register(DropItem)
-class DropItemAdmin(ReadOnlyAdmin):
-    list_display = ("option", "of_drop", "price_won", "allotted", "applied", "returned", "epoch")
-    list_select_related = ("drop", "option")
-    search_fields = ("option",)
-    search_help_text = _("Beginning of the SKU, or words of the product's name.")
-    ordering = ("-id",)
-    fields = ("drop", "option", "price_won", "allotted", "applied", "returned", "epoch")
-    readonly_fields = ("price_won", "applied", "returned", "epoch")
-
-    @admin.display(description=_("drop"))
-    def of_drop(self, item: DropItem) -> Any:
-        return link(item.drop)
-
-    @admin.display(description=_("drop price (won)"))
-    def price_won(self, item: DropItem) -> str:
-        return won(item.price)
-
-    def find(self, queryset: QuerySet[DropItem], term: str) -> QuerySet[DropItem]:
-        return queryset.filter(option__in=option_ids(term))
-
-
-class OfDrop(DeskAdmin):
-    """Rows of a drop, the newest first."""
-
-    list_select_related = ("drop",)
-    ordering = ("-id",)
-
-    @admin.display(description=_("drop"))
-    def of_drop(self, row: Any) -> Any:
-        return link(row.drop)
-
-
-@admin.register(DeadLetter)
-class DeadLetterAdmin(OfDrop, ReadOnlyAdmin):
-    list_display = ("number", "of_drop", "buyer_id", "units", "code", "reason", "at")
-    at = moment("created_at", _("set aside at"))
-    search_fields = ("number",)
-    search_help_text = _("Beginning of the order's number, or a drop's id.")
-
-    def find(self, queryset: QuerySet[DeadLetter], term: str) -> QuerySet[DeadLetter]:
-        if term.isascii() and term.isdigit() and len(term) < 10:
-            return queryset.filter(drop_id=int(term))
-        start = term.upper()
-        return queryset.filter(number__gte=start, number__lt=start + "\U0010ffff")
-
-
-@admin.register(DropRelease)
-class DropReleaseAdmin(OfDrop, ReadOnlyAdmin):
-    list_display = ("number", "of_drop", "buyer_id", "units", "at", "told")
-    at = moment("created_at", _("decided at"))
-    told = moment("told_at", _("told to Redis at"))
-    search_fields = ("number",)
-    search_help_text = _("An order's number in full.")
-
-    def find(self, queryset: QuerySet[DropRelease], term: str) -> QuerySet[DropRelease]:
-        return queryset.filter(release_id__in=[f"order-{term}", f"letter-{term}"])
-
-
-@admin.register(DropTally)
-class DropTallyAdmin(OfDrop, ReadOnlyAdmin):
-    list_display = ("process", "of_drop", "acknowledged", "refused", "queued")
-    search_fields = ("process",)
-    search_help_text = _("A drop's id.")
-
-    def find(self, queryset: QuerySet[DropTally], term: str) -> QuerySet[DropTally]:
-        if not (term.isascii() and term.isdigit() and len(term) < 10):
-            return queryset.none()
-        return queryset.filter(drop_id=int(term))

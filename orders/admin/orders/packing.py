@@ -15,8 +15,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import Order, Status
-from shop.desk.base import admin_url
-from shop.desk.owners import is_store_owner
+from shop.desk.access.owners import is_store_owner
+from shop.desk.columns import admin_url
 
 MOST_AT_ONCE = 200
 

@@ -1,4 +1,4 @@
-"""Rows of an uploaded CSV or XLSX file, one at a time, with limits that are told in words.
+"""Rows of an uploaded CSV or XLSX file, one at a time, with limits that are said in words.
 
 A file is judged before it is unpacked: an archive that says it is small and unpacks to gigabytes is refused
 by the sizes in its directory, which `zipfile` does not read beyond.

@@ -1,4 +1,4 @@
-"""The books on the desk: runs of reconciliation, what they found and why, and closed months."""
+"""Reconciliation at the desk: its runs, what they found and why, and how that is set right."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,21 +11,21 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path
-from django.utils.html import format_html
-from django.utils.http import urlencode
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, ngettext_lazy, pgettext_lazy
+from django.utils.translation import gettext, ngettext, ngettext_lazy, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminForm
 
 from inventory.management.commands.reconcile_stock import ORDERS
-from inventory.models import Difference, MonthSeal, ReconciliationRun, SealedBalance, Stock
+from inventory.models import Difference, ReconciliationRun
 from inventory.reconciliation import ESCROW, Reconciliation, Scope, causes, records
 from inventory.reconciliation.launch import start_in_background
-from orders.models import Order
-from shop.desk.base import ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment
+from inventory.selectors import stocks_of_sku
+from shop.desk.base import ReadOnlyAdmin, ReadOnlyInline
+from shop.desk.columns import admin_url, link, moment, text_link
+from shop.desk.links import ORDER, search_link
 from shop.desk.operations import OperatedAdmin, Operation, OperationForm, complaints
-from shop.desk.widgets import dress
+from shop.desk.widgets import style_field
 from shop.models import Option, Store
 from yousinsa.errors import Conflict, Problem
 from yousinsa.language import recorded
@@ -59,7 +59,7 @@ class RunForm(forms.Form):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         for field in self.fields.values():
-            dress(field)
+            style_field(field)
 
     option = forms.ModelChoiceField(
         Option.objects.all(), required=False, to_field_name="sku", label=_("SKU"),
@@ -107,8 +107,7 @@ class DifferenceColumns:
     def order(self, difference: Difference) -> SafeString | str:
         if not difference.order_number:
             return ""
-        address = f"{admin_url(Order, 'changelist')}?{urlencode({'q': difference.order_number})}"
-        return format_html('<a href="{}" class="text-link">{}</a>', address, difference.order_number)
+        return search_link(ORDER, difference.order_number)
 
     @admin.display(description=_("fixed by"))
     def fixed(self, difference: Difference) -> SafeString | str:
@@ -158,9 +157,7 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
         if not run.found:
             return gettext("None.")
         address = f"{admin_url(Difference, 'changelist')}?run__id__exact={run.pk}"
-        return format_html(
-            '<a href="{}" class="text-link">{}</a>', address, _("all differences of this run, to fix them")
-        )
+        return text_link(address, _("all differences of this run, to fix them"))
 
     def find(self, queryset: QuerySet[ReconciliationRun], term: str) -> QuerySet[ReconciliationRun]:
         return queryset.filter(scope__istartswith=term)
@@ -198,7 +195,7 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
             "media": self.media + form.media,
             "back": admin_url(ReconciliationRun, "changelist"),
         }
-        return TemplateResponse(request, "admin/reconciliation_run_now.html", context)
+        return TemplateResponse(request, "admin/inventory/run_now.html", context)
 
     def _run(self, request: HttpRequest, scope: Scope) -> HttpResponse:
         actor_id = int(request.user.pk or 0)
@@ -213,9 +210,10 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
             )
         run = records.begin(scope, actor_id=actor_id)
         records.compare(run, ORDERS, scope)
-        found = {"checked": run.checked, "found": run.found}
-        text = gettext("%(checked)d stock rows checked, %(found)d differences found.") % found
-        self.message_user(request, text, messages.WARNING if run.found else messages.SUCCESS)
+        checked = ngettext("%d stock row checked.", "%d stock rows checked.", run.checked) % run.checked
+        found = ngettext("%d difference found.", "%d differences found.", run.found) % run.found
+        level = messages.WARNING if run.found else messages.SUCCESS
+        self.message_user(request, f"{checked} {found}", level)
         return HttpResponseRedirect(admin_url(run, "change", run.pk))
 
 
@@ -253,7 +251,7 @@ FIX = Operation(
 
 @admin.register(Difference)
 class DifferenceAdmin(DifferenceColumns, OperatedAdmin, ReadOnlyAdmin):
-    """What differed, why as likely as can be told, and what set it right."""
+    """What differed, why, as likely as can be said, and what set it right."""
 
     operations = (FIX,)
     list_display = ("sku", "kind", "expected", "found", "cause_in_words", "order", "fixed", "run")
@@ -277,79 +275,6 @@ class DifferenceAdmin(DifferenceColumns, OperatedAdmin, ReadOnlyAdmin):
         ]
 
     def find(self, queryset: QuerySet[Difference], term: str) -> QuerySet[Difference]:
-        stocks = list(Stock.objects.filter(option__sku=term).values_list("id", flat=True))
-        if stocks:
+        if stocks := stocks_of_sku(term):
             return queryset.filter(stock__in=stocks)
         return queryset.filter(order_number=term.upper())
-
-
-@admin.register(MonthSeal)
-class MonthSealAdmin(ReadOnlyAdmin):
-    """Closed months. `close_month` closes them, `verify_ledger` checks them."""
-
-    list_display = ("__str__", "sealed", "movements", "hash", "forced", "by")
-    list_select_related = ("by",)
-    search_fields = ("month",)
-    search_help_text = _("A month such as 2026-03.")
-    ordering = ("-id",)
-    fields = (
-        "month", "sealed_at", "by", "movements", "hash", "previous", "previous_hash", "forced", "balances",
-    )  # fmt: skip
-    readonly_fields = ("balances",)
-    sealed = moment("sealed_at", _("sealed"))
-
-    @admin.display(description=_("balances"))
-    def balances(self, seal: MonthSeal) -> SafeString:
-        address = f"{admin_url(SealedBalance, 'changelist')}?seal__id__exact={seal.pk}"
-        return format_html('<a href="{}" class="text-link">{}</a>', address, _("balances of this month"))
-
-    def find(self, queryset: QuerySet[MonthSeal], term: str) -> QuerySet[MonthSeal]:
-        year, _dash, month = term.partition("-")
-        if not (year.isdecimal() and month.isdecimal() and len(year) == 4 and 1 <= int(month) <= 12):
-            return queryset.none()
-        return queryset.filter(month__year=int(year) or 1, month__month=int(month))
-
-
-@admin.register(SealedBalance)
-class SealedBalanceAdmin(ReadOnlyAdmin):
-    """What each stock row came to in a closed month."""
-
-    exported = {
-        "month": "seal__month", "sku": "stock__option__sku",
-        "opening on hand": "opening_on_hand", "opening reserved": "opening_reserved",
-        "closing on hand": "closing_on_hand", "closing reserved": "closing_reserved",
-        "first movement": "first_sequence", "last movement": "last_sequence",
-    }  # fmt: skip
-    list_display = (
-        "seal", "sku", "opening_on_hand", "opening_reserved", "closing_on_hand", "closing_reserved",
-        "last_sequence",
-    )  # fmt: skip
-    list_select_related = ("seal", "stock__option")
-    search_fields = ("stock",)
-    search_help_text = _("An SKU in full.")
-    ordering = ("-id",)
-    fields = (
-        "seal", "stock_link", "opening_on_hand", "opening_reserved", "closing_on_hand", "closing_reserved",
-        "first_sequence", "last_sequence", "head_in_hex",
-    )  # fmt: skip
-    readonly_fields = ("stock_link", "head_in_hex")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[SealedBalance]:
-        return super().get_queryset(request).defer("marks")
-
-    @admin.display(description=_("SKU"))
-    def sku(self, balance: SealedBalance) -> str:
-        return balance.stock.option.sku
-
-    @admin.display(description=_("stock"))
-    def stock_link(self, balance: SealedBalance) -> SafeString:
-        return link(balance.stock, balance.stock.option.sku)
-
-    @admin.display(description=_("hash"))
-    def head_in_hex(self, balance: SealedBalance) -> str:
-        return bytes(balance.head).hex()
-
-    def find(self, queryset: QuerySet[SealedBalance], term: str) -> QuerySet[SealedBalance]:
-        return queryset.filter(
-            stock__in=list(Stock.objects.filter(option__sku=term).values_list("id", flat=True))
-        )

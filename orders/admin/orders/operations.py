@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib.admin.widgets import AdminIntegerFieldWidget, AdminTextareaWidget
-from django.utils.translation import gettext, ngettext_lazy
+from django.utils.translation import gettext, ngettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from orders import services, states
@@ -102,7 +102,8 @@ def _quantity_back(line: OrderLine) -> forms.IntegerField:
             filter(None, [line.product_name, line.option.size, line.option.color, line.option.sku])
         ),
         min_value=0, max_value=out, required=False, initial=0,
-        widget=AdminIntegerFieldWidget(), help_text=gettext("Of %d that are still out.") % out,
+        widget=AdminIntegerFieldWidget(),
+        help_text=ngettext("Of %d that is still out.", "Of %d that are still out.", out) % out,
     )  # fmt: skip
 
 

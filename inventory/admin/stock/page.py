@@ -11,7 +11,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path
@@ -23,61 +23,22 @@ from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminForm
 
 from inventory import sheets
-from inventory.admin.changes import CHANGES, Change, ChangeForm
-from inventory.admin.movements import MovementInline, timeline
+from inventory.admin.stock.changes import CHANGES, Change, ChangeForm
+from inventory.admin.stock.filters import AvailabilityFilter
+from inventory.admin.stock.movements import MovementInline
+from inventory.admin.stock.timeline import timeline
 from inventory.errors import StockMoved
 from inventory.models import Delivery, Movement, Stock, Stocktake
-from shop.admin.catalog import option_ids
-from shop.desk.base import ReadOnlyAdmin, admin_url, link
+from shop.desk.access.owners import is_store_owner, may_do
+from shop.desk.base import ReadOnlyAdmin
+from shop.desk.columns import admin_url, link, text_link
 from shop.desk.operations import complaints
-from shop.desk.owners import is_store_owner, may_do
+from shop.selectors import find_options
 from yousinsa.errors import Problem
 
 # Movements on a page of a timeline.
 TIMELINE_PAGE = 100
 COUNT = "inventory.count_stock"
-# Fewer units than this are few.
-LOW = 5
-
-
-class AvailabilityFilter(admin.SimpleListFilter):
-    title = _("availability")
-    parameter_name = "availability"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        return [
-            ("available", _("available")),
-            ("low", _("fewer than %d left") % LOW),
-            ("sold-out", _("sold out")),
-            ("differs", _("differs from the ledger")),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Stock]) -> QuerySet[Stock]:
-        match self.value():
-            case "available":
-                return queryset.filter(on_hand__gt=F("reserved"))
-            case "low":
-                return queryset.filter(sold_out=False, on_hand__lt=F("reserved") + LOW)
-            case "sold-out":
-                return queryset.filter(sold_out=True)
-            case "differs":
-                return differing(queryset)
-        return queryset
-
-
-def differing(queryset: QuerySet[Stock]) -> QuerySet[Stock]:
-    """Stock rows whose counters are not what their last movement left behind.
-
-    Looks at the last movement only (one look-up a row); `reconcile_stock` checks the whole ledger.
-    """
-    own = Movement.objects.filter(stock=OuterRef("pk")).order_by()
-    last = own.filter(
-        sequence=OuterRef("sequence"), on_hand_after=OuterRef("on_hand"), reserved_after=OuterRef("reserved")
-    )
-    untouched = Q(sequence=0, on_hand=0, reserved=0)
-    return queryset.filter(
-        Exists(own.filter(sequence__gt=OuterRef("sequence"))) | (~untouched & ~Exists(last))
-    )
 
 
 @admin.register(Stock)
@@ -120,17 +81,16 @@ class StockAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("ledger"))
     def movements(self, stock: Stock) -> SafeString:
-        address = admin_url(stock, "timeline", stock.pk)
-        return format_html('<a href="{}" class="text-link">{}</a>', address, _("timeline"))
+        return text_link(admin_url(stock, "timeline", stock.pk), _("timeline"))
 
     @admin.display(description=_("ledger"))
     def all_movements(self, stock: Stock) -> SafeString:
         address = f"{admin_url(Movement, 'changelist')}?stock__id__exact={stock.pk}"
         return format_html(
-            '<a href="{}" class="text-link">{}</a> · <a href="{}" class="text-link">{}</a>',
-            admin_url(stock, "timeline", stock.pk), _("timeline of all movements"),
-            address, _("as a list, to filter and export"),
-        )  # fmt: skip
+            "{} · {}",
+            text_link(admin_url(stock, "timeline", stock.pk), _("timeline of all movements")),
+            text_link(address, _("as a list, to filter and export")),
+        )
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """With links to what the operator may do to each row."""
@@ -146,7 +106,7 @@ class StockAdmin(ReadOnlyAdmin):
         return [*columns, changes] if allowed else columns
 
     def find(self, queryset: QuerySet[Stock], term: str) -> QuerySet[Stock]:
-        return queryset.filter(option__in=option_ids(term))
+        return queryset.filter(option__in=find_options(term))
 
     # --- Where things are ---------------------------------------------------------------------------
 
@@ -225,8 +185,8 @@ class StockAdmin(ReadOnlyAdmin):
         return self._apply(request, change, form)
 
     def _form(self, request: HttpRequest, change: Change, form: Any) -> HttpResponse:
-        dressed = AdminForm(form, [(None, {"fields": list(form.fields)})], {}, model_admin=self)
-        context = {"change": change, "form": form, "adminform": dressed, "media": self.media + form.media}
+        styled = AdminForm(form, [(None, {"fields": list(form.fields)})], {}, model_admin=self)
+        context = {"change": change, "form": form, "adminform": styled, "media": self.media + form.media}
         return self._page(request, "change", form.record, change.label, context)
 
     def _preview(

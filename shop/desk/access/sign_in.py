@@ -5,10 +5,11 @@ from typing import Any
 from django import forms
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 from unfold.forms import AuthenticationForm
 
-from shop.desk import second_factor
-from shop.desk.widgets import dress
+from shop.desk.access import second_factor
+from shop.desk.widgets import style_field
 from shop.limits import limit_sign_in
 from yousinsa.errors import TooManyRequests
 
@@ -30,17 +31,20 @@ class SignInForm(AuthenticationForm):
 
     def __init__(self, request: HttpRequest | None = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, *args, **kwargs)
-        dress(self.fields["code"])
+        style_field(self.fields["code"])
 
     def clean(self) -> dict[str, Any]:
         try:
             limit_sign_in(self.request, self.cleaned_data.get("username", ""))
         except TooManyRequests as exc:
             self.retry_after = exc.retry_after
-            text = _("Too many attempts to sign in. Try again in %(seconds)d seconds.")
-            raise forms.ValidationError(
-                text, code="throttled", params={"seconds": exc.retry_after or 1}
-            ) from exc
+            seconds = exc.retry_after or 1
+            text = ngettext(
+                "Too many attempts to sign in. Try again in %(seconds)d second.",
+                "Too many attempts to sign in. Try again in %(seconds)d seconds.",
+                seconds,
+            )
+            raise forms.ValidationError(text, code="throttled", params={"seconds": seconds}) from exc
         cleaned: dict[str, Any] = super().clean()
         return cleaned
 
@@ -69,7 +73,7 @@ class CodeForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        dress(self.fields["code"])
+        style_field(self.fields["code"])
 
     def refuse(self) -> None:
         self.add_error("code", _("This code is not right, or was used before. Wait for the next one."))
