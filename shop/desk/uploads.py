@@ -83,9 +83,9 @@ def _xlsx(file: Any) -> Iterator[Row]:
     _check_archive(file)
     try:
         book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
-        sheet: Any = book.worksheets[0]
-        sheet.reset_dimensions()  # what some programs write there is less than there is
-        lines = sheet.iter_rows(max_col=MAX_COLUMNS, values_only=True)
+        worksheet: Any = book.worksheets[0]
+        worksheet.reset_dimensions()  # what some programs write there is less than there is
+        lines = worksheet.iter_rows(max_col=MAX_COLUMNS, values_only=True)
         for number, values in enumerate(islice(lines, LAST_ROW), start=1):
             if values.count(None) < len(values):  # quick, as there may be a million blank ones
                 cells = _cells(_as_typed_in(value) for value in values)

@@ -33,7 +33,7 @@ class RowError(NamedTuple):
     text: str
 
 
-class Draft:
+class ParsedRow:
     """What a row says; its attributes are the fields of the resource."""
 
     stock: Any
@@ -127,8 +127,8 @@ class Rows(Resource):
         )
         self.skus.known = {sku: tuple(numbers) for sku, *numbers in found}  # type: ignore[misc]
 
-    def get_or_init_instance(self, instance_loader: Any, row: Any) -> tuple[Draft, bool]:
-        return Draft(), True
+    def get_or_init_instance(self, instance_loader: Any, row: Any) -> tuple[ParsedRow, bool]:
+        return ParsedRow(), True
 
     def save_instance(self, instance: Any, is_create: bool, row: Any, **kwargs: Any) -> None:
         self.good.append(self.accept(instance))
