@@ -23,6 +23,7 @@ from orders.errors import InvalidTransition, OrderNotFound
 from orders.models import MAX_NOTE, Order, OrderEvent, OrderLine, OrderNote, Status
 from orders.models.drops import DropItem
 from orders.payments import refunds
+from orders.settlements import entries
 from yousinsa.db.rows import insert_rows
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Invalid
@@ -90,7 +91,7 @@ def _drops_of(order_ids: list[int]) -> dict[int, int]:
     return dict(orders.values_list("id", "drop_id"))
 
 
-def move(order: Order, to_status: str, *, actor_id: int | None, note: str = "", **changes: Any) -> None:
+def move(order: Order, to_status: str, *, actor_id: int | None, note: str = "", **changes: Any) -> OrderEvent:
     """Give a locked order its next status, with `changes` to other fields, and record who did it, and why.
 
     Raises `InvalidTransition`.
@@ -106,6 +107,7 @@ def move(order: Order, to_status: str, *, actor_id: int | None, note: str = "", 
         changes.update(_forget_shipping(order))
     order.save(update_fields=["status", *changes])
     event.save(force_insert=True)
+    return event
 
 
 def _forget_shipping(order: Order) -> dict[str, str]:
@@ -178,7 +180,8 @@ def deliver_order(*, order_id: int, actor_id: int | None) -> None:
 
     def work() -> None:
         held = lock_order(order_id, with_stock=False)
-        move(held.order, Status.DELIVERED, actor_id=actor_id)
+        event = move(held.order, Status.DELIVERED, actor_id=actor_id)
+        entries.write(entries.sale(line, at=event.created_at) for line in held.lines)
 
     transact(work)
 
@@ -200,10 +203,12 @@ def return_order(
             raise InvalidTransition(order.status, Status.RETURNED)
         back = _units_back(held.lines, units)
         amount = 0
+        now = timezone.now()
         for line in held.lines:
             if n := back.get(line.option_id, 0):
                 line.returned += n
                 line.save(update_fields=["returned"])
+                entries.write([entries.taken_back(line, n, at=now)])
                 amount += n * line.unit_price
         ledger.restock(
             held.stock, [(held.stock_of[option_id], n) for option_id, n in back.items()],

@@ -106,7 +106,8 @@ MODELS: dict[str, dict[str, str]] = {
     "inventory_monthseal": {"view": "FU", "add": "", "change": "", "delete": ""},
     "inventory_sealedbalance": {"view": "FU", "add": "", "change": "", "delete": ""},
     "orders_settlement": {
-        "view": "FOU", "add": "", "change": "", "delete": "FU", "approve": "FU", "print": "FOU",
+        "view": "FOU", "add": "", "change": "", "delete": "FU", "compute": "FU", "approve": "FU",
+        "print": "FOU",
     },
     "orders_drop": {
         "view": "SDFU", "add": "DU", "change": "DU", "delete": "DU", "numbers": "SDFU",

@@ -31,7 +31,7 @@ from shop.desk.base import (
     won,
 )
 from shop.desk.operations import OperatedAdmin, Operation
-from shop.desk.owners import is_store_owner, newest_keys, own_options, own_stores
+from shop.desk.owners import is_store_owner, newest_keys, own_stores
 from shop.models import Option, User
 
 # An order's id is its time in ms above 22 other bits (orders/placement/numbers.py).
@@ -71,8 +71,8 @@ def order_link(path: str) -> Callable[[Any, Any], SafeString]:
 
 
 def newest_own_lines(request: HttpRequest) -> list[int]:
-    """The ids of the newest lines with options of the user's own stores."""
-    return newest_keys(OrderLine.objects.filter(option__in=own_options(request)), COUNTED)
+    """The ids of the newest lines that the user's own stores sold, wherever the products are now."""
+    return newest_keys(OrderLine.objects.filter(store__in=own_stores(request)), COUNTED)
 
 
 class PlacedFilter(admin.SimpleListFilter):
@@ -105,7 +105,7 @@ class AllLines(FirstRows):
 class LineInline(ReadOnlyInline):
     model = OrderLine
     formset = AllLines
-    owned_by = "option__product__store"
+    owned_by = "store"
     fields = ("option", "product_name", "size", "color", "quantity", "price", "returned")
     readonly_fields = ("size", "color", "price")
     ordering = ("id",)
@@ -184,7 +184,7 @@ class OrderAdmin(PackingLists, OperatedAdmin, ReadOnlyAdmin):
     operations = (CONFIRM_PAYMENT, SHIP, DELIVER, CANCEL, RETURN, ADD_NOTE)
     actions = ("print_packing_lists",)
     inlines = (LineInline, NoteInline, EventInline, PaymentInline)
-    owned_by = "lines__option__product__store"
+    owned_by = "lines__store"
     # Who bought it, and what else, is none of a store owner's business: operators ship.
     hidden_from_owners = frozenset(
         {"buyer", "total_won", "total", "note", "said", "recipient", "phone", "postal_code", "address1",
@@ -248,7 +248,7 @@ class OrderAdmin(PackingLists, OperatedAdmin, ReadOnlyAdmin):
         ]
 
     def of_owner(self, request: HttpRequest, records: QuerySet[Order]) -> QuerySet[Order]:
-        own = OrderLine.objects.filter(order=OuterRef("pk"), option__product__store__in=own_stores(request))
+        own = OrderLine.objects.filter(order=OuterRef("pk"), store__in=own_stores(request))
         return records.filter(Exists(own))
 
     def newest_of_owner(self, request: HttpRequest) -> QuerySet[Order]:
@@ -274,7 +274,7 @@ class OrderAdmin(PackingLists, OperatedAdmin, ReadOnlyAdmin):
 
 @admin.register(OrderLine)
 class OrderLineAdmin(ReadOnlyAdmin):
-    owned_by = "option__product__store"
+    owned_by = "store"
     exported = {
         "order": "order__number", "sku": "option__sku", "product": "product_name", "quantity": "quantity",
         "unit price": "unit_price", "returned": "returned",

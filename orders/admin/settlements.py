@@ -15,7 +15,8 @@ from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import Settlement
-from orders.settlements.services import approve
+from orders.settlements.services import APPROVE as MAY_APPROVE
+from orders.settlements.services import approve, settle, shares
 from shop.desk.base import FOUND, ReadOnlyAdmin, admin_url, moment, won
 from shop.desk.operations import OperatedAdmin, Operation, OperationForm
 from shop.desk.owners import is_store_owner
@@ -27,14 +28,38 @@ class ApproveForm(OperationForm):
         approve(self.record.pk, actor_id=actor_id)
 
 
+class ComputeForm(OperationForm):
+    def run(self, *, actor_id: int) -> None:
+        row = self.record
+        settle(row.period_start, row.period_end, store_id=row.store_id, actor_id=actor_id)
+
+
+def _is_draft(settlement: Settlement) -> bool:
+    return settlement.status == Settlement.Status.DRAFT
+
+
+COMPUTE = Operation(
+    name="compute",
+    permission=MAY_APPROVE,
+    label=_("compute again"),
+    explanation=_(
+        "It comes to what was delivered and came back by now. Where four eyes are asked for, somebody else "
+        "approves it then."
+    ),
+    done=_("computed."),
+    form=ComputeForm,
+    possible=_is_draft,
+    action=_("Compute selected settlements again"),
+    done_many=ngettext_lazy("%d settlement computed.", "%d settlements computed."),
+)
 APPROVE = Operation(
     name="approve",
-    permission="orders.approve_settlement",
+    permission=MAY_APPROVE,
     label=_("approve"),
     explanation=_("This cannot be undone. The settlement is frozen as it is, and can be paid."),
     done=_("approved."),
     form=ApproveForm,
-    possible=lambda settlement: settlement.status == Settlement.Status.DRAFT,
+    possible=_is_draft,
     action=_("Approve selected settlements"),
     done_many=ngettext_lazy("%d settlement approved.", "%d settlements approved."),
     asks=True,
@@ -49,17 +74,37 @@ def _money(field: str, label: Any) -> Any:
     return shown
 
 
+def _percent(rate: int | None) -> str:
+    return gettext("several rates") if rate is None else f"{rate / 100:.2f}%"
+
+
+def _commissions(settlement: Settlement) -> list[tuple[Any, str]]:
+    """A row for each rate."""
+    rates = [(settlement.commission_rate, settlement.commission)]
+    if settlement.commission_rate is None:
+        rates = [(share.rate, share.commission) for share in shares(settlement)]
+    return [(gettext("Commission, %s") % _percent(rate), won(-amount)) for rate, amount in rates]
+
+
+def late(settlement: Settlement) -> str:
+    """How many sales and returns came too late for their own settlement, and what of the payable they are."""
+    return gettext("%(count)s sales and returns, %(won)s won") % {
+        "count": f"{settlement.late_entries:,}", "won": won(settlement.late_payable),
+    }  # fmt: skip
+
+
 @admin.register(Settlement)
 class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
     """Computed by `settle`. Store owners see those of their own stores, and approve none."""
 
-    operations = (APPROVE,)
+    operations = (COMPUTE, APPROVE)
     owned_by = "store"
     exported = {
         "id": "id", "store": "store_id", "store_name": "store__name",
         "from": "period_start", "to": "period_end",
         "units": "units", "gross": "gross", "returned_units": "returned_units", "refunds": "refunds",
         "commission_basis_points": "commission_rate", "commission": "commission", "payable": "payable",
+        "late_entries": "late_entries", "late_payable": "late_payable",
         "status": "status", "approved_at": "approved_at",
     }  # fmt: skip
     list_display = (
@@ -73,9 +118,19 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
     ordering = ("-id",)
     fields = (
         "store", "period_start", "period_end", "units", "gross_won", "returned_units", "refunds_won", "rate",
-        "commission_won", "payable_won", "status", "computed_at", "approved_by", "approved_at", "statement",
+        "commission_won", "payable_won", "late", "status", "computed_at", "computed_by", "approved_by",
+        "approved_at", "statement",
     )  # fmt: skip
-    readonly_fields = ("gross_won", "refunds_won", "rate", "commission_won", "payable_won", "statement")
+    readonly_fields = (
+        "gross_won",
+        "refunds_won",
+        "rate",
+        "commission_won",
+        "payable_won",
+        "late",
+        "statement",
+    )
+    hidden_from_owners = frozenset({"computed_by", "approved_by"})
     gross_won = _money("gross", _("gross (won)"))
     refunds_won = _money("refunds", _("refunds (won)"))
     commission_won = _money("commission", _("commission (won)"))
@@ -84,7 +139,12 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
 
     @admin.display(description=_("commission"))
     def rate(self, settlement: Settlement) -> str:
-        return f"{settlement.commission_rate / 100:.2f}%"
+        return _percent(settlement.commission_rate)
+
+    @admin.display(description=_("from periods settled before"))
+    def late(self, settlement: Settlement) -> str:
+        """What was written when the settlement that it belongs to had been approved."""
+        return late(settlement)
 
     @admin.display(description=_("statement"))
     def statement(self, settlement: Settlement) -> SafeString:
@@ -106,6 +166,7 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
             (_("refunds (won)"), won(record.refunds)),
             (_("commission (won)"), won(record.commission)),
             (_("payable (won)"), won(record.payable)),
+            (_("from periods settled before"), late(record)),
         ]
 
     facts_related = ("store",)
@@ -130,8 +191,13 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
             (_("Gross"), won(settlement.gross)),
             (_("Units returned"), f"{settlement.returned_units:,}"),
             (_("Refunds"), won(-settlement.refunds)),
-            (gettext("Commission, %s") % self.rate(settlement), won(-settlement.commission)),
+            *_commissions(settlement),
             (_("Payable"), won(settlement.payable)),
         ]
-        context = {"settlement": settlement, "rows": rows}
+        context = {
+            "settlement": settlement,
+            "rows": rows,
+            "late": settlement.late_entries and late(settlement),
+        }
+        context["full"] = not is_store_owner(request.user)  # who approved it is the shop's own affair
         return TemplateResponse(request, "admin/settlement_print.html", context)

@@ -90,7 +90,7 @@ def write_from_escrow(
             accepted.append(request)
             outcomes[request.number] = Placed(_as_admitted(request, new_order(request, on_sale)))
     if accepted:
-        insert_orders(accepted, outcomes)
+        insert_orders(accepted, outcomes, on_sale)
         _sell(drop_id, accepted, items, locked, on_sale)
     return outcomes, replays
 

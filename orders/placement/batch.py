@@ -51,7 +51,7 @@ _ORDER_FIELDS = (
     "id", "number", "buyer", "status", "total", "idempotency_key", "fingerprint", "expires_at", "created_at",
     "drop",
 )  # fmt: skip
-_LINE_FIELDS = ("order", "option", "product_name", "quantity", "unit_price")
+_LINE_FIELDS = ("order", "option", "product_name", "quantity", "unit_price", "store", "commission_rate")
 
 
 class Write(Protocol):
@@ -180,7 +180,7 @@ def write_under_lock(
             accepted.append(request)
             outcomes[request.number] = Placed(new_order(request, on_sale))
     if accepted:
-        insert_orders(accepted, outcomes)
+        insert_orders(accepted, outcomes, on_sale)
         ledger.post(
             locked,
             [
@@ -219,8 +219,8 @@ def repeat(
         outcomes[request.number] = IdempotencyKeyReused()
 
 
-def insert_orders(accepted: list[PlaceRequest], outcomes: Outcomes) -> None:
-    """Write the orders of accepted requests, and their lines, as their outcomes describe them."""
+def insert_orders(accepted: list[PlaceRequest], outcomes: Outcomes, on_sale: Offers) -> None:
+    """Write the orders of accepted requests, and their lines, as their outcomes and offers describe them."""
     orders, lines = [], []
     # In key order: two batches that insert colliding keys wait for each other in one direction only.
     for r in sorted(accepted, key=lambda r: (r.buyer_id, r.idempotency_key or "")):
@@ -229,7 +229,10 @@ def insert_orders(accepted: list[PlaceRequest], outcomes: Outcomes) -> None:
             (r.order_id, r.number, r.buyer_id, Status.PENDING, order.total, r.idempotency_key, r.fingerprint,
              order.expires_at, order.created_at, r.drop_id)
         )  # fmt: skip
-        lines += [(r.order_id, ln.option, ln.name, ln.quantity, ln.unit_price) for ln in order.lines]
+        for ln in order.lines:
+            offer = on_sale[ln.option]
+            rate = settings.COMMISSION_RATE if offer.commission_rate is None else offer.commission_rate
+            lines.append((r.order_id, ln.option, ln.name, ln.quantity, ln.unit_price, offer.store_id, rate))
     insert_rows(Order, _ORDER_FIELDS, orders)
     insert_rows(OrderLine, _LINE_FIELDS, lines)
 

@@ -45,5 +45,5 @@ def write_conditionally(
     except InsufficientStock as refusal:
         return {request.number: refusal}, {}
     outcomes = {request.number: Placed(order_maker()(request, on_sale))}
-    insert_orders(requests, outcomes)
+    insert_orders(requests, outcomes, on_sale)
     return outcomes, {}

@@ -4,6 +4,7 @@ from collections import defaultdict
 
 from inventory.models import Movement, Stock
 from orders.models import DropItem, DropStatus, Order, OrderLine
+from orders.settlements.entries import commission
 from orders.states import HOLDING
 
 
@@ -44,3 +45,19 @@ def assert_money_balances() -> None:
         sold = order.status in ("paid", "shipped", "delivered", "returned")
         goods = sum((line.quantity - line.returned) * line.unit_price for line in order.lines.all())
         assert kept == (goods if sold else 0), f"{order} is {order.status}: {kept} won kept for {goods}"
+
+
+def assert_stores_are_owed_what_buyers_keep() -> None:
+    """Each delivered line has one sale and its returns; of a line that came back whole nothing is left."""
+    for line in OrderLine.objects.select_related("order").prefetch_related("entries"):
+        entries = list(line.entries.all())
+        sold = line.order.status in ("delivered", "returned")
+        assert sum(entry.returned == 0 for entry in entries) == sold, f"{line.order}: {entries}"
+        assert {entry.store_id for entry in entries} <= {line.store_id}, f"{line.order}: {entries}"
+        out = (line.quantity - line.returned) if sold else 0
+        share = commission(out * line.unit_price, line.commission_rate)
+        assert (
+            sum(entry.units for entry in entries),
+            sum(entry.won for entry in entries),
+            sum(entry.commission for entry in entries),
+        ) == (out, out * line.unit_price, share), f"{line.order}: {entries}"
