@@ -149,7 +149,9 @@ def test_the_shop_goes_on_from_the_history() -> None:
 
 def test_the_same_numbers_give_the_same_history() -> None:
     def history() -> list[Any]:
-        for model in (Refund, Payment, OrderEvent, SettlementEntry, OrderLine, Order, Movement, Stock, Option, Product):
+        for model in (
+            Refund, Payment, OrderEvent, SettlementEntry, OrderLine, Order, Movement, Stock, Option, Product,
+        ):  # fmt: skip
             model.objects.all().delete()
         seed(orders=60)
         return list(

@@ -8,12 +8,12 @@ that is approved goes into the next settlement of that store, which says so.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from functools import partial
 from typing import Any
 
 from django.db import DatabaseError
-from django.db.models import Count, F, Q, Sum
+from django.db.models import Count, F, Min, Q, Sum
 from django.utils import timezone
 from django.utils.translation import gettext
 
@@ -47,12 +47,22 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """Entries of a store from before a period that are in no settlement: their days wait to be settled."""
+
+    store_id: int
+    entries: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """What a run came to: settlements written, those approved before and left alone, stores left out."""
 
     written: list[Settlement] = field(default_factory=list)
     frozen: list[Settlement] = field(default_factory=list)
     refused: list[tuple[int, Problem | DatabaseError]] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +118,8 @@ def settle(
 
     A store that cannot be settled is left out and named in `refused`, with the reason: a settlement of
     another period that overlaps this one (`Conflict`), `Busy`. Where one store was asked for, its reason is
-    raised. Raises `Invalid` (the days are in the wrong order), `NotFound` (no such store).
+    raised. `left` names what of the days before is in no settlement. Raises `Invalid` (the days are in the
+    wrong order), `NotFound` (no such store).
     """
     if last_day < first_day:
         raise Invalid(errors={"to": gettext("Must not lie before the first day.")})
@@ -127,7 +138,16 @@ def settle(
                 frozen = row.status == Settlement.Status.APPROVED
                 (settled.frozen if frozen else settled.written).append(row)
         advance(1)
+    settled.left.extend(_left_before(first_day, store_id))
     return settled
+
+
+def _left_before(day: date, store_id: int | None) -> list[Left]:
+    entries = SettlementEntry.objects.filter(settlement__isnull=True, created_at__lt=day_start(day))
+    if store_id is not None:
+        entries = entries.filter(store=store_id)
+    rows = entries.order_by("store_id").values_list("store_id")
+    return [Left(*row) for row in rows.annotate(n=Count("pk"), since=Min("created_at"))]
 
 
 def _settle_store(period: Period, actor_id: int | None) -> Settlement | None:

@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 
+from django.db.models import QuerySet
+
 from inventory.models import Movement, Stock
 from orders.models import DropItem, DropStatus, Order, OrderLine
 from orders.settlements.entries import commission
@@ -10,7 +12,7 @@ from orders.states import HOLDING
 
 def assert_books_balance() -> None:
     """Counters, ledger, orders and the drops' escrow agree to the unit; each stock's movements chain without
-    gap or fork.
+    gap or fork; what stores are owed follows from the lines.
     """
     promised: dict[int, int] = defaultdict(int)
     for option_id, units in OrderLine.objects.filter(order__status__in=HOLDING).values_list(
@@ -31,6 +33,7 @@ def assert_books_balance() -> None:
         assert stock.reserved == promised[stock.option_id], (
             f"{stock}, but orders hold {promised[stock.option_id]}"
         )
+    assert_stores_are_owed_what_buyers_keep()
 
 
 def assert_money_balances() -> None:
@@ -47,9 +50,10 @@ def assert_money_balances() -> None:
         assert kept == (goods if sold else 0), f"{order} is {order.status}: {kept} won kept for {goods}"
 
 
-def assert_stores_are_owed_what_buyers_keep() -> None:
+def assert_stores_are_owed_what_buyers_keep(lines: QuerySet[OrderLine] | None = None) -> None:
     """Each delivered line has one sale and its returns; of a line that came back whole nothing is left."""
-    for line in OrderLine.objects.select_related("order").prefetch_related("entries"):
+    lines = OrderLine.objects.all() if lines is None else lines
+    for line in lines.select_related("order").prefetch_related("entries"):
         entries = list(line.entries.all())
         sold = line.order.status in ("delivered", "returned")
         assert sum(entry.returned == 0 for entry in entries) == sold, f"{line.order}: {entries}"

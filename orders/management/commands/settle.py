@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
 
 from orders.settlements.services import settle, stores_to_settle
 from yousinsa.errors import Problem
@@ -48,6 +49,11 @@ class Command(BaseCommand):
             f"{len(settled.written):,} settlements computed, {payable:,} won payable, "
             f"{len(settled.frozen):,} approved before, in {time.monotonic() - started:.1f} s"
         )
+        for left in settled.left:
+            self.stdout.write(
+                f"Store {left.store_id}: {left.entries:,} sales and returns since "
+                f"{timezone.localtime(left.since):%Y-%m-%d} are in no settlement: settle their days too."
+            )
         for store_id, reason in settled.refused:
             self.stderr.write(f"Store {store_id} was not settled: {said(reason)}")
         if settled.refused:
