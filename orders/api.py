@@ -114,20 +114,15 @@ class OrdersView(Endpoint):
     def post(self, request: Request) -> HttpResponseBase:
         key = idempotency_key(request)
         body = read_body(request, NewOrder)
-        wish = PlaceRequest.build(
+        purchase = PlaceRequest.build(
             buyer_id=caller(request).id,
             lines=units_of(body.lines).items(),
             idempotency_key=key,
             drop_id=body.drop,
         )
         if body.drop is not None:
-            return answer_purchase(self, request, wish)
-        order = begin_order(wish)
-        if isinstance(order, Placed):
-            return self._placed(order)
-        if order.decided:
-            return self._placed(order.result())
-        return self.answer_later(order, lambda: self._placed(order.result()))
+            return answer_purchase(self, request, purchase)
+        return self.answer_later(begin_order(purchase).map(self._placed))
 
     def _placed(self, placed: Placed) -> HttpResponseBase:
         headers = {"Location": f"{self.request.path}{placed.order.number}/"}

@@ -19,7 +19,7 @@ from inventory.models import Stock
 from orders.errors import IdempotencyInFlight, OutcomeUnknown
 from orders.models import Order
 from orders.payments.services import pay
-from orders.placement import group_commit as lane
+from orders.placement import order_queue
 from orders.placement.batch import place_batch
 from orders.placement.group_commit import Committer, committer, group_commit
 from orders.placement.requests import PlaceRequest
@@ -92,7 +92,7 @@ def test_orders_that_wait_commit_together(new_committer):
         first = pool.submit(place, queue, wish(buyers[0], (option, 1)))
         started.wait(30)
         rest = [pool.submit(place, queue, wish(buyer, (option, 1))) for buyer in buyers[1:]]
-        while len(queue._waiting) < 40:
+        while len(queue.queue) < 40:
             pass
         go.set()
         numbers = {placed.result().order.number for placed in [first, *rest]}
@@ -253,7 +253,7 @@ def test_a_full_queue_refuses_and_says_so(settings, new_committer):
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(place, queue, wish(buyer, (option, 1))) for buyer in buyers[:2]]
         started.wait(30)
-        while len(queue._waiting) < 2:
+        while len(queue.queue) < 2:
             pass
         with pytest.raises(Busy):
             place(queue, wish(buyers[2], (option, 1)))
@@ -277,23 +277,23 @@ def test_a_repeated_key_waits_for_the_first_and_past_the_limit_says_so(monkeypat
         first = pool.submit(place, queue, wish(buyer, (option, 1), key="k"))
         started.wait(30)
         patient = pool.submit(place, queue, wish(buyer, (option, 1), key="k"))
-        while len(queue._waiting) < 2:
+        while len(queue.queue) < 2:
             pass
-        monkeypatch.setattr(lane, "QUEUE_SECONDS", 0.2)
+        monkeypatch.setattr(order_queue, "QUEUE_SECONDS", 0.2)
         with pytest.raises(IdempotencyInFlight):
             place(queue, wish(buyer, (option, 1), key="k"))
         hold.set()
         placed, repeated = first.result(), patient.result()
     assert (placed.replayed, repeated.replayed) == (False, True)
     assert placed.order.number == repeated.order.number
-    assert not queue._keys
+    assert not queue.queue._keys
 
 
 def test_who_gives_up_before_a_batch_claims_it_is_certainly_not_placed(monkeypatch, new_committer):
     (option,) = make_options([10])
     buyers = [make_user(), make_user()]
     hold, started = threading.Event(), threading.Event()
-    monkeypatch.setattr(lane, "QUEUE_SECONDS", 0.2)
+    monkeypatch.setattr(order_queue, "QUEUE_SECONDS", 0.2)
 
     def held(requests):
         started.set()
@@ -322,22 +322,22 @@ def test_a_claimed_order_that_is_not_answered_is_unknown_and_breaks_no_neighbour
         return place_batch(requests)
 
     queue = new_committer(held)
-    monkeypatch.setattr(lane, "CLAIMED_SECONDS", 0.1)
+    monkeypatch.setattr(order_queue, "CLAIMED_SECONDS", 0.1)
     with ThreadPoolExecutor(2) as pool:
         claimed = pool.submit(place, queue, wish(buyers[0], (option, 1)))
         started.wait(30)
-        (ticket,) = queue._waiting
+        (order,) = queue.queue._waiting
         with pytest.raises(OutcomeUnknown):
-            ticket.result()
-        monkeypatch.setattr(lane, "CLAIMED_SECONDS", 30)
+            order.result()
+        monkeypatch.setattr(order_queue, "CLAIMED_SECONDS", 30)
         later = pool.submit(place, queue, wish(buyers[1], (option, 1)))
         hold.set()
         assert not later.result(timeout=30).replayed
         with pytest.raises(OutcomeUnknown):
             claimed.result(timeout=30)
     assert Order.objects.count() == 2  # the first was placed: only its buyer does not know
-    assert not queue._waiting
-    assert not queue._keys
+    assert not len(queue.queue)
+    assert not queue.queue._keys
 
 
 def test_operators_and_cancelling_buyers_get_through_a_flood():

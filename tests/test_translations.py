@@ -21,7 +21,7 @@ from tests.support.desk import signed_in, url
 from tests.support.factories import ADDRESS, make_options, make_order, make_user
 from tests.support.messages import Message
 from tests.support.wire import Wire
-from yousinsa.http.endpoint import PendingResponse
+from yousinsa.http.deferred import Deferred, DeferredResponse
 from yousinsa.language import recorded
 
 pytestmark = pytest.mark.sqlite
@@ -175,7 +175,7 @@ def test_an_answer_that_other_threads_make_is_in_the_callers_language(refuse, ko
     for language, detail in (("ko", korean), ("en", english)):
         refused = batch.submit(refuse)
         with override(language):
-            response = PendingResponse(None, lambda refused=refused: refused.result().response())
+            response = DeferredResponse(Deferred.of(refused).map(lambda it: it.result().response()))
         finisher.submit(response.complete).result()
         assert detail in response.content.decode()
 

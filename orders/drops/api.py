@@ -11,6 +11,7 @@ from orders.drops.schemas import DropList, DropView
 from orders.drops.selectors import board
 from orders.placement.requests import Placed, PlaceRequest
 from yousinsa.errors import Problem
+from yousinsa.http.deferred import Deferred
 from yousinsa.http.endpoint import Endpoint
 from yousinsa.http.schema import operation
 
@@ -41,7 +42,13 @@ def answer_purchase(view: Endpoint, request: Request, wish: PlaceRequest) -> Htt
         # Nearly everybody is refused: what DRF does with an exception costs more than the refusal.
         return refusal.response()
     if isinstance(bought, Waiting | Asked):
-        return view.answer_later(bought, lambda: _later(view, request, bought))
+        known: Deferred[None] = Deferred()
+        bought.then(lambda: known.decide(None))
+        later = known.map(
+            lambda _: _later(view, request, bought),
+            takes_long=lambda _: bool(getattr(bought, "takes_long", False)),
+        )
+        return view.answer_later(later)
     return _answer(view, request, bought)
 
 

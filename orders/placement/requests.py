@@ -10,7 +10,7 @@ from orders.schemas import OrderView
 
 @dataclass(slots=True)
 class PlaceRequest:
-    """One buyer's wish. `lines` are (option id, units), each option once, in ascending order."""
+    """What one buyer asks for. `lines` are (option id, units), each option once, in ascending order."""
 
     buyer_id: int
     lines: tuple[tuple[int, int], ...]
@@ -33,6 +33,11 @@ class PlaceRequest:
         for option_id, quantity in lines:
             units[option_id] = units.get(option_id, 0) + quantity
         return cls(buyer_id, tuple(sorted(units.items())), idempotency_key, drop_id=drop_id)
+
+    @property
+    def units(self) -> int:
+        """Over all lines."""
+        return sum(units for _option, units in self.lines)
 
     @property
     def fingerprint(self) -> str:

@@ -30,11 +30,12 @@ from orders.drops.redis.pipe import OrderPipe, Question
 from orders.errors import IdempotencyKeyReused, OutcomeUnknown, UnknownOption
 from orders.models.drops import DropStatus, Lane
 from orders.placement.batch import place_batch, placed_under_keys
-from orders.placement.group_commit import Committer, Ticket
+from orders.placement.group_commit import Committer
 from orders.placement.requests import Outcome, Placed, PlaceRequest
 from orders.schemas import OrderView
 from orders.selectors import order_views
 from yousinsa.errors import Busy, Problem
+from yousinsa.http.deferred import Deferred
 
 ACKNOWLEDGED, REFUSED, QUEUED = range(3)
 # Answers that are told without another question to anybody.
@@ -69,15 +70,15 @@ class Accepted:
 class Waiting:
     """The order waits for its group's commit, in the lane without Redis."""
 
-    ticket: Ticket
+    ticket: Deferred[Placed]
     drop_id: int
 
     def then(self, callback: Callable[[], None]) -> None:
-        """As `Ticket.then`."""
+        """As `Deferred.then`."""
         self.ticket.then(callback)
 
     def result(self) -> Placed:
-        """As `Ticket.result`, and counted. To be asked for once."""
+        """As `Deferred.result`, and counted. To be asked for once."""
         try:
             placed = self.ticket.result()
         except Problem as refusal:
