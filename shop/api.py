@@ -1,7 +1,10 @@
-"""The shop over HTTP: accounts, stores, products. Each endpoint reads, calls one service, shows."""
+"""The shop over HTTP: accounts, stores, products. Each endpoint reads, calls one service, shows.
+
+Who may not do a thing is told so first: permissions are checked before the body is read.
+"""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -9,125 +12,44 @@ from django.contrib.auth import login, logout
 from django.db import transaction
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.translation import gettext_noop
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET
 from rest_framework.permissions import SAFE_METHODS, AllowAny, BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
-from inventory import ledger
+from inventory.listing import change_product, list_product
 from inventory.selectors import in_stock, product_views, sold_out_products
-from orders.services import forget_buyer, lock_orders_of
+from orders.withdrawal import withdraw_buyer
 from shop import selectors, services
-from shop.errors import NotYourStore
 from shop.limits import limit_sign_in
-from shop.models import MAX_OPTIONS, MAX_PRICE, Product, User
-from shop.schemas import ProductPage, ProductView, SignedIn, StorePage, StoreView, UserView
-from shop.selectors import ORDERINGS, Id, ProductQuery
+from shop.models import Product, User
+from shop.schemas import (
+    Address,
+    NewProduct,
+    PageQuery,
+    ProductChange,
+    ProductPage,
+    ProductView,
+    ProfileChange,
+    SignedIn,
+    SignIn,
+    SignUp,
+    StoreApplication,
+    StorePage,
+    StoreView,
+    UserView,
+)  # fmt: skip
+from shop.selectors import ORDERINGS, ProductQuery
 from yousinsa import limits
 from yousinsa.auth import Principal, caller
-from yousinsa.db.transactions import transact
 from yousinsa.errors import Unauthenticated
-from yousinsa.http.bodies import Body, Query, read_body, read_query
+from yousinsa.http.bodies import read_body, read_query
 from yousinsa.http.endpoint import Endpoint
 from yousinsa.http.page_cache import cached_answer
-from yousinsa.http.paging import MAX_PAGE_SIZE, PAGE_SIZE, keyset_page
+from yousinsa.http.paging import keyset_page
 from yousinsa.http.schema import LOCATION, operation
-
-# No NUL, and something besides white space.
-NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
-Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=NOT_BLANK)]
-Text = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")]
-Password = Annotated[str, Meta(min_length=1, max_length=200)]
-NewPassword = Annotated[
-    str,
-    Meta(min_length=1, max_length=200, description="At least 8 characters; not common, not only digits."),
-]
-Email = Annotated[str, Meta(min_length=3, max_length=254, extra_json_schema={"format": "email"})]
-
-
-class SignUp(Body, frozen=True):
-    email: Email
-    name: Name
-    password: NewPassword
-    role: Literal["buyer", "store_owner"] = "buyer"
-
-
-class SignIn(Body, frozen=True):
-    email: Email
-    password: Password
-
-
-class Address(Body, frozen=True):
-    """Where to ship."""
-
-    recipient: Name
-    phone: Annotated[str, Meta(min_length=1, max_length=30, pattern=NOT_BLANK)]
-    postal_code: Annotated[str, Meta(min_length=1, max_length=10, pattern=NOT_BLANK)]
-    address1: Annotated[str, Meta(min_length=1, max_length=200, pattern=NOT_BLANK)]
-    address2: Text = ""
-
-
-class ProfileChange(Body, frozen=True):
-    """What is left out stays as it is; `address: null` forgets the saved address."""
-
-    name: Name | UnsetType = UNSET
-    address: Address | UnsetType | None = UNSET
-    current_password: Password | UnsetType = UNSET
-    new_password: NewPassword | UnsetType = UNSET
-
-
-class StoreApplication(Body, frozen=True):
-    name: Name
-
-
-Sku = Annotated[str, Meta(min_length=1, max_length=64, pattern=NOT_BLANK)]
-Size = Annotated[str, Meta(max_length=30, pattern=r"^[^\x00]*$")]
-Color = Annotated[str, Meta(max_length=50, pattern=r"^[^\x00]*$")]
-
-
-class NewOption(Body, frozen=True):
-    sku: Sku
-    size: Size = ""
-    color: Color = ""
-    stock: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
-
-
-class OptionChange(Body, frozen=True):
-    """The option with this SKU, or a new one; what is left out stays as it is."""
-
-    sku: Sku
-    size: Size | UnsetType = UNSET
-    color: Color | UnsetType = UNSET
-
-
-Price = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
-ProductName = Annotated[str, Meta(min_length=1, max_length=200, pattern=NOT_BLANK)]
-Slug = Annotated[str, Meta(min_length=1, max_length=100)]
-
-
-class NewProduct(Body, frozen=True):
-    store: Id
-    name: ProductName
-    category: Slug
-    price: Price
-    options: Annotated[list[NewOption], Meta(min_length=1, max_length=MAX_OPTIONS)]
-
-
-class ProductChange(Body, frozen=True):
-    """What is left out stays as it is. Options are recognised by SKU; new ones start without stock."""
-
-    name: ProductName | UnsetType = UNSET
-    category: Slug | UnsetType = UNSET
-    price: Price | UnsetType = UNSET
-    options: Annotated[list[OptionChange], Meta(min_length=1, max_length=MAX_OPTIONS)] | UnsetType = UNSET
-
-
-class PageQuery(Query, frozen=True):
-    cursor: str = ""
-    page_size: Annotated[int, Meta(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE
 
 
 def current_user(request: Request) -> User:
@@ -180,8 +102,8 @@ class MeView(APIView):
 
     @operation("Change my profile or password", request=ProfileChange, response=UserView, errors=(429,))
     def patch(self, request: Request) -> Response:
-        body = read_body(request, ProfileChange)
         user = current_user(request)
+        body = read_body(request, ProfileChange)
         changes: dict[str, str] = {} if body.name is UNSET else {"name": str(body.name)}
         if body.address is None:
             changes |= dict.fromkeys(services.PROFILE_FIELDS[1:], "")
@@ -207,14 +129,7 @@ class MeView(APIView):
 
     @operation("Withdraw: personal data is removed, orders stay", status=204)
     def delete(self, request: Request) -> Response:
-        user = current_user(request)
-
-        def work() -> None:
-            lock_orders_of(buyer_id=user.pk)
-            services.withdraw(user=user)
-            forget_buyer(buyer_id=user.pk)
-
-        transact(work)
+        withdraw_buyer(user=current_user(request))
         logout(request._request)
         return Response(status=204)
 
@@ -241,8 +156,9 @@ class StoresView(APIView):
         "Apply for a store", request=StoreApplication, response=StoreView, status=201, errors=(403, 409)
     )
     def post(self, request: Request) -> Response:
-        body = read_body(request, StoreApplication)
         owner = current_user(request)
+        services.check_store_owner(role=owner.role)
+        body = read_body(request, StoreApplication)
         store = services.apply_for_store(owner_id=owner.pk, role=owner.role, name=body.name)
         return Response(selectors.store_view(store), status=201)
 
@@ -306,25 +222,17 @@ class ProductsView(CatalogueView):
         headers=[LOCATION],
     )  # fmt: skip
     def post(self, request: Request) -> Response:
+        owner_id = caller(request).id
+        services.check_seller(owner_id=owner_id)
         body = read_body(request, NewProduct)
-        store = services.store_for_sale(store_id=body.store, owner_id=caller(request).id)
-        category = selectors.category_by_slug(body.category)
-
-        def work() -> int:
-            product, options = services.create_product(
-                store=store, category=category, name=body.name, price=body.price,
-                options=[services.OptionDraft(o.sku, o.size, o.color) for o in body.options],
-            )  # fmt: skip
-            stock = ledger.open_stock([option.pk for option in options])
-            ledger.receive_new(
-                {stock[option.pk]: o.stock for option, o in zip(options, body.options, strict=True)},
-                actor_id=caller(request).id, reason=gettext_noop("first stock"),
-            )  # fmt: skip
-            return product.pk
-
-        product_id = transact(work)
-        (view,) = product_views(Product.objects.filter(pk=product_id))
-        return Response(view, status=201, headers={"Location": reverse("product", args=[product_id])})
+        product, _options = list_product(
+            store=services.store_for_sale(store_id=body.store, owner_id=owner_id),
+            category=selectors.category_by_slug(body.category), name=body.name, price=body.price,
+            options=[services.OptionDraft(o.sku, o.size, o.color) for o in body.options],
+            units=[o.stock for o in body.options], actor_id=owner_id,
+        )  # fmt: skip
+        (view,) = product_views(Product.objects.filter(pk=product.pk))
+        return Response(view, status=201, headers={"Location": reverse("product", args=[product.pk])})
 
 
 class ProductDetailView(CatalogueView):
@@ -336,13 +244,11 @@ class ProductDetailView(CatalogueView):
         "Change a product of mine", request=ProductChange, response=ProductView, errors=(403, 404, 409)
     )
     def patch(self, request: Request, pk: int) -> Response:
-        body = read_body(request, ProductChange)
-        product = Product.objects.select_related("store").filter(pk=pk).first()
+        product = Product.objects.filter(pk=pk).first()
         if product is None:
             raise Http404
-        if product.store.owner_id != caller(request).id:
-            raise NotYourStore
         services.store_for_sale(store_id=product.store_id, owner_id=caller(request).id)
+        body = read_body(request, ProductChange)
         changes: dict[str, Any] = {
             field: value for field in ("name", "price") if (value := getattr(body, field)) is not UNSET
         }
@@ -356,10 +262,5 @@ class ProductDetailView(CatalogueView):
             )
             for option in ([] if body.options is UNSET else list(body.options))
         ]
-
-        def work() -> None:
-            added = services.update_product(product=product, changes=changes, options=drafts)
-            ledger.open_stock([option.pk for option in added])
-
-        transact(work)
+        change_product(product=product, changes=changes, options=drafts)
         return Response(product_views(Product.objects.filter(pk=pk))[0])

@@ -14,8 +14,8 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from msgspec import Meta
 
-from shop.models import MAX_PRICE, Category, Product, Store, TokenRevocation, User
-from shop.schemas import AddressView, StoreView, UserView
+from shop.models import Category, Product, Store, TokenRevocation, User
+from shop.schemas import AddressView, Id, Price, StoreView, UserView
 from yousinsa.auth import Revocation
 from yousinsa.errors import Invalid
 from yousinsa.http.bodies import Query
@@ -37,9 +37,6 @@ STOP_WORDS = (
     "about", "are", "com", "for", "from", "how", "that", "the", "this", "und", "was", "what", "when", "where",
     "who", "will", "with", "www",
 )  # fmt: skip
-
-Price = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
-Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
 class ProductQuery(Query, frozen=True):

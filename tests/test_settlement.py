@@ -11,10 +11,10 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orders.lifecycle import cancel_order, deliver_order, return_order, ship_order
 from orders.models import Order, OrderLine, Settlement, SettlementEntry
 from orders.models.settlements import Frozen
 from orders.payments.services import pay
-from orders.services import cancel_order, deliver_order, return_order, ship_order
 from orders.settlements.entries import commission
 from orders.settlements.services import approve, settle
 from shop.desk.export import plain

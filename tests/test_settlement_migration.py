@@ -32,7 +32,7 @@ def test_approved_settlements_stay_as_they_are(migrated):
 
 def test_lines_name_who_sold_them_and_at_what_rate(migrated):
     """By the product where nothing says otherwise; by the settlement that has them where one has."""
-    assert dict((number, [store, rate]) for number, store, rate in migrated["lines"]) == {
+    assert {number: [store, rate] for number, store, rate in migrated["lines"]} == {
         "plain1": ["A", 1000], "plain2": ["A", 3000], "quiet3": ["A", 1000], "logged4": ["A", 1000],
         "own5": ["B", 1000], "kept6": ["C", 1000], "found7": ["D", 1000], "same8": ["E", 1000],
         "lost9": ["D", 1000], "plain10": ["A", 3000],

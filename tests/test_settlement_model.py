@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, each won is in exactly one place: settlements against a simple model."""
+"""Whatever happens in whatever order, each won is in one place: settlements against a simple model."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -9,10 +9,10 @@ from django.db import OperationalError, connection
 from django.db.models import Sum
 from django.utils import timezone
 
+from orders.lifecycle import deliver_order, return_order, ship_order
 from orders.models import Settlement, SettlementEntry
 from orders.models.settlements import Frozen
 from orders.payments.services import pay
-from orders.services import deliver_order, return_order, ship_order
 from orders.settlements import services
 from orders.settlements.services import approve, settle
 from tests.support.concurrency import in_processes, in_threads

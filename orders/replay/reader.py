@@ -1,6 +1,6 @@
 """Reads a file of invoice lines: what each line says, or why it cannot be used, gathered by invoice.
 
-`yousinsa.csv_file` reads the file itself, which is never in memory as a whole.
+`yousinsa.commands.csv_file` reads the file itself, which is never in memory as a whole.
 """
 
 import re
@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
-from yousinsa.csv_file import is_missing, read_table
+from yousinsa.commands.csv_file import is_missing, read_table
 
 COLUMNS = (
     "InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country",

@@ -164,8 +164,8 @@ def main() -> None:
 
 def look() -> dict[str, Any]:
     """What the shop is like now, and what the present rules make of it."""
+    from orders.lifecycle import return_order
     from orders.models import OrderLine, Settlement, SettlementEntry
-    from orders.services import return_order
     from orders.settlements.services import approve, settle
     from shop.models import Store, User
     from yousinsa.errors import Conflict

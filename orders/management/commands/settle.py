@@ -9,9 +9,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from orders.settlements.services import settle, stores_to_settle
+from yousinsa.commands.progress import progress
 from yousinsa.errors import Problem
 from yousinsa.months import day_argument
-from yousinsa.progress import progress
 
 
 class Command(BaseCommand):

@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from django.utils.text import slugify
 
-from shop.catalog_import.reader import Style
+from inventory.catalog_import.reader import Style
 
 _slug = lru_cache(maxsize=1000)(slugify)
 
