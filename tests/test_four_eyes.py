@@ -3,10 +3,10 @@
 import pytest
 from django.contrib.auth.models import Group, Permission
 
-from orders import four_eyes
-from orders.four_eyes import FourEyes
 from orders.models import Settlement
 from orders.settlements.services import approve, settle
+from shop import four_eyes
+from shop.four_eyes import FourEyes
 from shop.models import Role, User
 from tests.support.desk import act, said, signed_in
 from tests.support.factories import make_options, make_user

@@ -18,9 +18,9 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from inventory.seals.closing import GRACE
-from orders import four_eyes
 from orders.models import Settlement, SettlementEntry
 from orders.models.settlements import Frozen
+from shop import four_eyes
 from shop.models import Store
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Conflict, Invalid, NotFound, Problem
