@@ -10,7 +10,7 @@ from django.utils import translation
 
 from orders.drops.admission.tallies import tallies
 from orders.drops.definitions import definitions
-from orders.drops.selectors import board
+from orders.drops.selectors import drop_views
 from shop.models import User
 from tests.support.environment import DATABASE
 from tests.support.factories import make_user
@@ -28,8 +28,8 @@ def fresh_process_state(settings: Any) -> Iterator[None]:
     settings.TOKEN_REVOCATION_POLL_SECONDS = 24 * 3600
     settings.DROP_TALLY_SECONDS = 24 * 3600
     definitions.clear()
-    board.clear()
-    tallies.clear()
+    drop_views.clear()
+    tallies().clear()
     shared_memory.clear()
     page_cache.clear()
     cache.clear()
@@ -41,7 +41,7 @@ def fresh_process_state(settings: Any) -> Iterator[None]:
         base.pool_of.forget()
     yield
     revocations.clear()
-    tallies.clear()
+    tallies().clear()
 
 
 @pytest.fixture(autouse=True)

@@ -131,6 +131,16 @@ def test_exceptions_go_through():
             broken.result()
 
 
+def test_an_exception_that_is_returned_is_raised_by_the_result_alone():
+    refused = Deferred.of(1).map(lambda value: Refused("why"))
+    assert refused.map(str, lambda exc: f"no: {exc}").result() == "no: why"
+    with pytest.raises(Refused, match="why"):
+        refused.map(str).result()
+    reworded = refused.map(str, lambda exc: KeyError())
+    with pytest.raises(KeyError):
+        reworded.result()
+
+
 def test_a_handler_is_not_asked_about_what_is_made_beside_it():
     deferred = Deferred.of(0)
     with pytest.raises(ZeroDivisionError):
@@ -173,6 +183,7 @@ def test_a_refusal_leaves_nothing_to_the_garbage_collector():
         for _ in range(2):
             with suppress(Refused):
                 refused().map(str).map(len).result()
+            Deferred.of(1).map(lambda _: Refused()).map(str, lambda exc: "").result()
         assert alive() == before
     finally:
         gc.enable()

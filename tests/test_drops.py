@@ -10,17 +10,12 @@ from django.utils import timezone
 from inventory.errors import InsufficientStock
 from inventory.models import Movement
 from orders.drops.admission.tallies import tallies
+from orders.drops.planning import ItemDraft, create_drop
+from orders.drops.redis.answers import GiveBack
 from orders.drops.redis.connections import client
 from orders.drops.redis.keys import keys_of
-from orders.drops.services import (
-    ItemDraft,
-    close_drop,
-    create_drop,
-    open_drop,
-    pause_drop,
-    resume_drop,
-    run_due,
-)
+from orders.drops.schedule import run_due
+from orders.drops.services import close_drop, open_drop, pause_drop, resume_drop
 from orders.lifecycle import cancel_order, expire_due
 from orders.models import Order
 from orders.models.drops import DropItem, DropRelease, DropStatus, DropTally, Lane
@@ -283,8 +278,8 @@ def test_units_come_back_once_however_often_it_is_said(on_redis, shopper):
     assert left_in_redis(drop, option) == 6
     DropRelease.objects.update(told_at=None)
     assert_escrow_adds_up()  # it is known not to be on its way any more
-    assert outbox.tell_due() == 1
-    assert outbox.tell(release) == "again"
+    assert outbox.deliver_due() == 1
+    assert outbox.deliver(release) == GiveBack.AGAIN
     assert (left_in_redis(drop, option), client().hgetall(keys_of(drop.pk).customers)) == (6, {})
     assert_all_adds_up()
 
@@ -358,7 +353,7 @@ def test_a_refusal_asks_the_database_nothing(on_redis, lane, api, django_assert_
             problem(buy(winner, drop, (option, 1)), 409, "purchase_limit")
         pause = client().hset(keys_of(drop.pk).gate, "status", "paused")
     assert pause == 0
-    tallies.flush()
+    tallies().flush()
     tally = DropTally.objects.get(drop=drop)
     assert (tally.acknowledged, tally.refused) == (1, 10)
 

@@ -173,9 +173,10 @@ def test_a_body_that_is_wrong_is_told_in_korean(buyer, body, code, told):
 def test_an_answer_that_other_threads_make_is_in_the_callers_language(refuse, korean, english):
     batch, finisher = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
     for language, detail in (("ko", korean), ("en", english)):
-        refused = batch.submit(refuse)
+        refused = Deferred()
+        batch.submit(lambda refused=refused: refused.decide(refuse())).result()
         with override(language):
-            response = DeferredResponse(Deferred.of(refused).map(lambda it: it.result().response()))
+            response = DeferredResponse(refused, lambda refusal: refusal.response())
         finisher.submit(response.complete).result()
         assert detail in response.content.decode()
 

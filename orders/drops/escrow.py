@@ -17,11 +17,11 @@ from inventory import ledger
 from inventory.errors import InsufficientStock
 from inventory.locks import lock_stock
 from inventory.models import Kind
-from orders.drops.errors import DropNotOpen, PurchaseLimit, StaleEntry
+from orders.drops.errors import DropNotOpen, PurchaseLimit, StaleEpoch
 from orders.drops.limits import units_bought
 from orders.drops.locks import lock_items
 from orders.drops.redis.entries import AdmittedRequest
-from orders.models.drops import DeadLetter, Drop, DropItem, DropRelease, DropStatus
+from orders.models.drops import LIVE, DeadLetter, Drop, DropItem, DropRelease, DropStatus, epoch_of
 from orders.placement.decisions import Decisions
 from orders.placement.requests import PlaceRequest
 from orders.placement.writing import Offers, order_maker, promises, shortages, write
@@ -67,6 +67,7 @@ class EscrowUnits:
 
     def lock(self, requests: Sequence[PlaceRequest]) -> None:
         self._items = lock_items([self._drop_id])[self._drop_id]
+        self._left = {option_id: item.left for option_id, item in self._items.items()}
         self._drop = Drop.objects.get(pk=self._drop_id)
         self._locked = lock_stock(
             self._on_sale[option_id].stock_id for r in requests for option_id, _ in r.lines
@@ -81,35 +82,36 @@ class EscrowUnits:
             return SetAside()
         drop = self._drop
         if isinstance(request, AdmittedRequest):
-            current = {item.epoch for item in self._items.values()}
-            if drop.status not in (DropStatus.OPEN, DropStatus.CLOSED) or current != {request.epoch}:
-                return StaleEntry()
+            if drop.status not in LIVE or epoch_of(self._items.values()) != request.epoch:
+                return StaleEpoch()
         elif not is_open(drop):
             return DropNotOpen(drop.opens_at, drop.closes_at)
         requested, bought = request.units, self._bought[request.buyer_id]
         if bought + requested > drop.limit_per_customer:
             return PurchaseLimit(limit=drop.limit_per_customer, bought=bought, requested=requested)
-        short = shortages(request, {option_id: self._items[option_id].left for option_id, _ in request.lines})
+        short = shortages(request, self._left)
         return InsufficientStock(short) if short else None
 
     def take(self, request: PlaceRequest) -> OrderView:
-        self._bought[request.buyer_id] += request.units
         for option_id, units in request.lines:
+            self._left[option_id] -= units
             self._items[option_id].applied += units
+            self._bought[request.buyer_id] += units
         return _as_admitted(request, self._new_order(request))
 
     def post(self, accepted: Sequence[PlaceRequest]) -> None:
         """Units leave the drop's escrow and are promised to the orders."""
         sold: Counter[int] = Counter()
         for request in accepted:
-            sold.update(dict(request.lines))
-        left = [
+            for option_id, units in request.lines:
+                sold[option_id] += units
+        unallotted = [
             ledger.Entry(
                 self._on_sale[option_id].stock_id, Kind.UNALLOT, 0, -n, reference(self._drop_id), None, "sold"
             )
             for option_id, n in sold.items()
         ]
-        ledger.post(self._locked, left + promises(accepted, self._on_sale))
+        ledger.post(self._locked, unallotted + promises(accepted, self._on_sale))
         save_items(self._items[option_id] for option_id in sold)
 
 
@@ -139,7 +141,7 @@ def save_items(items: Iterable[DropItem]) -> None:
         )
 
 
-class Held(NamedTuple):
+class HeldLine(NamedTuple):
     """Units that an order gives up: its line, its drop if it has one, the stock row."""
 
     number: str
@@ -152,7 +154,7 @@ class Held(NamedTuple):
 
 def release(
     locked: ledger.Locked,
-    held: Sequence[Held],
+    held: Sequence[HeldLine],
     items: Mapping[int, Items],
     *,
     actor_id: int | None = None,
@@ -165,43 +167,43 @@ def release(
     """
     drops = {drop.pk: drop for drop in Drop.objects.filter(pk__in=items)} if items else {}
     back: Counter[tuple[int, int]] = Counter()
-    # What Redis has to hear of, by order: an outbox of its own reports it after the commit.
-    reports: dict[str, tuple[Held, list[tuple[int, int]]]] = {}
+    # What Redis has to hear of, by order: the outbox delivers it after the commit.
+    to_deliver: dict[str, tuple[HeldLine, list[tuple[int, int]]]] = {}
     entries = []
     touched = {}
-    for unit in held:
+    for line in held:
         entries.append(
-            ledger.Entry(unit.stock_id, Kind.RELEASE, 0, -unit.units, unit.number, actor_id, reason)
+            ledger.Entry(line.stock_id, Kind.RELEASE, 0, -line.units, line.number, actor_id, reason)
         )
-        if unit.drop_id is None:
+        if line.drop_id is None:
             continue
-        drop, item = drops[unit.drop_id], items[unit.drop_id][unit.option_id]
+        drop, item = drops[line.drop_id], items[line.drop_id][line.option_id]
         touched[item.pk] = item
-        item.applied -= unit.units
+        item.applied -= line.units
         if drop.status == DropStatus.SETTLED:
-            item.returned += unit.units
+            item.returned += line.units
             continue
-        back[unit.stock_id, unit.drop_id] += unit.units
+        back[line.stock_id, line.drop_id] += line.units
         if drop.on_redis:
-            reports.setdefault(unit.number, (unit, []))[1].append((unit.option_id, unit.units))
+            to_deliver.setdefault(line.number, (line, []))[1].append((line.option_id, line.units))
     entries += [
         ledger.Entry(stock_id, Kind.ALLOT, 0, n, reference(drop_id), actor_id, gettext_noop("came back"))
         for (stock_id, drop_id), n in back.items()
     ]
     ledger.post(locked, entries)
     save_items(touched.values())
-    _write_releases(reports, items)
+    _write_releases(to_deliver, items)
 
 
 def _write_releases(
-    reports: Mapping[str, tuple[Held, list[tuple[int, int]]]], items: Mapping[int, Items]
+    to_deliver: Mapping[str, tuple[HeldLine, list[tuple[int, int]]]], items: Mapping[int, Items]
 ) -> None:
     now = timezone.now()
     rows = [
         (
-            unit.drop_id, f"order-{number}", number, unit.buyer_id, msgspec.json.encode(units).decode(),
-            items[unit.drop_id or 0][unit.option_id].epoch, "", now,
+            line.drop_id, f"order-{number}", number, line.buyer_id, msgspec.json.encode(units).decode(),
+            epoch_of(items[line.drop_id or 0].values()), "", now,
         )
-        for number, (unit, units) in reports.items()
+        for number, (line, units) in to_deliver.items()
     ]  # fmt: skip
     insert_rows(DropRelease, _RELEASE_FIELDS, rows)

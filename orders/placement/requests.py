@@ -18,6 +18,7 @@ class PlaceRequest:
     number: str = field(default_factory=new_number)
     order_id: int = field(default_factory=new_order_id)
     drop_id: int | None = None
+    _fingerprint: str = field(default="", init=False, repr=False, compare=False)
 
     @classmethod
     def build(
@@ -42,8 +43,10 @@ class PlaceRequest:
     @property
     def fingerprint(self) -> str:
         """What was asked for, as 32 hexadecimal digits: tells a repeated request from a reused key."""
-        wanted = self.lines if self.drop_id is None else (self.drop_id, self.lines)
-        return hashlib.blake2b(repr(wanted).encode(), digest_size=16).hexdigest()
+        if not self._fingerprint:
+            wanted = self.lines if self.drop_id is None else (self.drop_id, self.lines)
+            self._fingerprint = hashlib.blake2b(repr(wanted).encode(), digest_size=16).hexdigest()
+        return self._fingerprint
 
 
 @dataclass(slots=True, frozen=True)

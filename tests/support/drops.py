@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from orders.drops.audit import rebuild as rebuild_module
-from orders.drops.audit.escrow_check import escrow_differences
+from orders.drops.audit.escrow_check import check_escrow
+from orders.drops.planning import ItemDraft, create_drop
 from orders.drops.redis.connections import client
 from orders.drops.redis.keys import keys_of
-from orders.drops.services import ItemDraft, create_drop, open_drop
+from orders.drops.services import open_drop
 from orders.drops.writing.drain import Drain
 from orders.models.drops import Drop, DropItem, Lane
 from shop.models import Option
@@ -66,4 +67,4 @@ def left_in_redis(drop: Drop, option: Option) -> int | None:
 
 def assert_escrow_adds_up() -> None:
     """Counter, stream, orders, what is on its way back and what went back are the allotment, to the unit."""
-    assert escrow_differences() == []
+    assert check_escrow() == []

@@ -1,8 +1,9 @@
-"""What commands take and print: whole numbers between bounds, and numbers with their nouns."""
+"""What commands take and print: whole numbers between bounds, months, days, and numbers with their nouns."""
 
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from datetime import date
 
 from django.template.defaultfilters import pluralize
 
@@ -17,6 +18,22 @@ def whole_number(least: int = 1, most: int = sys.maxsize) -> Callable[[str], int
         return int(text)
 
     return number
+
+
+def month_argument(text: str) -> date:
+    """The first day of a month that was typed as `2026-03`. Raises ArgumentTypeError."""
+    try:
+        return date.fromisoformat(f"{text}-01")
+    except ValueError as exc:
+        raise ArgumentTypeError("must be a month such as 2026-03") from exc
+
+
+def day_argument(text: str) -> date:
+    """A day that was typed as `2026-03-01`. Raises ArgumentTypeError."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as exc:
+        raise ArgumentTypeError("must be a date such as 2026-03-01") from exc
 
 
 def counted(number: int, noun: str) -> str:

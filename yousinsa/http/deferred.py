@@ -83,7 +83,7 @@ class Deferred(Generic[T]):
     @property
     def takes_long(self) -> bool:
         """True where `result` may keep its thread: nothing is decided, or the work of a `map` may."""
-        return not self.decided
+        return self._outcome is _UNDECIDED
 
     def then(self, callback: Callable[[], None]) -> None:
         """Call back once it is decided, in the thread that decides; now, if it is decided already.
@@ -107,12 +107,15 @@ class Deferred(Generic[T]):
 
     def map(
         self,
-        make: Callable[[T], U],
-        failed: Callable[[Exception], U] | None = None,
+        make: Callable[[T], U | Exception],
+        failed: Callable[[Exception], U | Exception] | None = None,
         *,
         takes_long: Callable[[T | Exception], bool] | None = None,
     ) -> "Deferred[U]":
-        """What `make` makes of the value, or `failed` of the exception; what they raise is its exception.
+        """What `make` makes of the value, or `failed` of the exception.
+
+        An exception that they return, or raise, is its exception. Better to return one that is expected: what
+        is raised here keeps all frames of the thread, which as a rule keep it, for the garbage collector.
 
         They run once at most, in the first thread that asks for the result, never in the one that decides.
         Without `failed` an exception stays what it is, and so does one that `make` raises.
@@ -123,7 +126,7 @@ class Deferred(Generic[T]):
         return _Mapped(self, make, failed, takes_long)
 
     def _wait(self) -> T | Exception:
-        if not self.decided:
+        if self._outcome is _UNDECIDED:
             decided = threading.Lock()
             decided.acquire()
             self.then(decided.release)
@@ -139,13 +142,13 @@ class _Mapped(Deferred[U], Generic[T, U]):
     def __init__(
         self,
         source: Deferred[T],
-        make: Callable[[T], U],
-        failed: Callable[[Exception], U] | None,
+        make: Callable[[T], U | Exception],
+        failed: Callable[[Exception], U | Exception] | None,
         takes_long: Callable[[T | Exception], bool] | None,
     ) -> None:
         self._outcome = _UNDECIDED
         self._source = source
-        self._make: Callable[[T], U] | None = make
+        self._make: Callable[[T], U | Exception] | None = make
         self._failed = failed
         self._takes_long = takes_long
         self._lock = threading.Lock()
@@ -179,7 +182,9 @@ class _Mapped(Deferred[U], Generic[T, U]):
 
 
 def _made(
-    outcome: T | Exception, make: Callable[[T], U], failed: Callable[[Exception], U] | None
+    outcome: T | Exception,
+    make: Callable[[T], U | Exception],
+    failed: Callable[[Exception], U | Exception] | None,
 ) -> U | Exception:
     try:
         if not isinstance(outcome, Exception):
@@ -199,9 +204,12 @@ class DeferredResponse(HttpResponse):
 
     start_response: StartResponse  # the handler's last step gives it
 
-    def __init__(self, made: Deferred[HttpResponseBase]) -> None:
+    def __init__(
+        self, made: Deferred[HttpResponseBase], refuse: Callable[[Exception], HttpResponseBase]
+    ) -> None:
         super().__init__()
         self._made = made
+        self._refuse = refuse
         self._language = translation.get_language()
 
     def when_ready(self, callback: Callable[[], None]) -> None:
@@ -214,17 +222,26 @@ class DeferredResponse(HttpResponse):
         return self._made.takes_long
 
     def complete(self) -> None:
-        """Become what was made, in the request's language. Waits where nothing is decided yet."""
+        """Become what was made, in the request's language. Waits where nothing is decided yet.
+
+        What is raised in its place becomes what `refuse` makes of it.
+        """
         if self._language == settings.LANGUAGE_CODE:
-            made: Any = self._made.result()
+            made: Any = self._result()
         else:
             with translation.override(self._language, deactivate=True):
-                made = self._made.result()
+                made = self._result()
         self.status_code = made.status_code
         self.content = made.content
         self.headers.pop("Content-Type", None)
         for name, value in made.items():
             self[name] = value
+
+    def _result(self) -> HttpResponseBase:
+        try:
+            return self._made.result()
+        except Exception as exc:
+            return self._refuse(exc)
 
     def __iter__(self) -> Iterator[bytes]:
         self.complete()
@@ -246,43 +263,3 @@ def start(response: Any, start_response: StartResponse) -> list[bytes]:
         headers += [("Set-Cookie", cookie.output(header="")) for cookie in response.cookies.values()]
     start_response(f"{response.status_code} {response.reason_phrase}", headers)
     return [body]
-
-
-class Promise(Generic[T]):
-    """Decided once, by whoever finds out. `lock` is shared by those that are decided together."""
-
-    __slots__ = ("_callback", "_lock", "outcome")
-
-    def __init__(self, lock: threading.Lock) -> None:
-        self.outcome: T | None = None
-        self._lock = lock
-        self._callback: Callable[[], None] | None = None
-
-    @property
-    def decided(self) -> bool:
-        return self.outcome is not None
-
-    def then(self, callback: Callable[[], None]) -> None:
-        """Call back once the outcome is there, in the thread that decided it; now, if it is there already.
-
-        One callback a promise; it must be quick and must not raise: others wait behind it.
-        """
-        with self._lock:
-            if self.outcome is None:
-                self._callback = callback
-                return
-        callback()
-
-    def decide(self, outcome: T) -> Callable[[], None] | None:
-        """Set the outcome, under the lock; returns what to call after it."""
-        self.outcome = outcome
-        return self._callback
-
-    def wait(self) -> T:
-        """The outcome, once it is there."""
-        while (outcome := self.outcome) is None:
-            decided = threading.Lock()
-            decided.acquire()
-            self.then(decided.release)
-            decided.acquire()
-        return outcome

@@ -54,7 +54,7 @@ class Endpoint(APIView):
         waits_here = not self.request.META.get(WAITS_WITHOUT_THREAD) or not self.is_plain_json(self.request)
         if answer.decided or waits_here:
             return answer.result()
-        return DeferredResponse(answer.map(lambda response: response, self._refuse))
+        return DeferredResponse(answer, self._refuse)
 
     def _refuse(self, exc: Exception) -> HttpResponseBase:
         """What DRF and Django make of an exception that a view raises."""

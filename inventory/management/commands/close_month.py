@@ -10,10 +10,9 @@ from django.core.management.base import BaseCommand, CommandError
 from inventory.models import Stock
 from inventory.seals.closing import close_month
 from orders.order_book import ORDERS
-from yousinsa.commands.arguments import counted
+from yousinsa.commands.arguments import counted, month_argument
 from yousinsa.commands.progress import progress
 from yousinsa.errors import Problem
-from yousinsa.months import month_argument
 
 
 class Command(BaseCommand):

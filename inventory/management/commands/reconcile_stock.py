@@ -12,9 +12,9 @@ from django.db import Error, InterfaceError, OperationalError
 from inventory.reconciliation import CHUNK, Reconciliation, Scope, records, report
 from orders.order_book import ORDERS
 from shop.models import Option, Store
-from yousinsa.commands.arguments import whole_number
+from yousinsa.commands.arguments import day_argument, whole_number
 from yousinsa.commands.progress import progress
-from yousinsa.months import day_argument, day_start
+from yousinsa.months import day_start
 
 COULD_NOT_RUN = 2
 

@@ -9,9 +9,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from orders.settlements.services import settle, stores_to_settle
+from yousinsa.commands.arguments import day_argument
 from yousinsa.commands.progress import progress
 from yousinsa.errors import Problem
-from yousinsa.months import day_argument
 
 
 class Command(BaseCommand):
