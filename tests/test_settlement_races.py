@@ -195,7 +195,7 @@ def test_what_is_late_is_claimed_by_one_of_two_settlements_at_once(clerk, option
     assert Settlement.objects.aggregate(won=Sum("payable"))["won"] == 27_000
 
 
-def test_sellers_and_settlers_at_once_lose_nothing_and_count_nothing_twice(clerk, monkeypatch):
+def test_sellers_and_settlers_at_once_lose_nothing_and_count_nothing_twice(clerk):
     """Deliveries and returns of last month go on while everybody settles and approves it, and the next."""
     options = [make_options([500], store=make_store(), price=price)[0] for price in (15, 9_999)]
     orders = [(make_order(clerk, (option, 3)).pk, option.pk) for _ in range(12) for option in options]
@@ -206,17 +206,25 @@ def test_sellers_and_settlers_at_once_lose_nothing_and_count_nothing_twice(clerk
     first, last = today - timedelta(days=60), today - timedelta(days=20)
     periods = [(first, last), (first, last - timedelta(days=5)), (first, last),
                (last + timedelta(days=1), last + timedelta(days=10))]  # fmt: skip
-    real = timezone.now
+    lately = timezone.now() - timedelta(days=1)
+
+    def date_back(order_id):
+        """What was just committed happened 40 days ago: it is late for whoever has settled these."""
+        new = SettlementEntry.objects.filter(line__order=order_id, created_at__gt=lately)
+        new.update(created_at=lately - timedelta(days=39))
+
+    everything = 24 + 12 * 1 + 12 * 3  # sales, and the returns of either seller
 
     def work(i):
         if i < 2:
-            monkeypatch.setattr(timezone, "now", lambda: real() - timedelta(days=40))
             for order_id, option_id in orders[i::2]:
                 deliver_order(order_id=order_id, actor_id=None)
+                date_back(order_id)
                 for _ in range(1 + 2 * i):
                     return_order(order_id=order_id, units={option_id: 1}, actor_id=None)
+                    date_back(order_id)
             return
-        for _ in range(12):
+        while SettlementEntry.objects.count() < everything:
             for row in settle(*periods[i - 2]).written:
                 try:
                     approve(row.pk, actor_id=clerk.pk)
@@ -224,8 +232,8 @@ def test_sellers_and_settlers_at_once_lose_nothing_and_count_nothing_twice(clerk
                     continue
 
     in_processes(work, 6)
-    for _ in range(2):
-        settle(last + timedelta(days=11), last + timedelta(days=12))
+    settle(first, last)  # a store whose sales came after the settlers had gone
+    settle(last + timedelta(days=11), last + timedelta(days=12))
     for row in Settlement.objects.filter(status="draft"):
         settle(row.period_start, row.period_end, store_id=row.store_id)
     assert_stores_are_owed_what_buyers_keep()
