@@ -5,6 +5,7 @@ from io import StringIO
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from orders.models import Order, OrderLine, Settlement, SettlementEntry, Status
 from orders.placement import lanes
 from orders.placement.requests import PlaceRequest
-from orders.settlements import entries
+from orders.settlements import entries, services
 from orders.settlements.entries import commission
 from orders.settlements.services import approve, settle
 from shop.models import Product, Role, Store
+from tests.support.books import make_settlement
 from tests.support.corruption import sql
 from tests.support.desk import signed_in, staff, url
 from tests.support.factories import make_options, make_store
@@ -144,6 +146,16 @@ def test_the_time_is_noted_before_anything_is_read(buyer, option):
     assert row.computed_at <= asked[0]
 
 
+def test_however_many_entries_one_transaction_claims_all_are_claimed(buyer, option, monkeypatch):
+    monkeypatch.setattr(services, "CLAIMED_AT_ONCE", 2)
+    for _ in range(3):
+        delivered(buyer, (option, 1))  # at one moment
+    for day in (11, 12, 13):
+        delivered(buyer, (option, 1), at=f"2020-03-{day} 03:00:00")
+    settle(FIRST, LAST)
+    assert figures() == [(6, 60_000, 0, 0, 6_000, 54_000)]
+
+
 def test_what_was_not_computed_to_the_end_is_not_approved(buyer, option):
     """A run that was killed between claiming and adding up leaves a draft that says less than it holds."""
     delivered(buyer, (option, 1))
@@ -196,9 +208,19 @@ def test_the_owner_who_sold_it_sees_the_order(buyer, option, store):
         assert (page.status_code == 200 and option.sku in page.content.decode()) == sees
 
 
-def permission(codename):
-    from django.contrib.auth.models import Permission
+def test_an_owner_is_not_told_who_computed_and_approved(buyer, store):
+    row = make_settlement(store.pk, approved_by=buyer, computed_by=buyer)
+    owner = store.owner
+    owner.is_staff = True
+    owner.save()
+    owner.user_permissions.add(permission("view_settlement"))
+    for page in ("change", "print"):
+        shown = signed_in(owner).get(url(Settlement, page, row.pk)).content.decode()
+        assert "9,000" in shown
+        assert buyer.email not in shown
 
+
+def permission(codename):
     return Permission.objects.get(codename=codename)
 
 
@@ -322,7 +344,7 @@ def test_an_entry_is_written_once_and_never_changed(buyer, option):
     ):
         with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
             SettlementEntry.objects.create(**copy | {"returned": returned, "units": units})
-    (other,) = settle(*APRIL).written or [make_draft(row.store_id)]
+    other = make_settlement(row.store_id)
     for change in (
         "won = won + 1", "commission = 0", "units = 1", "store_id = store_id + 1",
         "created_at = '2020-03-11 00:00:00'", f"settlement_id = {other.pk}",
@@ -339,12 +361,6 @@ def test_an_approved_settlement_lets_no_entry_go(buyer, option):
         sql("UPDATE orders_settlemententry SET settlement_id = NULL")
     with pytest.raises(DatabaseError, match="entry cannot be changed"), transaction.atomic():
         Settlement.objects.all().delete()
-
-
-def make_draft(store_id):
-    from tests.support.books import make_settlement
-
-    return make_settlement(store_id)
 
 
 def test_a_sale_is_noted_when_it_is_delivered_and_not_before(buyer, option):

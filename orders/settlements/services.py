@@ -160,8 +160,9 @@ def _settle_store(period: Period, actor_id: int | None) -> Settlement | None:
     if row is None or row.status == Settlement.Status.APPROVED:
         return row
     unclaimed = period.unclaimed()
-    while transact(partial(_claim, row.pk, unclaimed)) == CLAIMED_AT_ONCE:
-        pass
+    after = transact(partial(_claim, row.pk, unclaimed))
+    while after:
+        after = transact(partial(_claim, row.pk, unclaimed & Q(created_at__gte=after)))
     return transact(partial(_add_up, row.pk, computed_at=begun, computed_by_id=actor_id))
 
 
@@ -208,16 +209,17 @@ def _lock(settlement_id: int) -> Settlement:
     return row
 
 
-def _claim(settlement_id: int, unclaimed: Q) -> int:
-    """Claim some more entries for a draft; how many were found."""
+def _claim(settlement_id: int, unclaimed: Q) -> datetime | None:
+    """Claim the next entries for a draft; from which time on there may be more, None where there are none."""
     row = _lock(settlement_id)
     if row.status == Settlement.Status.APPROVED:
-        return 0
-    found = SettlementEntry.objects.filter(unclaimed).order_by("created_at")
-    ids = list(found.values_list("pk", flat=True)[:CLAIMED_AT_ONCE])
+        return None
+    entries = SettlementEntry.objects.filter(unclaimed).order_by("created_at")
+    found = list(entries.values_list("pk", "created_at")[:CLAIMED_AT_ONCE])
     # Another settlement of the store may have claimed a late one since.
-    SettlementEntry.objects.filter(pk__in=ids, settlement__isnull=True).update(settlement=row)
-    return len(ids)
+    mine = SettlementEntry.objects.filter(pk__in=[pk for pk, _at in found], settlement__isnull=True)
+    mine.update(settlement=row)
+    return found[-1][1] if len(found) == CLAIMED_AT_ONCE else None
 
 
 def _add_up(settlement_id: int, **computed: Any) -> Settlement:
