@@ -26,11 +26,10 @@ from tests.support.drops import drain_all, item_of, make_drop, use_redis
 from tests.support.environment import mariadb_server
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.invariants import assert_books_balance
-from tests.support.proxy import Proxy
-from tests.support.redis_proxy import RedisProxy
-from tests.support.server import ROOT, WebServer
+from tests.support.proxies import CommitProxy, ScriptProxy
+from tests.support.server import ROOT, WebServer, environment_of_tests
 from tests.support.services import Redis
-from yousinsa.auth import issue_token
+from tests.support.wire import token_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mariadb, pytest.mark.timeout(600)]
 
@@ -38,19 +37,13 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mariadb, pyte
 def environment(tmp_path, *, redis_port=0, database_port=0):
     from django.conf import settings
 
-    values = {**connection.settings_dict}
-    values["PORT"] = database_port or values["PORT"]
     url = settings.REDIS_URL
     if redis_port:
         url = f"{url.rpartition(':')[0]}:{redis_port}/0"
-    return {
-        "DATABASE_URL": "mysql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**values),
-        "REDIS_URL": url,
-        "WEB_CONCURRENCY": "1",
-        "WEB_THREADS": "64",
-        "ORDER_RATE": "100000/s",
-        "VAR_DIR": str(tmp_path),
-    }
+    return environment_of_tests(
+        tmp_path, database_port=database_port, REDIS_URL=url,
+        WEB_CONCURRENCY="1", WEB_THREADS="64", ORDER_RATE="100000/s",
+    )  # fmt: skip
 
 
 class Drain:
@@ -82,9 +75,7 @@ class Sale:
     def __init__(self, *, allotment=50_000, buyers=20, limit=50_000):
         (self.option,) = make_options([allotment])
         self.drop = make_drop((self.option, allotment), limit=limit)
-        self.tokens = [
-            issue_token(user_id=make_user().pk, role="buyer", is_staff=False) for _ in range(buyers)
-        ]
+        self.tokens = [token_of(make_user()) for _ in range(buyers)]
 
     def wish(self, i):
         body = {"drop": self.drop.pk, "lines": [{"option": self.option.pk, "quantity": 1}]}
@@ -188,7 +179,7 @@ def questions():
 
 def test_an_app_worker_killed_between_the_script_and_the_answer(redis, tmp_path):
     sale = Sale()
-    with RedisProxy(redis.port) as proxy:
+    with ScriptProxy(redis.port) as proxy:
         given = environment(tmp_path, redis_port=proxy.port)
         with WebServer(given, log=tmp_path / "log") as server, Drain(environment(tmp_path)):
             with sale.crowd(server) as crowd:
@@ -212,7 +203,7 @@ def test_drain_orders_killed_at_its_commit(redis, tmp_path, moment):
     """`after`: it is committed, and the worker dies before its XACK."""
     sale = Sale()
     given = environment(tmp_path)
-    with Proxy(int(connection.settings_dict["PORT"])) as proxy, WebServer(given) as server:
+    with CommitProxy(int(connection.settings_dict["PORT"])) as proxy, WebServer(given) as server:
         with Drain(environment(tmp_path, database_port=proxy.port)) as drain, sale.crowd(server) as crowd:
             crowd.wait_for(202, 50)
             written = Order.objects.count()

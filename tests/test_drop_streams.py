@@ -23,14 +23,14 @@ from orders.models import Order, OrderLine
 from orders.models.drops import DeadLetter, Drop, DropItem, DropRelease
 from orders.placement.batch import place_batch
 from shop.models import Product, Store, User
-from tests.support.drops import assert_escrow_adds_up, drain_all, item_of, left_in_redis, make_drop, on_redis
+from tests.support.commands import run
+from tests.support.drops import assert_all_adds_up, drain_all, item_of, left_in_redis, make_drop
 from tests.support.factories import make_options, make_store, make_user, stock_of
 from tests.support.invariants import assert_books_balance
 from tests.support.problems import problem
 from yousinsa.errors import Conflict
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("on_redis")]
-__all__ = ["on_redis"]
 
 
 @pytest.fixture
@@ -80,19 +80,10 @@ def test_a_line_names_the_store_and_the_rate_of_when_it_is_written(sale):
     assert list(rows) == [(first, 1_000), (other.pk, 300)]
 
 
-def assert_all_adds_up():
-    assert_books_balance()
-    assert_escrow_adds_up()
-
-
-def reconcile(*args):
+def reconcile(*arguments):
     """Exit code and differences of reconcile_stock."""
-    out, err = StringIO(), StringIO()
-    try:
-        call_command("reconcile_stock", "--json", *args, stdout=out, stderr=err)
-    except SystemExit as ended:
-        return ended.code, json.loads(out.getvalue())["differences"], err.getvalue()
-    return 0, json.loads(out.getvalue())["differences"], err.getvalue()
+    status, out, err = run("reconcile_stock", "--json", *arguments)
+    return status, json.loads(out)["differences"], err
 
 
 # --- Workers ----------------------------------------------------------------------------------------------

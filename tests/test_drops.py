@@ -23,12 +23,12 @@ from shop.models import Product
 from tests.support.concurrency import in_processes, in_threads
 from tests.support.drops import (
     REDIS_LANES,
+    assert_all_adds_up,
     assert_escrow_adds_up,
     drain_all,
     item_of,
     left_in_redis,
     make_drop,
-    on_redis,
 )
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.invariants import assert_books_balance
@@ -36,7 +36,6 @@ from tests.support.problems import problem
 from yousinsa.errors import Conflict, Invalid
 
 pytestmark = pytest.mark.django_db(transaction=True)
-__all__ = ["on_redis"]
 
 
 @pytest.fixture(params=[*REDIS_LANES, Lane.GROUP_COMMIT])
@@ -54,11 +53,6 @@ def shopper(api):
 def buy(shopper, drop, *lines, **headers):
     body = {"drop": drop.pk, "lines": [{"option": option.pk, "quantity": n} for option, n in lines]}
     return shopper.post("orders/", body, **headers)
-
-
-def assert_all_adds_up():
-    assert_books_balance()
-    assert_escrow_adds_up()
 
 
 # --- Opening, the window, closing -------------------------------------------------------------------------

@@ -25,14 +25,13 @@ from orders.models import Order
 from orders.models.drops import Drop, DropItem, DropStatus, DropTally, Lane
 from orders.placement.requests import Placed, PlaceRequest
 from tests.support.concurrency import in_processes
-from tests.support.drops import REDIS_LANES, drain_all, item_of, left_in_redis, make_drop, on_redis, use_redis
+from tests.support.described import Checked
+from tests.support.drops import REDIS_LANES, drain_all, item_of, left_in_redis, make_drop, use_redis
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.problems import problem
 from tests.support.services import Redis
-from tests.test_schema import Checked, schema
 
 pytestmark = pytest.mark.django_db(transaction=True)
-__all__ = ["on_redis", "schema"]
 
 
 def create(*arguments):

@@ -10,10 +10,11 @@ from shop.four_eyes import FourEyes
 from shop.models import Role, User
 from tests.support.desk import act, said, signed_in
 from tests.support.factories import make_options, make_user
-from tests.test_settlement import FIRST, LAST, delivered
+from tests.support.orders import MARCH, delivered
 
 pytestmark = pytest.mark.django_db
 APPROVE = "orders.approve_settlement"
+FIRST, LAST = MARCH
 
 
 def operator(**fields):

@@ -28,10 +28,10 @@ from tests.support.concurrency import in_processes, in_threads
 from tests.support.environment import mariadb_server
 from tests.support.factories import ADDRESS, make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance
-from tests.support.proxy import Proxy
-from tests.support.rowlock import row_locked
-from tests.support.server import WebServer
-from yousinsa.auth import issue_token
+from tests.support.locks import row_locked
+from tests.support.proxies import CommitProxy
+from tests.support.server import WebServer, environment_of_tests
+from tests.support.wire import token_of
 from yousinsa.errors import Busy
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mariadb]
@@ -184,7 +184,7 @@ def test_a_connection_lost_at_commit_places_once(moment):
     buyer = make_user()
 
     def order_through_the_proxy(_i):
-        with Proxy(int(connection.settings_dict["PORT"])) as proxy:
+        with CommitProxy(int(connection.settings_dict["PORT"])) as proxy:
             connections["default"].settings_dict["PORT"] = str(proxy.port)
             proxy.arm(moment)
             placed = group_commit(wish(buyer, (option, 1), key="once"))
@@ -203,7 +203,7 @@ def test_a_database_that_stays_away_after_commit_leaves_the_outcome_unknown(sett
     buyer = make_user()
 
     def order_through_the_proxy(_i):
-        with Proxy(int(connection.settings_dict["PORT"])) as proxy:
+        with CommitProxy(int(connection.settings_dict["PORT"])) as proxy:
             connections["default"].settings_dict["PORT"] = str(proxy.port)
             proxy.arm("after", stay_away=True)
             try:
@@ -383,7 +383,7 @@ def test_operators_and_cancelling_buyers_get_through_a_flood():
 def post_order(server, buyer, option, key=None):
     """(status, problem code or order number) of an order over HTTP."""
     headers = {
-        "Authorization": f"Bearer {issue_token(user_id=buyer.pk, role='buyer', is_staff=False)}",
+        "Authorization": f"Bearer {token_of(buyer)}",
         "Content-Type": "application/json",
     }
     if key:
@@ -399,15 +399,7 @@ def post_order(server, buyer, option, key=None):
 
 @pytest.fixture
 def environment(tmp_path):
-    settings = connection.settings_dict
-    url = "mysql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**settings)
-    return {
-        "DATABASE_URL": url,
-        "PLACEMENT": "group_commit",
-        "WEB_CONCURRENCY": "1",
-        "WEB_THREADS": "4",
-        "VAR_DIR": str(tmp_path),
-    }
+    return environment_of_tests(tmp_path, PLACEMENT="group_commit", WEB_CONCURRENCY="1", WEB_THREADS="4")
 
 
 def test_waiting_orders_keep_no_threads(environment, tmp_path):

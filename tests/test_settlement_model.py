@@ -26,7 +26,7 @@ from orders.settlements.services import approve, settle
 from shop.models import Product, Store
 from tests.support.factories import make_options, make_store, make_user
 from tests.support.invariants import assert_stores_are_owed_what_buyers_keep
-from tests.test_settlement import delivered, give_back
+from tests.support.orders import delivered, give_back
 from yousinsa.errors import Conflict
 
 pytestmark = pytest.mark.django_db

@@ -13,16 +13,18 @@ from orders.lifecycle import deliver_order, return_order, ship_order
 from orders.models import Settlement, SettlementEntry
 from orders.models.settlements import Frozen
 from orders.payments.services import pay
-from orders.settlements import services
 from orders.settlements.services import approve, settle
+from shop.models import Store
 from tests.support.concurrency import in_processes, in_threads
 from tests.support.factories import ADDRESS, make_options, make_order, make_store, make_user
 from tests.support.invariants import assert_stores_are_owed_what_buyers_keep
 from tests.support.locks import until_somebody_waits
-from tests.test_settlement import FIRST, LAST, delivered
+from tests.support.orders import MARCH, delivered
+from tests.support.races import take_row_locks_away
 from yousinsa.errors import Busy, Conflict, NotFound
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mariadb]
+FIRST, LAST = MARCH
 HALF = date(2020, 3, 15)
 APRIL = (date(2020, 4, 1), date(2020, 4, 30))
 MAY = (date(2020, 5, 1), date(2020, 5, 31))
@@ -88,7 +90,7 @@ def test_of_two_overlapping_periods_at_once_one_is_settled(clerk, option):
 
 def test_control_without_the_stores_lock_both_periods_are_settled(clerk, option, monkeypatch):
     """And yet the sale is in one of them: its entry is claimed once, lock or no lock."""
-    monkeypatch.setattr(services, "lock_store", lambda store_id: None)
+    take_row_locks_away(monkeypatch, Store)
     delivered(clerk, (option, 1))
     two_settle_at_once(option, until=lambda done: done.wait(LIMIT))
     assert Settlement.objects.count() == 2
@@ -124,7 +126,7 @@ def test_of_two_approvals_at_once_one_is_told_that_it_is_frozen(clerk, option):
 def test_control_without_the_settlements_lock_the_database_stops_the_second(clerk, option, monkeypatch):
     delivered(clerk, (option, 1))
     (row,) = settle(FIRST, LAST).written
-    monkeypatch.setattr(services, "_lock", lambda settlement_id: Settlement.objects.get(pk=settlement_id))
+    take_row_locks_away(monkeypatch, Settlement)
     first, second = two_approve_at_once(row.pk, clerk, until=lambda done: done.wait(LIMIT))
     assert "cannot be changed" in str(first)
     assert Settlement.objects.get().approved_at == second

@@ -19,18 +19,20 @@ from orders.settlements import entries, services
 from orders.settlements.entries import commission
 from orders.settlements.services import approve, settle
 from shop.models import Product, Role, Store
-from tests.support.books import make_settlement
+from tests.support.books import figures, make_settlement
 from tests.support.corruption import sql
 from tests.support.desk import signed_in, staff, url
 from tests.support.factories import make_options, make_store
 from tests.support.invariants import assert_stores_are_owed_what_buyers_keep
-from tests.test_settlement import FIRST, LAST, VIEW, delivered, figures, give_back
+from tests.support.orders import MARCH, delivered, give_back
 from yousinsa.errors import Conflict
 
 pytestmark = pytest.mark.django_db
+FIRST, LAST = MARCH
 APRIL = (date(2020, 4, 1), date(2020, 4, 30))
 MAY = (date(2020, 5, 1), date(2020, 5, 31))
 SEOUL = ZoneInfo("Asia/Seoul")
+VIEW = "orders.view_settlement"
 
 
 @pytest.fixture
