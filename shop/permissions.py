@@ -64,7 +64,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     FINANCE: (
         *_CATALOGUE, *_STOCK, *_SHEETS, *_ORDERS, *_MONEY, *_DROPS,
         "orders.confirm_payment", "orders.pay_out_refund", "orders.approve_settlement",
-        "orders.view_settlement", "orders.delete_settlement",
+        "orders.view_settlement", "orders.delete_settlement", "orders.view_settlemententry",
         "inventory.view_monthseal", "inventory.view_sealedbalance", "inventory.close_month",
         *_CHECKS, "inventory.fix_differences",
     ),

@@ -39,6 +39,7 @@ from orders.models import (
     OrderEvent,
     Payment,
     Refund,
+    SettlementEntry,
 )
 from orders.payments.services import confirm_transfer
 from shop import permissions, services
@@ -109,6 +110,7 @@ MODELS: dict[str, dict[str, str]] = {
         "view": "FOU", "add": "", "change": "", "delete": "FU", "compute": "FU", "approve": "FU",
         "print": "FOU",
     },
+    "orders_settlemententry": {"view": "FU", "add": "", "change": "", "delete": ""},
     "orders_drop": {
         "view": "SDFU", "add": "DU", "change": "DU", "delete": "DU", "numbers": "SDFU",
         "open": "DU", "pause": "DU", "resume": "DU", "close": "DU", "rebuild": "DU",
@@ -235,6 +237,7 @@ class Shop:
             "inventory_reconciliationrun": ReconciliationRun.objects.get(),
             "inventory_difference": Difference.objects.get(), "inventory_monthseal": MonthSeal.objects.get(),
             "inventory_sealedbalance": SealedBalance.objects.get(), "orders_settlement": draft,
+            "orders_settlemententry": SettlementEntry.objects.get(),
             "orders_drop": Drop.objects.get(), "orders_dropitem": DropItem.objects.get(),
             "orders_droptally": DropTally.objects.get(), "orders_droprelease": DropRelease.objects.get(),
             "orders_deadletter": DeadLetter.objects.get(),

@@ -14,10 +14,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
-from orders.models import Settlement
+from orders.models import Order, Settlement, SettlementEntry
 from orders.settlements.services import APPROVE as MAY_APPROVE
 from orders.settlements.services import approve, settle, shares
-from shop.desk.base import FOUND, ReadOnlyAdmin, admin_url, moment, won
+from shop.desk.base import FOUND, ReadOnlyAdmin, admin_url, link, moment, won
 from shop.desk.operations import OperatedAdmin, Operation, OperationForm
 from shop.desk.owners import is_store_owner
 from shop.models import Store
@@ -201,3 +201,36 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
         }
         context["full"] = not is_store_owner(request.user)  # who approved it is the shop's own affair
         return TemplateResponse(request, "admin/settlement_print.html", context)
+
+
+@admin.register(SettlementEntry)
+class SettlementEntryAdmin(ReadOnlyAdmin):
+    """What settlements are made of: each delivery and return, and the settlement that it is in."""
+
+    exported = {
+        "order": "line__order__number", "product": "line__product_name", "store": "store__name",
+        "units": "units", "won": "won", "commission": "commission", "at": "created_at",
+        "settlement": "settlement_id",
+    }  # fmt: skip
+    list_display = ("at", "of_order", "line", "store", "units", "amount", "share", "settlement")
+    list_select_related = ("line__order", "store", "settlement__store")
+    search_fields = ("settlement",)
+    search_help_text = _("A settlement's number, or an order's number in full.")
+    ordering = ("-id",)
+    fields = (
+        "of_order", "line", "store", "units", "amount", "share", "returned", "created_at", "settlement",
+    )  # fmt: skip
+    readonly_fields = ("of_order", "amount", "share")
+    at = moment("created_at", _("at"))
+    amount = _money("won", _("won"))
+    share = _money("commission", _("commission (won)"))
+
+    @admin.display(description=_("order"))
+    def of_order(self, entry: SettlementEntry) -> SafeString:
+        return link(entry.line.order)
+
+    def find(self, queryset: QuerySet[SettlementEntry], term: str) -> QuerySet[SettlementEntry]:
+        if term.isascii() and term.isdecimal() and len(term) < 19:
+            return queryset.filter(settlement=int(term))
+        orders = Order.objects.filter(number=term.upper()).values_list("id", flat=True)
+        return queryset.filter(line__order__in=list(orders))

@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
                 "verbose_name": "settlement entry",
                 "verbose_name_plural": "settlement entries",
                 "ordering": ["id"],
-                "default_permissions": (),
+                "default_permissions": ("view",),
             },
         ),
         migrations.RemoveConstraint(

@@ -178,7 +178,7 @@ class SettlementEntry(models.Model):
         verbose_name = _("settlement entry")
         verbose_name_plural = _("settlement entries")
         ordering = ["id"]
-        default_permissions = ()  # seen as settlements
+        default_permissions = ("view",)
         indexes = [models.Index(fields=["settlement", "store", "created_at"], name="entry_unsettled")]
         constraints = [
             # One sale a line, and units come back once.

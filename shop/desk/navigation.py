@@ -48,6 +48,7 @@ ICONS = {
     "orders.OrderNote": "sticky_note_2",
     "orders.Drop": "bolt",
     "orders.Settlement": "receipt_long",
+    "orders.SettlementEntry": "receipt",
     "inventory.ReconciliationRun": "balance",
     "inventory.Difference": "difference",
     "inventory.MonthSeal": "lock",
