@@ -354,7 +354,7 @@ def test_an_action_that_is_not_offered_does_nothing(shop, person):
             assert answer.status_code in (200, 302, 403)
     assert (Store.objects.get(pk=shop.deletable["shop_store"].pk).status, Group.objects.count()) == before
     assert User.objects.get(pk=shop.buyer.pk).is_active
-    assert [order.status for order in Order.objects.order_by("pk")] == ["cancelled", "pending"]
+    assert [order.status for order in Order.objects.order_by("pk")] == ["cancelled", "pending", "expired"]
     assert not Movement.objects.filter(kind="adjust").exists()
     assert Stocktake.objects.get().status == Delivery.objects.get().status == "draft"
     assert Refund.objects.get().status == "due"
