@@ -322,10 +322,10 @@ def test_a_store_that_was_settled_in_other_days_stops_no_other(buyer, option, st
     delivered(buyer, (option, 1), (other, 1))
     delivered(buyer, (option, 1), at="2020-03-20 03:00:00")
     settled(FIRST, date(2020, 3, 15), buyer, store_id=store.pk)
-    with pytest.raises(CommandError, match="1 stores were not settled"):
+    with pytest.raises(CommandError, match="Not settled: 1 store"):
         call_command("settle", "--from", "2020-03-01", "--to", "2020-03-31")
     out, err = capsys.readouterr()
-    assert "1 settlements computed, 4,500 won payable" in out
+    assert "1 settlement computed, 4,500 won payable" in out
     assert f"Store {store.pk} was not settled: Settlement" in err
     assert figures(store=other.product.store) == [(1, 5_000, 0, 0, 500, 4_500)]
     settle(date(2020, 3, 16), LAST, store_id=store.pk)

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from orders.settlements.services import settle, stores_to_settle
-from yousinsa.commands.arguments import day_argument
+from yousinsa.commands.arguments import counted, day_argument, whole_number
 from yousinsa.commands.progress import progress
 from yousinsa.errors import Problem
 
@@ -29,12 +29,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "--to", dest="last", type=day_argument, required=True, metavar="DATE", help="Last day, included."
         )
-        parser.add_argument("--store", type=int, metavar="ID", help="Settle with one store only.")
+        parser.add_argument("--store", type=whole_number(), metavar="ID", help="Settle with one store only.")
 
     def handle(self, *args: Any, first: date, last: date, store: int | None, **options: Any) -> None:
         started = time.monotonic()
         try:
-            count = 1 if store else len(stores_to_settle(first, last))
+            count = 1 if store is not None else len(stores_to_settle(first, last))
             with progress("Settling", count, self.stderr) as advance:
                 settled = settle(first, last, store_id=store, advance=advance)
         except Problem as problem:
@@ -46,7 +46,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{row}: approved already, left as it is")
         payable = sum(row.payable for row in settled.written)
         self.stdout.write(
-            f"{len(settled.written):,} settlements computed, {payable:,} won payable, "
+            f"{counted(len(settled.written), 'settlement')} computed, {payable:,} won payable, "
             f"{len(settled.frozen):,} approved before, in {time.monotonic() - started:.1f} s"
         )
         for left in settled.left:
@@ -57,7 +57,7 @@ class Command(BaseCommand):
         for store_id, reason in settled.refused:
             self.stderr.write(f"Store {store_id} was not settled: {said(reason)}")
         if settled.refused:
-            raise CommandError(f"{len(settled.refused):,} stores were not settled; the others were.")
+            raise CommandError(f"Not settled: {counted(len(settled.refused), 'store')}. All others are.")
 
 
 def said(reason: Exception) -> str:
