@@ -7,7 +7,7 @@ _MARKS = ",;\t"
 
 
 def hinted(line: str) -> str:
-    """The mark that a first line such as `sep=;` names, as spreadsheets write it; empty for any other line."""
+    """The mark that a first line like `sep=;` names, empty for any other line."""
     found = _HINT.fullmatch(line)
     return found["mark"] if found else ""
 

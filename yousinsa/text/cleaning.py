@@ -73,8 +73,20 @@ def clean_email(text: str) -> str:
 
 def tidied(text: str) -> str:
     """`clean_line` of text that was let in before, or that is looked for: what it refuses is left out."""
+    if _PLAIN.fullmatch(text):
+        return text
     text = "".join(" " if unicodedata.category(char) == "Cc" else char for char in text)
     return unicodedata.normalize("NFC", _SPACES.sub(" ", _seen(text, drop=True)).strip(" "))
+
+
+def clean_slug(text: str) -> str:
+    """A part of an address: a line in lower case. Raises `UnclearText`."""
+    return clean_line(text).lower()
+
+
+def tidied_slug(text: str) -> str:
+    """`clean_slug` of text that was let in before."""
+    return tidied(text).lower()
 
 
 def tidied_text(text: str) -> str:

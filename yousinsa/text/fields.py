@@ -5,7 +5,7 @@ reaches a column (a save, a look-up) is written as it would be stored, without c
 address in capitals finds it, and no way into the database leads around the border.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django import forms
@@ -37,6 +37,10 @@ class SkuFormField(_CleanForm, forms.CharField):
 
 class EmailFormField(_CleanForm, forms.EmailField):
     clean_with = staticmethod(cleaning.clean_email)
+
+
+class SlugFormField(_CleanForm, forms.SlugField):
+    clean_with = staticmethod(cleaning.clean_slug)
 
 
 class TextFormField(_CleanForm, forms.CharField):
@@ -98,10 +102,20 @@ class EmailField(_Clean, ExactEmailField):
     plain_path = "yousinsa.db.fields.ExactEmailField"
 
 
+class SlugField(_Clean, models.SlugField):
+    """A part of an address, in lower case."""
+
+    form_class = SlugFormField
+    clean_with = staticmethod(cleaning.clean_slug)
+    tidy_with = staticmethod(cleaning.tidied_slug)
+    plain_path = "django.db.models.SlugField"
+
+
 class KeyField(ExactCharField):
     """What tells the texts of other columns (`of`) apart, in no case and by code points; kept by every save.
 
-    `bulk_update`, `update` and `insert_rows` write what they are given: give them `yousinsa.text.keys.key`.
+    The model is a `Keyed` one. `bulk_update`, `update` and `insert_rows` write what they are given: give them
+    `yousinsa.text.keys.key`.
     """
 
     def __init__(self, *args: Any, of: Sequence[str] = (), **kwargs: Any) -> None:
@@ -117,3 +131,17 @@ class KeyField(ExactCharField):
     def deconstruct(self) -> Any:
         name, _path, args, kwargs = super().deconstruct()
         return name, "yousinsa.db.fields.ExactCharField", args, kwargs
+
+
+class Keyed(models.Model):
+    """A model with key columns: saving a text saves what tells it apart as well."""
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+        if update_fields is not None:
+            named = set(update_fields)
+            keys = (field for field in self._meta.concrete_fields if isinstance(field, KeyField))
+            update_fields = named | {field.name for field in keys if named.intersection(field.of)}
+        super().save(*args, update_fields=update_fields, **kwargs)

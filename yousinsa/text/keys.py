@@ -4,6 +4,8 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from yousinsa.text.cleaning import EMOJI_STYLE, tidied
+
 # The parts of a key are told apart by what no cleaned text contains.
 _BETWEEN = "\x1f"
 _ACCENTS = re.compile("[\u0300-\u036f]+")
@@ -19,7 +21,7 @@ MAX_TERM = 100
 def key(*texts: str) -> str:
     """Texts as they are compared where they identify something: by code points, in no case."""
     return _BETWEEN.join(
-        unicodedata.normalize("NFC", text.casefold().replace("\ufe0f", "")) for text in texts
+        unicodedata.normalize("NFC", tidied(text).casefold().replace(EMOJI_STYLE, "")) for text in texts
     )
 
 
