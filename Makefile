@@ -29,7 +29,7 @@ setup: ## Prepare .venv and the system packages for development and tests
 run: ## Serve the shop with demo data at http://127.0.0.1:8000 (SQLite, nothing else needed)
 	@deploy/run.sh
 
-serve: ## Serve what the environment names (DATABASE_URL, REDIS_URL, ...), without demo data and workers
+serve: ## Serve what the environment names (DATABASE_URL, REDIS_URL, ...), without demo data and worker
 	@deploy/serve.sh
 
 test: ## Run the tests on SQLite, then on a private MariaDB (ARGS="-k name" narrows them)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The shop with demo data, from nothing, in the foreground. Ctrl-C stops everything it started; and when one of
-# its processes ends, so do the others, because half a shop (orders that never expire) looks like a whole one.
+# The shop with demo data, from nothing, in the foreground. Ctrl-C stops everything it started. It closes when the
+# web server ends; a worker that ends is started again, since what it does can wait and what shoppers do cannot.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -32,12 +32,6 @@ echo "run: preparing the database"
 "$python" manage.py migrate --noinput --verbosity 0
 "$python" manage.py seed_demo --if-empty --products 60 --buyers 20 --stock 50 --orders 40
 "$python" manage.py collectstatic --noinput --verbosity 0
-
-declare -A processes=()
-start() { # NAME COMMAND...
-    "${@:2}" &
-    processes[$!]=$1
-}
 
 # shellcheck disable=SC2317 # the EXIT trap calls it
 stop() {
@@ -92,13 +86,33 @@ PY
 trap stop EXIT
 trap 'exit 0' INT TERM HUP
 
-start gunicorn "$python" -m gunicorn -c deploy/gunicorn.conf.py yousinsa.wsgi
-start expire_orders "$python" manage.py expire_orders --every 30
-start run_drops "$python" manage.py run_drops
-[ -z "${REDIS_URL:-}" ] || start drain_orders "$python" manage.py drain_orders
+"$python" -m gunicorn -c deploy/gunicorn.conf.py yousinsa.wsgi &
+web=$!
 announce & # beside the others, so that a server that dies meanwhile is noticed at once
 
-status=0
-wait -n -p ended "${!processes[@]}" || status=$?
-echo "run: ${processes[$ended]} ended with status $status, closing" >&2
-exit "$status"
+worker='' pause='' delay=1
+start_worker() {
+    "$python" manage.py run_worker &
+    worker=$!
+    started=$SECONDS
+}
+start_worker
+
+while :; do
+    status=0
+    wait -n -p ended || status=$?
+    case $ended in
+    "$web")
+        echo "run: gunicorn ended with status $status, closing" >&2
+        exit "$status"
+        ;;
+    "$worker")
+        [ $((SECONDS - started)) -lt 60 ] || delay=1
+        echo "run: the worker ended with status $status, starting it again in $delay s" >&2
+        sleep "$delay" &
+        pause=$!
+        delay=$((delay * 2 < 30 ? delay * 2 : 30))
+        ;;
+    "$pause") start_worker ;;
+    esac
+done

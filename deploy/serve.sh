@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Serve what the environment names, in the foreground: no demo data, and no workers, which are processes of their own.
+# Serve what the environment names, in the foreground: no demo data, and no worker (manage.py run_worker).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -70,7 +70,7 @@ class StockMoved(Conflict):
         super().__init__(option=row.option_id, on_hand=row.on_hand, reserved=row.reserved)
 
 
-class SheetRefused(Conflict):
+class DocumentRefused(Conflict):
     """409: a delivery or stocktake cannot be applied, or changed, as it is."""
 
     code = "sheet_refused"

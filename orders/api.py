@@ -1,4 +1,7 @@
-"""Orders over HTTP. Each endpoint reads, calls one service, shows."""
+"""Orders over HTTP. Each endpoint reads, calls one service, shows.
+
+Whose order it is not is told so first: before the body is read.
+"""
 
 import re
 from collections.abc import Iterable
@@ -15,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from orders import selectors, services
+from orders import lifecycle, selectors
 from orders.drops.admission import waiting_room
 from orders.drops.admission.pending import find_unsettled, refuse_unsettled
 from orders.drops.api import answer_purchase
@@ -190,8 +193,8 @@ def settled_order(request: Request, number: str) -> Order:
 class PayView(APIView):
     @operation("Pay", request=PaymentBody, response=OrderView, errors=(402, 404, 409))
     def post(self, request: Request, number: str) -> Response:
-        body = read_body(request, PaymentBody)
         order = settled_order(request, number)
+        body = read_body(request, PaymentBody)
         pay(
             order_id=order.pk, provider=body.provider, token=body.token, actor_id=caller(request).id,
             shipping=msgspec.structs.asdict(body.shipping) if body.shipping else None,
@@ -202,17 +205,17 @@ class PayView(APIView):
 class CancelView(APIView):
     @operation("Cancel: what was paid goes back", request=CancelBody, response=OrderView, errors=(404, 409))
     def post(self, request: Request, number: str) -> Response:
-        read_body(request, CancelBody, default=CancelBody())
         order = settled_order(request, number)
-        services.cancel_order(order_id=order.pk, actor_id=caller(request).id)
+        read_body(request, CancelBody, default=CancelBody())
+        lifecycle.cancel_order(order_id=order.pk, actor_id=caller(request).id)
         return own_order(request, number)
 
 
 class ReturnView(APIView):
     @operation("Return all or some units", request=ReturnBody, response=OrderView, errors=(404, 409))
     def post(self, request: Request, number: str) -> Response:
-        body = read_body(request, ReturnBody, default=ReturnBody())
         order = settled_order(request, number)
+        body = read_body(request, ReturnBody, default=ReturnBody())
         units = None if body.lines is None else units_of(body.lines)
-        services.return_order(order_id=order.pk, units=units, actor_id=caller(request).id)
+        lifecycle.return_order(order_id=order.pk, units=units, actor_id=caller(request).id)
         return own_order(request, number)

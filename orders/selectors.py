@@ -1,14 +1,12 @@
 """Questions about orders: read-only, no locks."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
 
-from django.db.models import Prefetch, QuerySet, Sum
+from django.db.models import Prefetch, QuerySet
 
 from orders.errors import OrderNotFound
 from orders.models import Order, OrderLine, Payment
 from orders.schemas import LineView, OrderView, PaymentView, ShippingView, TrackingView
-from orders.states import HOLDING, SHIPPED_OUT
 from yousinsa.language import recorded
 
 
@@ -60,32 +58,3 @@ def own_order(*, buyer_id: int, number: str) -> Order:
     if order is None:
         raise OrderNotFound
     return order
-
-
-class OrderUnits(NamedTuple):
-    """What orders say of one option, in units; of `expired` holds a single order only."""
-
-    promised: int = 0
-    shipped: int = 0
-    returned: int = 0
-    expired: int = 0
-
-
-def order_units(option_ids: Sequence[int]) -> dict[int, OrderUnits]:
-    """What the orders of these options hold, have shipped and got back, by option id. One query."""
-    rows = (
-        OrderLine.objects.filter(option_id__in=option_ids)
-        .order_by()
-        .values_list("option_id", "order__status")
-        .annotate(units=Sum("quantity"), back=Sum("returned"))
-    )
-    totals: dict[int, OrderUnits] = {}
-    for option_id, status, units, back in rows:
-        promised, shipped, returned, _expired = totals.get(option_id, OrderUnits())
-        if status in HOLDING:
-            promised += units
-        elif status in SHIPPED_OUT:
-            shipped += units
-            returned += back
-        totals[option_id] = OrderUnits(promised, shipped, returned)
-    return totals

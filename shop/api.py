@@ -1,4 +1,7 @@
-"""The shop over HTTP: accounts, stores, products. Each endpoint reads, calls one service, shows."""
+"""The shop over HTTP: accounts, stores, products. Each endpoint reads, calls one service, shows.
+
+Who may not do a thing is told so first: permissions are checked before the body is read.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
@@ -9,7 +12,6 @@ from django.contrib.auth import login, logout
 from django.db import transaction
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.translation import gettext_noop
 from msgspec import UNSET, Meta, UnsetType
 from rest_framework.permissions import SAFE_METHODS, AllowAny, BasePermission, IsAuthenticated
 from rest_framework.request import Request
@@ -17,18 +19,16 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
-from inventory import ledger
+from inventory.listing import change_product, list_product
 from inventory.selectors import in_stock, product_views, sold_out_products
-from orders.services import forget_buyer, lock_orders_of
+from orders.withdrawal import withdraw_buyer
 from shop import selectors, services
-from shop.errors import NotYourStore
 from shop.limits import limit_sign_in
 from shop.models import MAX_OPTIONS, MAX_PRICE, Product, User
 from shop.schemas import ProductPage, ProductView, SignedIn, StorePage, StoreView, UserView
 from shop.selectors import ORDERINGS, Id, ProductQuery
 from yousinsa import limits
 from yousinsa.auth import Principal, caller
-from yousinsa.db.transactions import transact
 from yousinsa.errors import Unauthenticated
 from yousinsa.http.bodies import Body, Query, read_body, read_query
 from yousinsa.http.endpoint import Endpoint
@@ -180,8 +180,8 @@ class MeView(APIView):
 
     @operation("Change my profile or password", request=ProfileChange, response=UserView, errors=(429,))
     def patch(self, request: Request) -> Response:
-        body = read_body(request, ProfileChange)
         user = current_user(request)
+        body = read_body(request, ProfileChange)
         changes: dict[str, str] = {} if body.name is UNSET else {"name": str(body.name)}
         if body.address is None:
             changes |= dict.fromkeys(services.PROFILE_FIELDS[1:], "")
@@ -207,14 +207,7 @@ class MeView(APIView):
 
     @operation("Withdraw: personal data is removed, orders stay", status=204)
     def delete(self, request: Request) -> Response:
-        user = current_user(request)
-
-        def work() -> None:
-            lock_orders_of(buyer_id=user.pk)
-            services.withdraw(user=user)
-            forget_buyer(buyer_id=user.pk)
-
-        transact(work)
+        withdraw_buyer(user=current_user(request))
         logout(request._request)
         return Response(status=204)
 
@@ -241,8 +234,9 @@ class StoresView(APIView):
         "Apply for a store", request=StoreApplication, response=StoreView, status=201, errors=(403, 409)
     )
     def post(self, request: Request) -> Response:
-        body = read_body(request, StoreApplication)
         owner = current_user(request)
+        services.check_store_owner(role=owner.role)
+        body = read_body(request, StoreApplication)
         store = services.apply_for_store(owner_id=owner.pk, role=owner.role, name=body.name)
         return Response(selectors.store_view(store), status=201)
 
@@ -306,25 +300,17 @@ class ProductsView(CatalogueView):
         headers=[LOCATION],
     )  # fmt: skip
     def post(self, request: Request) -> Response:
+        owner_id = caller(request).id
+        services.check_seller(owner_id=owner_id)
         body = read_body(request, NewProduct)
-        store = services.store_for_sale(store_id=body.store, owner_id=caller(request).id)
-        category = selectors.category_by_slug(body.category)
-
-        def work() -> int:
-            product, options = services.create_product(
-                store=store, category=category, name=body.name, price=body.price,
-                options=[services.OptionDraft(o.sku, o.size, o.color) for o in body.options],
-            )  # fmt: skip
-            stock = ledger.open_stock([option.pk for option in options])
-            ledger.receive_new(
-                {stock[option.pk]: o.stock for option, o in zip(options, body.options, strict=True)},
-                actor_id=caller(request).id, reason=gettext_noop("first stock"),
-            )  # fmt: skip
-            return product.pk
-
-        product_id = transact(work)
-        (view,) = product_views(Product.objects.filter(pk=product_id))
-        return Response(view, status=201, headers={"Location": reverse("product", args=[product_id])})
+        product, _options = list_product(
+            store=services.store_for_sale(store_id=body.store, owner_id=owner_id),
+            category=selectors.category_by_slug(body.category), name=body.name, price=body.price,
+            options=[services.OptionDraft(o.sku, o.size, o.color) for o in body.options],
+            units=[o.stock for o in body.options], actor_id=owner_id,
+        )  # fmt: skip
+        (view,) = product_views(Product.objects.filter(pk=product.pk))
+        return Response(view, status=201, headers={"Location": reverse("product", args=[product.pk])})
 
 
 class ProductDetailView(CatalogueView):
@@ -336,13 +322,11 @@ class ProductDetailView(CatalogueView):
         "Change a product of mine", request=ProductChange, response=ProductView, errors=(403, 404, 409)
     )
     def patch(self, request: Request, pk: int) -> Response:
-        body = read_body(request, ProductChange)
-        product = Product.objects.select_related("store").filter(pk=pk).first()
+        product = Product.objects.filter(pk=pk).first()
         if product is None:
             raise Http404
-        if product.store.owner_id != caller(request).id:
-            raise NotYourStore
         services.store_for_sale(store_id=product.store_id, owner_id=caller(request).id)
+        body = read_body(request, ProductChange)
         changes: dict[str, Any] = {
             field: value for field in ("name", "price") if (value := getattr(body, field)) is not UNSET
         }
@@ -356,10 +340,5 @@ class ProductDetailView(CatalogueView):
             )
             for option in ([] if body.options is UNSET else list(body.options))
         ]
-
-        def work() -> None:
-            added = services.update_product(product=product, changes=changes, options=drafts)
-            ledger.open_stock([option.pk for option in added])
-
-        transact(work)
+        change_product(product=product, changes=changes, options=drafts)
         return Response(product_views(Product.objects.filter(pk=pk))[0])

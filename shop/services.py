@@ -146,7 +146,7 @@ def change_password(*, user: User, current: str, new: str, request: HttpRequest 
 def withdraw(*, user: User) -> None:
     """Close an account for good: personal data is replaced, its stores close, tokens and sessions end.
 
-    Orders stay (see `orders.services.forget_buyer` for the addresses on them).
+    Part of a buyer's withdrawal (`orders.withdrawal.withdraw_buyer`), which sees to their orders as well.
     """
     with transaction.atomic():
         # Not to be guessed: whoever signs up under it first could keep this user from leaving.
@@ -165,10 +165,15 @@ def withdraw(*, user: User) -> None:
 # --- Stores -------------------------------------------------------------------------------------------
 
 
-def apply_for_store(*, owner_id: int, role: str, name: str) -> Store:
-    """A store owner asks for a store. Raises `NotAStoreOwner`, `Invalid`, `StoreExists`."""
+def check_store_owner(*, role: str) -> None:
+    """Raises `NotAStoreOwner` for any other role."""
     if role != Role.STORE_OWNER:
         raise NotAStoreOwner
+
+
+def apply_for_store(*, owner_id: int, role: str, name: str) -> Store:
+    """A store owner asks for a store. Raises `NotAStoreOwner`, `Invalid`, `StoreExists`."""
+    check_store_owner(role=role)
     if not name.strip():
         raise Invalid(errors={"name": gettext("Must not be empty.")})
     try:
@@ -198,6 +203,18 @@ class OptionDraft:
     sku: str
     size: str | None = None
     color: str | None = None
+
+
+def check_seller(*, owner_id: int) -> None:
+    """Whether a user may list products at all, in whichever store.
+
+    Raises `NotYourStore` for who has none, `StoreNotAccepted` where none is accepted.
+    """
+    statuses = list(Store.objects.filter(owner=owner_id).order_by("-pk").values_list("status", flat=True))
+    if not statuses:
+        raise NotYourStore(gettext("You have no store yet: apply for one first."))
+    if Store.Status.ACCEPTED not in statuses:
+        raise StoreNotAccepted(store_status=statuses[0])
 
 
 def store_for_sale(*, store_id: int, owner_id: int) -> Store:

@@ -38,7 +38,7 @@ def fresh_process_state(settings: Any) -> Iterator[None]:
         from yousinsa.db.mysql import base
 
         # Threads that a test left behind keep their connections: with them gone the pool would be empty.
-        base._pools.clear()
+        base.pool_of.forget()
     yield
     revocations.clear()
     tallies.clear()

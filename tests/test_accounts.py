@@ -7,9 +7,10 @@ from django.db import transaction
 from django.test import Client
 
 from inventory import ledger
+from orders.lifecycle import cancel_order, deliver_order, expire_due, ship_order
+from orders.locking import lock_order, move
 from orders.models import Order, Status
-from orders.payments.services import settle_unanswered
-from orders.services import cancel_order, deliver_order, expire_due, lock_order, move, ship_order
+from orders.payments.services import resolve_unanswered
 from shop import services
 from shop.models import Role, Store, User
 from tests.support.concurrency import in_threads
@@ -382,7 +383,7 @@ def test_a_payment_that_comes_after_the_buyer_left_goes_back(leaver, settings):
     assert Wire(leaver).delete("users/me/").status_code == 204
     assert expire_due() == 1
     order.payments.update(created_at=order.created_at.replace(year=2020))
-    assert settle_unanswered() == 1
+    assert resolve_unanswered() == 1
     order.refresh_from_db()
     assert (order.status, shipping(order)) == (Status.EXPIRED, NOTHING)
     assert [refund.amount for refund in order.payments.get().refunds.all()] == [order.total]

@@ -13,11 +13,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from inventory import ledger, sheets
+from inventory import documents, ledger
 from inventory.models import Stock
+from orders.lifecycle import add_note, cancel_order
 from orders.models import Hold, Order
 from orders.payments.services import confirm_transfer
-from orders.services import add_note, cancel_order
 from shop import services
 from shop.desk import base
 from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User
@@ -72,8 +72,8 @@ def make_rows(count: int) -> None:
         make_drop_rows(option)
         add_note(order_id=order.pk, author_id=clerk.pk, text="Called the buyer")
         make_order(buyer, (option, 1))
-        sheets.draft_delivery(receipts=[sheets.Receipt(option.stock.pk, 1)], actor_id=clerk.pk)
-        sheets.begin_stocktake(stock_ids=[option.stock.pk], actor_id=clerk.pk)
+        documents.draft_delivery(receipts=[documents.Receipt(option.stock.pk, 1)], actor_id=clerk.pk)
+        documents.begin_stocktake(stock_ids=[option.stock.pk], actor_id=clerk.pk)
 
 
 # --- Lists ----------------------------------------------------------------------------------------

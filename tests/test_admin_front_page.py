@@ -15,9 +15,9 @@ from django.utils import timezone
 from inventory.models import Difference, ReconciliationRun, Stock
 from orders.admin.front_page import figures as figures_module
 from orders.admin.front_page.figures import Figures, about, bounded_count
+from orders.lifecycle import cancel_order
 from orders.models import Drop, Order, Payment, Refund
 from orders.payments.services import confirm_transfer
-from orders.services import cancel_order
 from shop.models import Store, User
 from tests.support.books import make_books
 from tests.support.desk import signed_in, staff

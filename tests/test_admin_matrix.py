@@ -16,7 +16,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.urls import URLPattern, URLResolver
 
-from inventory import sheets
+from inventory import documents
 from inventory.models import (
     Delivery,
     Difference,
@@ -27,6 +27,7 @@ from inventory.models import (
     Stock,
     Stocktake,
 )
+from orders.lifecycle import add_note, cancel_order
 from orders.models import (
     DeadLetter,
     Drop,
@@ -40,7 +41,6 @@ from orders.models import (
     Refund,
 )
 from orders.payments.services import confirm_transfer
-from orders.services import add_note, cancel_order
 from shop import permissions, services
 from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User
 from shop.permissions import CATALOGUE_EDITOR, FINANCE, ORDER_DESK, STOCK_CLERK, STORE_OWNER
@@ -214,9 +214,9 @@ class Shop:
         cancel_order(order_id=order.pk, actor_id=clerk.pk)
         held = make_order(buyer, (option, 1))
         note = add_note(order_id=order.pk, author_id=clerk.pk, text="Called the buyer")
-        receipt = sheets.Receipt(option.stock.pk, 1)
-        delivery = sheets.draft_delivery(receipts=[receipt], actor_id=clerk.pk)
-        stocktake = sheets.begin_stocktake(stock_ids=[option.stock.pk], actor_id=clerk.pk)
+        receipt = documents.Receipt(option.stock.pk, 1)
+        delivery = documents.draft_delivery(receipts=[receipt], actor_id=clerk.pk)
+        stocktake = documents.begin_stocktake(stock_ids=[option.stock.pk], actor_id=clerk.pk)
         services.revoke_all_tokens(user_id=buyer.pk)
         make_books(option, clerk)
         make_drop_rows(option)

@@ -9,10 +9,10 @@ from django.test import Client
 from django.utils import timezone
 
 from inventory.models import Stock
-from orders.admin.orders import SLACK, first_id_since
+from orders.lifecycle import cancel_order, deliver_order, expire_due, ship_order
 from orders.models import Order, OrderEvent, OrderLine, Payment, Refund, Status
 from orders.payments.services import confirm_transfer, pay
-from orders.services import cancel_order, deliver_order, expire_due, ship_order
+from orders.placement.numbers import SLACK, first_id_since
 from shop.desk import operations
 from shop.models import Option, User
 from tests.support.desk import act, buttons, change_stock, said, signed_in, staff, url

@@ -8,13 +8,13 @@ from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import reverse
 
-from inventory import sheets
+from inventory import documents
 from inventory.admin import movements
 from inventory.models import Delivery, DeliveryLine, Movement, Stock, Stocktake, StocktakeLine
 from orders.admin import orders
+from orders.lifecycle import add_note
 from orders.models import Hold, Order, OrderLine, OrderNote, Settlement
 from orders.payments.services import confirm_transfer
-from orders.services import add_note
 from shop import permissions
 from shop.models import Category, Option, Product, Role, Store, User
 from tests.support.books import make_settlement
@@ -176,9 +176,9 @@ def test_the_front_page_tells_no_figures_of_the_whole_shop(desk, own, buyer):
 
 def test_a_timeline_is_of_ones_own_option_and_names_nobody(desk, owner, own, other, buyer):
     clerk = make_user("clerk@example.com", staff=True)
-    receipts = [sheets.Receipt(option.stock.pk, 3) for option in (own, other)]
-    delivery = sheets.draft_delivery(receipts=receipts, actor_id=clerk.pk)
-    sheets.apply_delivery(delivery_id=delivery.pk, version=delivery.version, actor_id=clerk.pk)
+    receipts = [documents.Receipt(option.stock.pk, 3) for option in (own, other)]
+    delivery = documents.draft_delivery(receipts=receipts, actor_id=clerk.pk)
+    documents.apply_delivery(delivery_id=delivery.pk, version=delivery.version, actor_id=clerk.pk)
     order = make_order(buyer, (own, 1), (other, 2))
     page = desk.get(url(Stock, "timeline", own.stock.pk)).content.decode()
     assert order.number in page
@@ -229,8 +229,8 @@ def test_what_operators_do_is_closed_whatever_rights_an_owner_has(owner, own, ot
     clerk = make_user(staff=True)
     desk, order = signed_in(owner), make_order(buyer, (own, 1), (other, 1))
     add_note(order_id=order.pk, author_id=clerk.pk, text="Called the buyer")
-    delivery = sheets.draft_delivery(receipts=[sheets.Receipt(own.stock.pk, 3)], actor_id=clerk.pk)
-    stocktake = sheets.begin_stocktake(stock_ids=[own.stock.pk], actor_id=clerk.pk)
+    delivery = documents.draft_delivery(receipts=[documents.Receipt(own.stock.pk, 3)], actor_id=clerk.pk)
+    stocktake = documents.begin_stocktake(stock_ids=[own.stock.pk], actor_id=clerk.pk)
     pages = [
         *(url(Stock, change, own.stock.pk) for change in ("receive", "adjust", "transfer", "count")),
         url(Delivery), url(Delivery, "import"), url(DeliveryLine), url(Stocktake), url(Stocktake, "import"),

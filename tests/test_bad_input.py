@@ -358,9 +358,9 @@ MALFORMED = {
 }
 CALLS = [
     ("POST", "orders/"),
-    ("POST", "orders/X/pay/"),
+    ("POST", "orders/{order}/pay/"),
     ("POST", "products/"),
-    ("PATCH", "products/1/"),
+    ("PATCH", "products/{product}/"),
     ("POST", "stores/"),
     ("PATCH", "users/me/"),
     ("POST", "users/sign-up/"),
@@ -368,17 +368,31 @@ CALLS = [
 ]
 
 
+@pytest.fixture
+def send(option):
+    """`send(call, body)`: one of CALLS, by somebody who may do it."""
+    store = option.product.store
+    order = make_order(store.owner, (option, 1))
+
+    def call(method_and_path, body, **headers):
+        method, path = method_and_path
+        path = path.format(order=order.number, product=option.product_id)
+        return Wire(store.owner)(method, path, body, **headers)
+
+    return call
+
+
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)
-def test_a_body_that_is_no_json_is_malformed(buyer, call):
+def test_a_body_that_is_no_json_is_malformed(send, call):
     with nothing_changes():
         for name, raw in MALFORMED.items():
-            answer = Wire(buyer)(*call, raw)
+            answer = send(call, raw)
             assert answer.json()["code"] in ("malformed_body", "invalid"), name
             problem(answer, 400, answer.json()["code"])
 
 
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)
-def test_deep_nesting_is_refused(buyer, call):
+def test_deep_nesting_is_refused(send, call):
     with nothing_changes():
         for raw in (
             b"[" * 300_000,
@@ -386,18 +400,18 @@ def test_deep_nesting_is_refused(buyer, call):
             b'{"lines":' + b"[" * 300_000,
             b'{"name":' + b"[" * 9,
         ):
-            assert Wire(buyer)(*call, raw).status_code == 400
+            assert send(call, raw).status_code == 400
 
 
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)
-def test_another_content_type_is_unsupported(buyer, call):
+def test_another_content_type_is_unsupported(send, call):
     with nothing_changes():
         for content_type in (
             None, "", "text/plain", "text/json", "application/xml", "application/x-www-form-urlencoded",
             "multipart/form-data; boundary=x", "multipart/form-data", "json", ";", "application/json/x",
             "application/json, text/plain", "application/merge-patch+json", "application/json\u00ff",
         ):  # fmt: skip
-            answer = Wire(buyer)(*call, {}, content_type=content_type)
+            answer = send(call, {}, content_type=content_type)
             problem(answer, 415, "unsupported_media_type")
 
 
@@ -412,9 +426,9 @@ def test_parameters_of_the_content_type_do_not_matter(buyer, option, content_typ
 
 
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)
-def test_a_huge_body_is_refused(buyer, call):
+def test_a_huge_body_is_refused(send, call):
     with nothing_changes():
-        answer = Wire(buyer)(*call, b'{"lines":"' + b"x" * 1024 * 1024 + b'"}')
+        answer = send(call, b'{"lines":"' + b"x" * 1024 * 1024 + b'"}')
         problem(answer, 413, "body_too_large")
 
 

@@ -337,7 +337,7 @@ def test_the_books_add_up_at_any_moment_while_orders_flow(redis, tmp_path):
     def cancel():
         from django.db import connections
 
-        from orders.services import cancel_order
+        from orders.lifecycle import cancel_order
 
         while not stop.is_set():
             for order in Order.objects.filter(status="pending")[:3]:

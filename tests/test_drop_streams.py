@@ -17,9 +17,9 @@ from orders.drops.redis.stream import Stream
 from orders.drops.services import close_drop, run_due
 from orders.drops.writing import drain as drain_module
 from orders.drops.writing.drain import CLAIM_IDLE_MS, Drain, DropDrain
+from orders.lifecycle import cancel_order
 from orders.models import Order
 from orders.models.drops import DeadLetter, Drop, DropItem, DropRelease
-from orders.services import cancel_order
 from shop.models import User
 from tests.support.drops import assert_escrow_adds_up, drain_all, item_of, left_in_redis, make_drop, on_redis
 from tests.support.factories import make_options, make_user, stock_of

@@ -21,9 +21,9 @@ from orders.drops.services import (
     resume_drop,
     run_due,
 )
+from orders.lifecycle import cancel_order, expire_due
 from orders.models import Order
 from orders.models.drops import DropItem, DropRelease, DropStatus, DropTally, Lane
-from orders.services import cancel_order, expire_due
 from shop.models import Product
 from tests.support.concurrency import in_processes, in_threads
 from tests.support.drops import (

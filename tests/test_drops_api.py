@@ -195,7 +195,7 @@ def test_every_script_runs_on_a_cluster(settings, monkeypatch):
             pass
         use_redis(settings, server)
         from orders.drops.audit import rebuild as rebuild_module
-        from orders.services import cancel_order
+        from orders.lifecycle import cancel_order
 
         monkeypatch.setattr(rebuild_module, "TALLIES_SECONDS", 0)
         (option,) = make_options([10])

@@ -17,13 +17,13 @@ from inventory import ledger
 from inventory.errors import InsufficientStock
 from inventory.models import Stock
 from orders.errors import IdempotencyInFlight, OutcomeUnknown
+from orders.lifecycle import cancel_order
 from orders.models import Order
 from orders.payments.services import pay
 from orders.placement import group_commit as lane
 from orders.placement.batch import place_batch
 from orders.placement.group_commit import Committer, committer, group_commit
 from orders.placement.requests import PlaceRequest
-from orders.services import cancel_order
 from tests.support.concurrency import in_processes, in_threads
 from tests.support.environment import mariadb_server
 from tests.support.factories import ADDRESS, make_options, make_order, make_user, stock_of

@@ -8,9 +8,9 @@ from django.utils import timezone
 
 from orders.admin.holds import ReleaseForm, time_left
 from orders.errors import OrderNotFound
+from orders.lifecycle import add_note
 from orders.models import MAX_NOTE, Hold, Order, OrderEvent, OrderNote
 from orders.payments.services import confirm_transfer
-from orders.services import add_note
 from tests.conftest import Api
 from tests.support.desk import act, buttons, said, signed_in, staff, text, url
 from tests.support.factories import make_options, make_order, make_user, stock_of

@@ -12,9 +12,9 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from inventory.catalog_import import loader
+from inventory.catalog_import.brands import MIN_PRODUCTS, SELECT_SHOP, Brands
 from inventory.models import Movement, Stock
-from shop.catalog_import import loader
-from shop.catalog_import.brands import MIN_PRODUCTS, SELECT_SHOP, Brands
 from shop.models import Category, Option, Product, Store, User
 from tests.support.invariants import assert_books_balance
 
@@ -144,7 +144,7 @@ def test_dirty_rows_are_mended_or_skipped_with_their_reason(styles: MakeFile) ->
         "skipped 1: productDisplayName has control characters or others that cannot be seen (row 12)" in out
     )
     assert "skipped 1: productDisplayName is longer than 200 characters (row 13)" in out
-    assert "1 names with an unquoted comma" in out
+    assert "1 name with an unquoted comma" in out
     assert Product.objects.get(source_id="styles:3").name == "Fabindia Women Red, Silk Saree"
     short = Product.objects.get(source_id="styles:7491")
     assert short.name == 'Nike 3.5" Short'
@@ -214,7 +214,7 @@ def test_a_taken_sku_costs_its_product_only(styles: MakeFile) -> None:
     run(styles(TEE))
     Product.objects.update(source_id=None)
     out = run(styles(TEE, KIDS))
-    assert "1 products loaded" in out
+    assert "1 product loaded" in out
     assert "skipped 1: another product has its SKU (row 2)" in out
 
 
@@ -273,7 +273,7 @@ def test_a_brand_is_what_many_names_begin_with() -> None:
     names = [f"Lino Perros Men {n}" for n in range(MIN_PRODUCTS)] + ["Levi's Jeans"] * 9 + ["Levis Tee"] * 11
     for name in [*names, "Lino Ventura Hat", "Rare Tee"]:
         brands.add(name)
-    brands.settle()
+    brands.decide()
     assert brands.of("Lino Perros Women Bag").name == "Lino Perros"
     assert brands.of("Levi's Jacket") == brands.of("Levis Jacket")
     assert brands.of("Levis Jacket").slug == "levis"

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from inventory import ledger
 from inventory.errors import InsufficientStock
-from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Kind, MonthSeal, Movement, SealedBalance, Stock
 from inventory.reconciliation.sources import last_seal, read_sums
 from inventory.seals import chain, closing
 from inventory.seals.closing import CannotClose, close_month
 from inventory.seals.verification import Verification
+from orders.order_book import ORDERS
 from tests.support.corruption import differences, open_shop, sql
 from tests.support.factories import make_options, make_order, make_user
 from tests.test_reconciliation import reconcile
@@ -124,7 +124,7 @@ def test_open_differences_stand_in_the_way_unless_forced(shop):
 
     ReconciliationRun.objects.all().delete()
     sql("UPDATE inventory_stock SET on_hand = on_hand + 1 WHERE id = %s", shop.stock.pk)
-    with pytest.raises(CannotClose, match="found 1 differences"):
+    with pytest.raises(CannotClose, match="found 1 difference: fix it first"):
         close_month(APRIL, ORDERS)
     assert not MonthSeal.objects.filter(month=APRIL).exists()
     assert close_month(APRIL, ORDERS, force=True).forced

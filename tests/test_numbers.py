@@ -2,10 +2,11 @@
 
 import os
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orders.placement.numbers import new_number
+from orders.placement.numbers import first_id_since, id_at, new_number, new_order_id, placed_at
 
 pytestmark = pytest.mark.sqlite
 
@@ -33,3 +34,15 @@ def test_a_forked_process_draws_other_numbers():
     theirs = {text[i : i + 8] for i in range(0, len(text), 8)}
     assert len(theirs) == 300
     assert not mine & theirs
+
+
+def test_an_order_id_says_when_it_was_drawn():
+    before = datetime.now(UTC)
+    drawn = new_order_id()
+    after = datetime.now(UTC)
+    millisecond = timedelta(milliseconds=1)
+    assert before - millisecond <= placed_at(drawn) <= after + millisecond
+    assert first_id_since(before - millisecond, slack=timedelta(0)) <= drawn
+    assert drawn < first_id_since(after + 2 * millisecond, slack=timedelta(0))
+    assert placed_at(id_at(1_800_000_000.123, below=2**40 + 5)).timestamp() == 1_800_000_000.123
+    assert first_id_since(datetime(1999, 1, 1, tzinfo=UTC)) == 0

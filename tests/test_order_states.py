@@ -23,10 +23,10 @@ from inventory.errors import InsufficientStock
 from inventory.models import Kind, Movement
 from orders import states
 from orders.errors import InvalidTransition, PaymentDeclined, PaymentInProgress, PaymentUnknown
+from orders.lifecycle import cancel_order, deliver_order, expire_due, return_order, ship_order
 from orders.models import Order, OrderLine, Payment, Refund, Status
 from orders.payments.providers import APPROVED, Answer
-from orders.payments.services import confirm_transfer, pay, settle, settle_unanswered
-from orders.services import cancel_order, deliver_order, expire_due, return_order, ship_order
+from orders.payments.services import confirm_transfer, decide, pay, resolve_unanswered
 from tests.support.factories import make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance, assert_money_balances
 from tests.support.problems import nothing_changes
@@ -275,10 +275,10 @@ class Shop(RuleBasedStateMachine):
     def hear_from_the_providers(self, order):
         """What they were asked about, and that an attempt which was given up had taken the money."""
         Payment.objects.update(created_at=timezone.now() - timedelta(minutes=2))
-        settle_unanswered()
+        resolve_unanswered()
         self.unanswered.clear()
         if given_up := Payment.objects.filter(order=order, status="declined").first():
-            settle(payment_id=given_up.pk, answer=Answer(APPROVED))
+            decide(payment_id=given_up.pk, answer=Answer(APPROVED))
 
     @rule(order=orders, after=st.sampled_from(["cancelled", "shipped", "delivered"]))
     def somebody_tries(self, order, after):

@@ -3,8 +3,8 @@
 import pytest
 
 from inventory.models import Movement
+from orders.lifecycle import deliver_order, expire_due, ship_order
 from orders.models import Order, Status
-from orders.services import deliver_order, expire_due, ship_order
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.invariants import assert_books_balance
 

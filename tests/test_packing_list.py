@@ -5,9 +5,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from orders.admin import packing
+from orders.lifecycle import ship_order
 from orders.models import Order
 from orders.payments.services import confirm_transfer
-from orders.services import ship_order
 from tests.support.desk import act, said, signed_in, staff, text, url
 from tests.support.factories import ADDRESS, make_options, make_order, make_user
 

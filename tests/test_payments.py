@@ -10,19 +10,12 @@ from django.utils import timezone
 
 from inventory import ledger
 from orders.errors import InvalidTransition, PaymentInProgress, PaymentUnknown, ShippingRequired
+from orders.lifecycle import cancel_order, deliver_order, expire_due, return_order, ship_order
+from orders.locking import lock_order, move
 from orders.models import Order, Payment, Refund, Status
 from orders.payments import refunds
 from orders.payments.providers import APPROVED, DECLINED, PROVIDERS, Answer, ProviderTimeout
-from orders.payments.services import confirm_transfer, pay, settle, settle_unanswered
-from orders.services import (
-    cancel_order,
-    deliver_order,
-    expire_due,
-    lock_order,
-    move,
-    return_order,
-    ship_order,
-)
+from orders.payments.services import confirm_transfer, decide, pay, resolve_unanswered
 from tests.support.concurrency import in_threads
 from tests.support.factories import ADDRESS, make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance
@@ -148,11 +141,11 @@ def test_a_card_that_is_not_answered_for_is_asked_about_until_it_is_settled(orde
     # Until that is known nobody is charged a second time.
     with nothing_changes():
         problem(pay_for(order), 409, "payment_in_progress")
-    assert settle_unanswered() == 0
+    assert resolve_unanswered() == 0
     a_minute_passes()
-    assert settle_unanswered() == 1
+    assert resolve_unanswered() == 1
     assert status_of(order) == in_the_end
-    assert settle_unanswered() == 0
+    assert resolve_unanswered() == 0
     if in_the_end == "pending":
         assert pay_for(order).json()["status"] == "paid"
 
@@ -252,7 +245,7 @@ def late(order):
 
 def test_a_late_payment_takes_the_units_again_if_there_are_any(late, option):
     assert stock_of(option) == (5, 0)
-    assert settle_unanswered() == 1
+    assert resolve_unanswered() == 1
     answer = Wire(late.buyer).get(f"orders/{late.number}/").json()
     assert answer["status"] == "paid"
     assert "still there" in answer["note"]
@@ -263,7 +256,7 @@ def test_a_late_payment_takes_the_units_again_if_there_are_any(late, option):
 
 def test_a_late_payment_for_units_that_are_gone_goes_back_and_the_order_says_so(late, option):
     make_order(make_user(), (option, 4))
-    assert settle_unanswered() == 1
+    assert resolve_unanswered() == 1
     answer = Wire(late.buyer).get(f"orders/{late.number}/").json()
     assert answer["status"] == "expired"
     assert "refunded" in answer["note"]
@@ -281,7 +274,7 @@ def test_a_late_payment_takes_all_lines_or_none(buyer):
     Order.objects.update(expires_at=timezone.now())
     expire_due()
     make_order(make_user(), (gone, 1))
-    settle_unanswered()
+    resolve_unanswered()
     assert (status_of(order), stock_of(there), stock_of(gone)) == ("expired", (5, 0), (5, 1))
     assert_books_balance()
 
@@ -290,7 +283,7 @@ def test_a_payment_for_a_cancelled_order_goes_back(order, option):
     pay_for(order, token="timeout-charged")
     assert Wire(order.buyer).post(f"orders/{order.number}/cancel/").json()["status"] == "cancelled"
     a_minute_passes()
-    assert settle_unanswered() == 1
+    assert resolve_unanswered() == 1
     answer = Wire(order.buyer).get(f"orders/{order.number}/").json()
     assert (answer["status"], answer["payment"]["refunded"]) == ("cancelled", 20_000)
     assert "refunded" in answer["note"]
@@ -299,27 +292,27 @@ def test_a_payment_for_a_cancelled_order_goes_back(order, option):
 
 def test_an_attempt_that_was_given_up_for_declined_and_took_the_money_pays_after_all(order):
     payment = started(order)
-    settle(payment_id=payment.pk, answer=Answer(DECLINED))
-    settle(payment_id=payment.pk, answer=Answer(APPROVED))
+    decide(payment_id=payment.pk, answer=Answer(DECLINED))
+    decide(payment_id=payment.pk, answer=Answer(APPROVED))
     assert (status_of(order), attempts(order)) == ("paid", [("sandbox", "approved")])
     # Whatever is said of it afterwards: it is settled.
     with nothing_changes():
-        settle(payment_id=payment.pk, answer=Answer(DECLINED))
-        settle(payment_id=payment.pk, answer=Answer(APPROVED))
+        decide(payment_id=payment.pk, answer=Answer(DECLINED))
+        decide(payment_id=payment.pk, answer=Answer(APPROVED))
 
 
 def test_a_second_payment_goes_back_and_the_first_stays(order):
     payment = started(order)
-    settle(payment_id=payment.pk, answer=Answer(DECLINED))
+    decide(payment_id=payment.pk, answer=Answer(DECLINED))
     assert pay_for(order).json()["status"] == "paid"
-    settle(payment_id=payment.pk, answer=Answer(APPROVED))
+    decide(payment_id=payment.pk, answer=Answer(APPROVED))
     assert Refund.objects.get().payment_id == payment.pk
     assert Refund.objects.get().amount == 20_000
     assert "refunded" in Wire(order.buyer).get(f"orders/{order.number}/").json()["note"]
     # Cancelled, the order gives back what paid for it as well: all that was taken, and no more.
     cancel_order(order_id=order.pk, actor_id=None)
     assert sorted(Refund.objects.values_list("payment__order_id", "amount")) == [(order.pk, 20_000)] * 2
-    settle(payment_id=payment.pk, answer=Answer(APPROVED))
+    decide(payment_id=payment.pk, answer=Answer(APPROVED))
     assert Refund.objects.count() == 2
 
 
@@ -411,7 +404,7 @@ def test_a_provider_is_never_asked_inside_a_transaction(sale, bank):
     lost = make_order(sale.buyer, (sale.lines.get().option, 1))
     problem(pay_for(lost, "bank", token="lost"), 503, "payment_unknown")
     a_minute_passes()
-    assert settle_unanswered() == 1
+    assert resolve_unanswered() == 1
     assert (len(bank.taken), len(bank.given_back)) == (2, 1)
     assert not bank.asked_inside_a_transaction
 
@@ -419,7 +412,7 @@ def test_a_provider_is_never_asked_inside_a_transaction(sale, bank):
 def test_a_provider_that_breaks_is_one_that_did_not_answer(sale, bank):
     problem(pay_for(sale, "bank", token="broken"), 503, "payment_unknown")
     a_minute_passes()
-    assert settle_unanswered() == 1
+    assert resolve_unanswered() == 1
     assert (status_of(sale), bank.balance) == ("paid", 20_000)
 
 
@@ -438,7 +431,7 @@ def test_a_crash_after_the_money_was_taken_is_repaired(sale, bank, monkeypatch):
     assert (status_of(sale), attempts(sale)) == ("pending", [("bank", "started")])
     problem(pay_for(sale), 409, "payment_in_progress")
     a_minute_passes()
-    assert settle_unanswered() == 1
+    assert resolve_unanswered() == 1
     assert (status_of(sale), bank.balance) == ("paid", 20_000)
 
 
@@ -451,7 +444,7 @@ def test_a_crash_before_the_money_was_taken_is_repaired(sale, bank, monkeypatch)
         with pytest.raises(Crash):
             pay(order_id=sale.pk, provider="bank", actor_id=sale.buyer_id)
     a_minute_passes()
-    assert settle_unanswered() == 1
+    assert resolve_unanswered() == 1
     assert (status_of(sale), bank.balance) == ("pending", 0)
     assert pay_for(sale, "bank").json()["status"] == "paid"
 
@@ -462,7 +455,7 @@ def test_one_attempt_that_cannot_be_asked_about_does_not_keep_the_others_waiting
     Payment.objects.update(provider="gone out of business")
     pay_for(sale, "bank", token="lost")
     a_minute_passes()
-    assert settle_unanswered() == 1
+    assert resolve_unanswered() == 1
     assert status_of(sale) == "paid"
 
 
@@ -584,7 +577,7 @@ def test_money_that_cannot_be_booked_is_not_said_to_be_untouched(sale, bank, mon
         thread.join()
     connection.close()
     a_minute_passes()
-    assert settle_unanswered() == 1
+    assert resolve_unanswered() == 1
     assert (status_of(sale), bank.balance) == ("paid", 20_000)
 
 

@@ -11,10 +11,10 @@ from django.db.models import Sum
 from inventory import ledger
 from inventory.locks import LockedStock
 from inventory.models import Movement, Stock
+from orders.lifecycle import cancel_order, expire_due
 from orders.models import Order, OrderLine
 from orders.placement.lanes import row_lock
 from orders.placement.requests import PlaceRequest
-from orders.services import cancel_order, expire_due
 from tests.support.concurrency import in_processes
 from tests.support.factories import make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance

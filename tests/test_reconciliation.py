@@ -15,12 +15,12 @@ from django.utils import timezone
 from inventory import ledger
 from inventory.errors import InvalidMovement
 from inventory.locks import lock_stock
-from inventory.management.commands import reconcile_stock
-from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Kind, Movement, Stock
 from inventory.reconciliation import OrderBook, Reconciliation, Uncorrectable, comparison, correct
+from orders import order_book
+from orders.lifecycle import expire_due, return_order
 from orders.models import Order, Status
-from orders.services import expire_due, return_order
+from orders.order_book import ORDERS
 from shop.models import Option
 from tests.support.corruption import (
     CORRUPTIONS,
@@ -113,7 +113,7 @@ def test_a_corruption_is_found_alone_named_and_corrected_once(shop, corruption):
 
     code, out, _err = reconcile("--fix")
     assert code == 1, "a run that found differences says so, corrected or not"
-    assert out.endswith("1 stock rows corrected, 0 left as they are\n")
+    assert out.endswith("1 stock row corrected, 0 left as they are\n")
     fixed = Movement.objects.get(kind=Kind.CORRECT)
     assert (fixed.delta_on_hand, fixed.delta_reserved) == deltas
     assert (fixed.on_hand_after, fixed.reserved_after) == stock_of(shop.option)
@@ -173,7 +173,7 @@ def test_the_order_at_fault_is_named_by_the_correction(shop):
 
 def test_faults_of_several_orders_add_up_and_orders_are_read_in_pages(shop, monkeypatch):
     monkeypatch.setattr(comparison, "ORDERS_AT_A_TIME", 2)
-    monkeypatch.setattr(reconcile_stock, "LINES_AT_A_TIME", 3)
+    monkeypatch.setattr(order_book, "LINES_AT_A_TIME", 3)
     set_status(Status.PAID, Status.SHIPPED)(shop)
     delete_movement(Kind.SHIP, Status.DELIVERED)(shop)
     delete_movement(Kind.RESTOCK)(shop)
@@ -199,7 +199,7 @@ def test_promises_beyond_what_is_there_are_left_to_a_person(shop):
     code, out, _err = reconcile("--fix")
     assert code == 1
     assert "Orders were promised 23 units, but the ledger adds up to 14. Receive 9 units" in out
-    assert out.endswith("0 stock rows corrected, 1 left as they are\n")
+    assert out.endswith("0 stock rows corrected, 1 left as it is\n")
     assert stock_of(shop.option) == (14, 3)
     with pytest.raises(Uncorrectable):
         correct(shop.stock.pk, ORDERS)

@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 
 from inventory import ledger
 from inventory.errors import InsufficientStock
-from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Stock
 from inventory.reconciliation import OrderBook, Reconciliation, correct
+from orders.lifecycle import cancel_order, deliver_order, return_order, ship_order
 from orders.models import Order, OrderLine
+from orders.order_book import ORDERS, order_units
 from orders.payments.services import pay
-from orders.selectors import order_units
-from orders.services import cancel_order, deliver_order, return_order, ship_order
 from shop.models import Option, User
 from tests.support.corruption import differences, sql
 from tests.support.factories import make_options, make_order, make_user, stock_of

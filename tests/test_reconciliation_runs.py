@@ -1,22 +1,22 @@
 """Runs of reconciliation on record and on the desk: who may run, what is shown, what is fixed."""
 
-import os
-import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection
 from django.utils import timezone
+from django.utils.translation import gettext, override
+from django.utils.translation import gettext_lazy as _
 
 from inventory.admin.books import IN_WORDS
-from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Difference, Kind, Movement, ReconciliationRun, Stock
-from inventory.reconciliation import OrderBook, Scope, causes, launch, records
+from inventory.reconciliation import OrderBook, Scope, causes, records, requests
+from inventory.reconciliation.requests import request_run, run_requested
+from orders.order_book import ORDERS
 from tests.support.corruption import open_shop, sql
-from tests.support.desk import act, buttons, said, signed_in, staff, url
+from tests.support.desk import act, buttons, said, staff, url
 from tests.support.factories import make_options, make_store, make_user, stock_of
 from tests.test_reconciliation import reconcile
-from yousinsa.errors import Conflict
+from yousinsa.errors import Busy, Conflict
 
 pytestmark = pytest.mark.django_db
 RUN_NOW = "/admin/inventory/reconciliationrun/run/"
@@ -27,6 +27,11 @@ PERMISSIONS = ("inventory.view_reconciliationrun", "inventory.view_difference")
 def option():
     (option,) = make_options([10])
     return option
+
+
+def gettext_in(language, text):
+    with override(language):
+        return gettext(text)
 
 
 def overwrite(option, units=3):
@@ -84,7 +89,7 @@ def test_run_now_compares_an_option_at_once_and_shows_what_it_found(option):
     clerk = staff(*PERMISSIONS, "inventory.run_reconciliation")
     assert "Run now" in clerk.get(url(ReconciliationRun)).content.decode()
     page = clerk.post(RUN_NOW, {"option": option.sku}, follow=True)
-    assert said(page) == ["1 stock rows checked, 1 differences found."]
+    assert said(page) == ["1 stock row checked. 1 difference found."]
     text = page.content.decode()
     assert "The counter was overwritten without a movement" in text
     assert url(Stock, "change", option.stock.pk) in text
@@ -178,34 +183,84 @@ def test_what_cannot_be_fixed_is_told(option):
     assert "no stock row" in said(act(clerk, "fix", difference, apply="1"))[0]
 
 
-# --- The whole shop, in the background ------------------------------------------------------------------
+# --- The whole shop, by a worker --------------------------------------------------------------------------
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_run_over_the_whole_shop_is_a_process_of_its_own(option, monkeypatch):
+def test_a_run_over_the_whole_shop_is_requested_and_made_by_a_worker(option):
     overwrite(option)
-    monkeypatch.setenv("DATABASE_URL", _test_database())
-    clerk = signed_in(make_user(staff=True))
-    page = clerk.post(RUN_NOW, {"go": "1"}, follow=True)
-    assert "goes on in the background" in said(page)[0]
-    for thread in threading.enumerate():
-        if thread.name == "reconcile_stock":
-            thread.join(timeout=60)
+    clerk = staff(*PERMISSIONS, "inventory.run_reconciliation")
+    page = clerk.post(RUN_NOW, {"full": "on"}, follow=True)
+    assert "A worker makes the run" in said(page)[0]
     run = ReconciliationRun.objects.get()
+    assert (run.status, run.scope, run.checked) == ("requested", "whole shop, in full", 0)
+    assert "requested" in page.content.decode()
+    asked_at = run.started_at
+    assert run_requested(ORDERS) == 1
+    run.refresh_from_db()
     assert (run.status, run.found, run.checked) == ("differences", 1, 1)
+    assert run.by is not None
+    assert asked_at < run.started_at <= run.finished_at
+    assert run_requested(ORDERS) == 0, "it is made once"
 
 
-def _test_database() -> str:
-    database = connection.settings_dict
-    if connection.vendor == "sqlite":
-        return f"sqlite:///{database['NAME']}"
-    return os.environ["DATABASE_URL"].rpartition("/")[0] + f"/{database['NAME']}"
+def test_a_run_is_made_by_one_of_two_workers(option):
+    request_run(actor_id=make_user().pk)
+
+    def units_while_another_looks(option_ids):
+        assert run_requested(ORDERS) == 0, "the first one has it"
+        return ORDERS.units(option_ids)
+
+    assert run_requested(OrderBook(units_while_another_looks, ORDERS.lines)) == 1
+    assert ReconciliationRun.objects.get().status == "clean"
+
+
+def test_a_request_that_another_worker_takes_meanwhile_is_left_to_it(option, monkeypatch):
+    run = request_run(actor_id=make_user().pk)
+    claim = requests._claim
+
+    def taken(run_id):
+        claim(run_id)
+        return claim(run_id)
+
+    monkeypatch.setattr(requests, "_claim", taken)
+    assert run_requested(ORDERS) == 0
+    run.refresh_from_db()
+    assert (run.status, run.checked) == ("running", 0)
+
+
+def test_a_requested_run_that_breaks_says_why_in_english_and_keeps_no_other_waiting(option):
+    broken = request_run(actor_id=make_user().pk)
+    ReconciliationRun.objects.create(scope="whole shop", status="requested")
+    answers = iter([Busy(_("Must not be empty."))])
+
+    def units(option_ids):
+        if problem := next(answers, None):
+            raise problem
+        return ORDERS.units(option_ids)
+
+    with override("ko"):
+        assert run_requested(OrderBook(units, ORDERS.lines)) == 1
+    broken.refresh_from_db()
+    assert (broken.status, broken.error) == ("failed", "Must not be empty.")
+    page = staff(*PERMISSIONS).get(
+        url(ReconciliationRun, "change", broken.pk), headers={"accept-language": "ko"}
+    )
+    assert gettext_in("ko", "Must not be empty.") in page.content.decode()
+
+
+def test_the_desk_says_that_nobody_claims_a_request(option):
+    run = request_run(actor_id=make_user().pk)
+    clerk = staff(*PERMISSIONS)
+    assert "start run_worker" not in clerk.get(url(ReconciliationRun)).content.decode()
+    ReconciliationRun.objects.update(started_at=timezone.now() - timedelta(seconds=61))
+    for page in (url(ReconciliationRun), url(ReconciliationRun, "change", run.pk)):
+        assert "no worker is running: start run_worker" in clerk.get(page).content.decode()
 
 
 def test_two_runs_over_the_whole_shop_do_not_go_on_at_once(option):
     going_on = records.begin(Scope())
     with pytest.raises(Conflict, match="going on already"):
-        launch.start_in_background(actor_id=1)
+        request_run(actor_id=1)
     clerk = staff(*PERMISSIONS, "inventory.run_reconciliation")
     assert "going on already" in clerk.post(RUN_NOW, {"go": "1"}).content.decode()
     going_on.seen_at = timezone.now() - timedelta(hours=1)
@@ -213,14 +268,8 @@ def test_two_runs_over_the_whole_shop_do_not_go_on_at_once(option):
     assert going_on.silent
     page = staff(*PERMISSIONS).get(url(ReconciliationRun)).content.decode()
     assert "interrupted" in page
-
-
-def test_the_command_makes_a_run_that_was_begun_once_only(option):
-    from django.core.management import CommandError
-
-    run = records.begin(Scope())
-    assert reconcile("--run", str(run.pk))[0] == 0
-    run.refresh_from_db()
-    assert run.status == "clean"
-    with pytest.raises(CommandError, match="no run"):
-        reconcile("--run", str(run.pk))
+    request_run(actor_id=make_user().pk)
+    going_on.refresh_from_db()
+    assert (going_on.status, going_on.error) == ("failed", "It was ended before it was done.")
+    with pytest.raises(Conflict, match="requested already"):
+        request_run(actor_id=1)

@@ -20,10 +20,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from inventory.models import Movement, Stock
+from orders.lifecycle import cancel_order, expire_due
 from orders.models import MAX_LINES, Order, OrderEvent, OrderLine, Payment, Refund, Status
 from orders.payments import services as payments
 from orders.replay import catalogue, returns, sales, values
-from orders.services import cancel_order, expire_due
 from shop.models import Product, Store, User
 from tests.support.invariants import assert_books_balance
 
@@ -144,8 +144,8 @@ def test_an_invoice_becomes_a_delivered_order(replay: Callable[..., str]) -> Non
         "REPLAY-71053": 80,
         "REPLAY-85123A": 92,
     }
-    assert "3 lines of 1 invoices and 0 cancellations: 3 sold, 0 returned, 0 skipped" in said
-    assert "1 orders placed and delivered (128 units, 768,960 won)" in said
+    assert "3 lines of 1 invoice and 0 cancellations: 3 sold, 0 returned, 0 skipped" in said
+    assert "1 order placed and delivered (128 units, 768,960 won)" in said
     assert "at 1,800 won a pound" in said.splitlines()[-1]
     assert_books_balance()
 
@@ -193,14 +193,14 @@ def test_the_rate_is_the_callers_and_rounding_is_told(replay: Callable[..., str]
     said = replay(line(1, "A1", 3, "0.01"), line(2, "A1", 1, "1.00"), rate=Decimal(1750))
     assert lines_of("1") == [("REPLAY-A1", 3, 18, 0)]  # 17.5 won each, 52.5 together
     assert lines_of("2") == [("REPLAY-A1", 1, 1750, 0)]
-    assert "1 invoices cost another sum than in the file: unit prices are rounded to whole won" in said
+    assert "1 invoice cost another sum than in the file: unit prices are rounded to whole won" in said
     assert "at 1,750 won a pound" in said
 
 
 def test_limit_counts_invoices(replay: Callable[..., str]) -> None:
     lines = [line(1, "A1"), line(1, "B1"), line("C2", "A1", -1), line(3, "A1"), line("C4", "B1", -1)]
     said = replay(*lines, limit=2)
-    assert "3 lines of 1 invoices and 1 cancellations: 2 sold, 1 returned, 0 skipped" in said
+    assert "3 lines of 1 invoice and 1 cancellation: 2 sold, 1 returned, 0 skipped" in said
     said = replay(*lines)
     assert "5 lines of 2 invoices and 2 cancellations: 3 sold, 2 returned, 0 skipped" in said
     assert (order("1").status, order("3").status) == (Status.RETURNED, Status.DELIVERED)
@@ -394,7 +394,7 @@ def test_units_come_back_from_several_orders_the_latest_first(replay: Callable[.
         line("C4", "A1", -12, "1.00"),
     )  # fmt: skip
     assert [lines_of(str(n))[0][3] for n in (1, 2, 3)] == [2, 5, 5]
-    assert "1 lines came back at another price: what was paid is refunded" in said
+    assert "1 line came back at another price: what was paid is refunded" in said
     assert "3 returns (12 units, 25,200 won)" in said
 
 
@@ -426,7 +426,7 @@ def test_a_cancellation_that_matches_nothing_is_skipped(
 def test_what_came_back_cannot_come_back_again(replay: Callable[..., str]) -> None:
     said = replay(line(1, "A1", 3), line("C2", "A1", -3), line("C3", "A1", -3))
     assert "skipped 1: a cancellation of units that came back before (row 4: C3 A1" in said
-    assert "1 returns (3 units" in said
+    assert "1 return (3 units" in said
 
 
 # --- Again, and after an interruption -----------------------------------------------------------------
@@ -455,8 +455,8 @@ def test_a_second_run_changes_nothing(replay: Callable[..., str]) -> None:
 
 
 STEPS = [
-    (catalogue, "insert_products"), (catalogue, "update_product"), (catalogue, "receive"),
-    (sales, "row_lock"), (sales, "pay"), (payments, "settle"), (sales, "ship_order"),
+    (catalogue, "list_in_bulk"), (catalogue, "update_product"), (catalogue, "receive"),
+    (sales, "row_lock"), (sales, "pay"), (payments, "decide"), (sales, "ship_order"),
     (sales, "deliver_order"), (returns, "return_order"),
 ]  # fmt: skip
 
@@ -519,17 +519,17 @@ def test_an_order_that_expired_after_an_interruption_is_placed_anew(replay: Call
         replay(line(1, "A1", 6))
     assert expire_due(now=timezone.now() + timedelta(days=1)) == 1
     said = replay(line(1, "A1", 6))
-    assert "1 orders placed and delivered (6 units" in said
+    assert "1 order placed and delivered (6 units" in said
     assert order("1").status == Status.EXPIRED
     assert order("1~2").status == Status.DELIVERED
     assert Payment.objects.count() == 1
     assert_books_balance()
-    assert "Nothing changed: 1 orders" in replay(line(1, "A1", 6))
+    assert "Nothing changed: 1 order" in replay(line(1, "A1", 6))
 
 
 def test_a_payment_that_was_cut_off_is_settled_not_repeated(replay: Callable[..., str]) -> None:
     """Also where the hold ended meanwhile: the money was taken, the units are still there."""
-    with interrupted("settle", after=False), pytest.raises(CommandError):
+    with interrupted("decide", after=False), pytest.raises(CommandError):
         replay(line(1, "A1", 6))
     assert Payment.objects.get().status == Payment.Status.STARTED
     assert expire_due(now=timezone.now() + timedelta(days=1)) == 1

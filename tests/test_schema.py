@@ -12,8 +12,8 @@ from jsonschema import Draft202012Validator
 from rest_framework.renderers import BrowsableAPIRenderer
 
 from orders.api import OrderDetailView, OrdersView
+from orders.lifecycle import deliver_order, ship_order
 from orders.models import Order
-from orders.services import deliver_order, ship_order
 from shop.api import ProductDetailView, ProductsView
 from shop.models import Role
 from tests.support.factories import ADDRESS, PASSWORD, make_options, make_order, make_store, make_user

@@ -13,8 +13,8 @@ from django.utils import timezone
 from inventory.models import Movement, Stock
 from orders import states
 from orders.demo.history import History
+from orders.lifecycle import expire_due, return_order
 from orders.models import Order, OrderEvent, OrderLine, Payment, Refund, Status
-from orders.services import expire_due, return_order
 from shop.models import Option, Product, Store, User
 from tests.support.invariants import assert_books_balance
 
@@ -106,7 +106,7 @@ def test_a_second_run_adds_what_is_missing_and_refills_the_stock() -> None:
     assert "0 products, 0 buyers and 0 orders added, the stock of 0 options" in seed(orders=30)
     assert Movement.objects.count() == before
 
-    assert "1 products, 2 buyers and 20 orders added" in seed(products=4, buyers=6, orders=50, stock=2)
+    assert "1 product, 2 buyers and 20 orders added" in seed(products=4, buyers=6, orders=50, stock=2)
     assert first.items() <= dict(Order.objects.values_list("number", "id")).items()
     assert available() == {2}
     assert_books_balance()
@@ -114,7 +114,7 @@ def test_a_second_run_adds_what_is_missing_and_refills_the_stock() -> None:
 
 
 def test_an_interrupted_history_balances_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orders.management.commands.seed_demo.ORDERS_PER_COMMIT", 50)
+    monkeypatch.setattr("orders.demo.seeding.ORDERS_PER_COMMIT", 50)
     written = []
 
     def write(self: History, periods: Any) -> None:

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inventory.models import Movement
+from orders.lifecycle import cancel_order, deliver_order, return_order, ship_order
 from orders.models import Order, OrderEvent, OrderLine, Settlement
 from orders.models.settlements import Frozen
 from orders.payments.services import pay
-from orders.services import cancel_order, deliver_order, return_order, ship_order
 from orders.settlements.services import approve, commission, settle
 from shop.desk.export import plain
 from shop.models import Role, Store

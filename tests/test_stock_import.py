@@ -9,7 +9,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from openpyxl import Workbook
 
-from inventory import ledger, sheets
+from inventory import documents, ledger
 from inventory.admin import files, rows
 from inventory.models import MAX_UNITS, Delivery, DeliveryLine, Movement, Stocktake, StocktakeLine
 from tests.support.desk import said, signed_in, staff, text, url
@@ -289,7 +289,7 @@ def test_counts_from_a_file_begin_a_stocktake_and_are_applied_from_its_preview(o
 def test_the_list_of_a_stocktake_is_exported_filled_in_and_read_back(operator):
     one, two, other = make_options([5, 6, 7])
     desk = signed_in(operator)
-    stocktake = sheets.begin_stocktake(stock_ids=[one.stock.pk, two.stock.pk], actor_id=operator.pk)
+    stocktake = documents.begin_stocktake(stock_ids=[one.stock.pk, two.stock.pk], actor_id=operator.pk)
     ledger.receive(option_id=one.pk, quantity=1)
     page = desk.get(url(Stocktake, "change", stocktake.pk))
     listed = desk.get(page.context["list_url"]).getvalue().decode("utf-8-sig").splitlines()
@@ -302,7 +302,7 @@ def test_the_list_of_a_stocktake_is_exported_filled_in_and_read_back(operator):
     page = send(desk, Stocktake, as_csv(("sku", "counted"), (other.sku, 1)), stocktake)
     assert errors(page) == [(2, "sku", "This option is not counted in this stocktake: take the row out.")]
     stocktake.refresh_from_db()
-    sheets.apply_stocktake(stocktake_id=stocktake.pk, version=stocktake.version, actor_id=operator.pk)
+    documents.apply_stocktake(stocktake_id=stocktake.pk, version=stocktake.version, actor_id=operator.pk)
     assert (stock_of(one), stock_of(two)) == ((5, 0), (4, 0))
     late = send(desk, Stocktake, as_csv(("sku", "counted"), (one.sku, 1)), stocktake)
     assert "This stocktake has ended" in text(late)

@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
-from inventory import ledger, sheets
-from inventory.errors import SheetRefused
+from inventory import documents, ledger
+from inventory.errors import DocumentRefused
 from inventory.models import MAX_UNITS, Movement, Stock, Stocktake, StocktakeLine
+from orders.lifecycle import cancel_order, ship_order
 from orders.payments.services import confirm_transfer
-from orders.services import cancel_order, ship_order
 from tests.support.concurrency import in_processes
 from tests.support.desk import act, said, signed_in, staff, text, url
 from tests.support.factories import make_options, make_order, make_user, stock_of
@@ -31,18 +31,20 @@ def desk(operator):
 
 
 def begin(operator, *options) -> Stocktake:
-    return sheets.begin_stocktake(stock_ids=[o.stock.pk for o in options], actor_id=operator.pk)
+    return documents.begin_stocktake(stock_ids=[o.stock.pk for o in options], actor_id=operator.pk)
 
 
 def count(stocktake, counted) -> Stocktake:
     """Write counts (option -> units) down; the stocktake as it is then."""
-    sheets.record_counts(stocktake_id=stocktake.pk, counted={o.stock.pk: n for o, n in counted.items()})
+    documents.record_counts(stocktake_id=stocktake.pk, counted={o.stock.pk: n for o, n in counted.items()})
     stocktake.refresh_from_db()
     return stocktake
 
 
 def apply(stocktake, operator) -> int:
-    return sheets.apply_stocktake(stocktake_id=stocktake.pk, version=stocktake.version, actor_id=operator.pk)
+    return documents.apply_stocktake(
+        stocktake_id=stocktake.pk, version=stocktake.version, actor_id=operator.pk
+    )
 
 
 def entries(page) -> dict[str, int]:
@@ -66,7 +68,7 @@ def test_an_option_is_counted_on_its_page_while_it_is_being_sold(desk, operator,
 
     stocktake.refresh_from_db()
     page = desk.post(url(Stocktake, "apply", stocktake.pk), {"version": stocktake.version}, follow=True)
-    assert said(page)[-1] == f"{stocktake.reference}: applied. 1 options changed."
+    assert said(page)[-1] == f"{stocktake.reference}: applied. 1 option changed."
     assert stock_of(option) == (5, 0)
     movement = Movement.objects.order_by("-id").first()
     assert (movement.kind, movement.delta_on_hand, movement.actor) == ("adjust", -2, operator)
@@ -92,7 +94,7 @@ def test_it_is_applied_once_and_a_count_that_was_changed_since_is_looked_at_agai
         page = desk.post(address, {"version": stocktake.version}, follow=True)
     assert said(page)[-1] == "It has been applied or discarded already. Nothing was changed."
     assert stock_of(option) == (8, 0)
-    with pytest.raises(SheetRefused):
+    with pytest.raises(DocumentRefused):
         count(stocktake, {option: 1})
     assert desk.get(url(Stocktake, "change", stocktake.pk)).status_code == 200
     assert_books_balance()
@@ -143,7 +145,7 @@ def test_an_option_is_counted_by_one_stocktake_at_a_time(desk, operator):
     assert said(page) == [f"{first.reference}: discarded. Nothing was changed."]
     assert act(desk, "count_selected", one.stock, two.stock).status_code == 200
     assert StocktakeLine.objects.filter(live=True).count() == 2
-    with pytest.raises(SheetRefused):
+    with pytest.raises(DocumentRefused):
         apply(first, operator)
 
 
@@ -161,14 +163,14 @@ def test_counts_that_make_no_sense_stay_in_their_fields(desk, operator):
     with pytest.raises(Invalid):
         count(stocktake, {one: -1})
     with pytest.raises(Invalid):
-        sheets.begin_stocktake(stock_ids=[], actor_id=operator.pk)
+        documents.begin_stocktake(stock_ids=[], actor_id=operator.pk)
 
 
 def test_a_long_stocktake_has_pages(desk, operator, monkeypatch):
     from inventory.admin import sheets as pages
 
     monkeypatch.setattr(pages, "LINES_PAGE", 2)
-    monkeypatch.setattr(sheets, "BATCH", 2)
+    monkeypatch.setattr(documents, "BATCH", 2)
     options = make_options([5] * 5)
     stocktake = begin(operator, *options)
     address, seen = url(Stocktake, "change", stocktake.pk), []
@@ -256,7 +258,7 @@ class Counting(TestCase):
             apply(stocktake, clerk)
             assert stock_of(option) == (counted + moved, was[1])
         else:
-            with pytest.raises(SheetRefused):
+            with pytest.raises(DocumentRefused):
                 apply(stocktake, clerk)
             assert stock_of(option) == was
         assert_books_balance()
@@ -275,7 +277,7 @@ def test_two_operators_apply_one_stocktake_while_buyers_buy():
             return [buy(buyers[index - 2], (option.pk, 1)) for option in options for _ in range(2)]
         try:
             return apply(stocktake, operators[index])
-        except SheetRefused:
+        except DocumentRefused:
             return 0
 
     results = in_processes(work, 12)

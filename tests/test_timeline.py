@@ -4,11 +4,11 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from inventory import ledger, sheets
+from inventory import documents, ledger
 from inventory.admin import stock as pages
 from inventory.models import Delivery, Movement, Stock
+from orders.lifecycle import cancel_order
 from orders.models import Order
-from orders.services import cancel_order
 from shop.models import Option, Product
 from tests.support.desk import signed_in, staff, text, url
 from tests.support.factories import make_options, make_order, make_user
@@ -36,9 +36,9 @@ def test_each_movement_has_who_why_the_balance_and_its_order(desk, buyer):
     ledger.transfer(
         from_option_id=option.pk, to_option_id=other.pk, quantity=2, reason="label", actor_id=clerk.pk
     )
-    receipt = sheets.Receipt(option.stock.pk, 4, note="Autumn")
-    delivery = sheets.draft_delivery(receipts=[receipt], actor_id=clerk.pk)
-    sheets.apply_delivery(delivery_id=delivery.pk, version=0, actor_id=clerk.pk)
+    receipt = documents.Receipt(option.stock.pk, 4, note="Autumn")
+    delivery = documents.draft_delivery(receipts=[receipt], actor_id=clerk.pk)
+    documents.apply_delivery(delivery_id=delivery.pk, version=0, actor_id=clerk.pk)
 
     page = timeline(desk, option)
     rows = page.context["rows"]

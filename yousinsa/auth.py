@@ -6,7 +6,6 @@ password, withdrawal and deactivation write a revocation, which every process po
 """
 
 import logging
-import os
 import secrets
 import threading
 import time
@@ -27,6 +26,7 @@ from rest_framework.authentication import SessionAuthentication as DRFSessionAut
 from rest_framework.request import Request
 
 from yousinsa.errors import Busy, Unauthenticated
+from yousinsa.process.once import PerProcess
 
 logger = logging.getLogger(__name__)
 
@@ -128,15 +128,12 @@ class RevocationList:
         self._tokens: dict[str, float] = {}
         self._users: dict[int, float] = {}
         self._since: datetime | None = None
-        self._pid = 0
-        self._loaded = threading.Event()
-        self._lock = threading.Lock()
+        self._loaded = PerProcess(self._start)
 
     def is_revoked(self, principal: Principal) -> bool:
         """Raises `Busy` while the list could not be loaded even once."""
-        if self._pid != os.getpid():
-            self._start()
-        if not self._loaded.is_set() and not self._loaded.wait(settings.LOCK_WAIT_SECONDS):
+        loaded = self._loaded()
+        if not loaded.is_set() and not loaded.wait(settings.LOCK_WAIT_SECONDS):
             raise Busy
         return principal.token_id in self._tokens or principal.issued_at < self._users.get(principal.id, 0)
 
@@ -158,20 +155,18 @@ class RevocationList:
         """Forget what was learned; the next poll asks for everything again."""
         self._tokens, self._users, self._since = {}, {}, None
 
-    def _start(self) -> None:
-        """Threads do not survive a fork: each process polls for itself, from its first question on."""
-        with self._lock:
-            if self._pid != os.getpid():
-                self._loaded = threading.Event()
-                threading.Thread(target=self._poll, name="token-revocations", daemon=True).start()
-                self._pid = os.getpid()
+    def _start(self) -> threading.Event:
+        """Poll from this process's first question on; the event is set once the list was loaded."""
+        loaded = threading.Event()
+        threading.Thread(target=self._poll, args=[loaded], name="token-revocations", daemon=True).start()
+        return loaded
 
-    def _poll(self) -> None:
+    def _poll(self, loaded: threading.Event) -> None:
         while True:
             try:
                 self.refresh()
                 self._forget_expired()
-                self._loaded.set()
+                loaded.set()
             except Exception:
                 logger.exception("token revocations could not be read; the last list stays in force")
                 connection.close()

@@ -2,13 +2,14 @@
 threads of batches, which know nothing of languages.
 """
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
 from django.utils.functional import lazy
-from django.utils.translation import get_supported_language_variant, gettext
+from django.utils.translation import get_supported_language_variant, gettext, override
 from django.utils.translation.trans_real import parse_accept_lang_header
 
 
@@ -25,11 +26,46 @@ def preferred(accept_language: str) -> str:
     return str(settings.LANGUAGE_CODE)
 
 
+def english(text: Any) -> str:
+    """A lazy translation as the source has it: our own words are recorded in English."""
+    with override(None):
+        return str(text)
+
+
+_VALUE = re.compile(r"%\((\w+)\)([ds])")
+_sentences: list[tuple[re.Pattern[str], str]] = []
+
+
+def recordable(sentence: str) -> str:
+    """An English sentence that is recorded with values in it (`%(counted)d`): `recorded` will know it again.
+
+    Mark it with gettext_noop for the catalogue, and fill it with `%`.
+    """
+    words = _VALUE.split(sentence.replace("%%", "%"))
+    pattern = re.escape(words[0])
+    for name, kind, following in zip(words[1::3], words[2::3], words[3::3], strict=True):
+        pattern += rf"(?P<{name}>{'[+-]?[0-9]+' if kind == 'd' else '.+'})" + re.escape(following)
+    _sentences.append((re.compile(pattern, re.DOTALL), sentence))
+    return sentence
+
+
 def recorded(text: str) -> str:
     """What was recorded, for a reader: our own words are recorded in English, and marked with gettext_noop
-    there; what somebody typed stays as it is.
+    (those with values in them with `recordable`) there; what somebody typed stays as it is.
     """
-    return gettext(text) if text else ""
+    if not text:
+        return ""
+    translated = gettext(text)
+    if translated != text:
+        return translated
+    for pattern, sentence in _sentences:
+        if found := pattern.fullmatch(text):
+            kinds = dict(_VALUE.findall(sentence))
+            values = found.groupdict()
+            return gettext(sentence) % {
+                name: int(value) if kinds[name] == "d" else gettext(value) for name, value in values.items()
+            }
+    return text
 
 
 def _fill(sentence: Any, values: Mapping[str, Any]) -> str:

@@ -1,9 +1,9 @@
 """Rate limits by the generic cell rate algorithm (GCRA, ITU-T I.371): one number a caller.
 
 The number is the "theoretical arrival time": a request conforms when it comes no earlier than that time
-less the burst tolerance. It lives in memory that gunicorn's workers share, so
-a limit holds for the machine, exactly, at the cost of a microsecond and without any I/O. Where Redis is
-configured, sign-in and sign-up are counted there, over all machines.
+less the burst tolerance. It lives in memory that gunicorn's workers share, so a limit holds for the machine
+at the cost of a few microseconds and without any I/O (docs/adr/0010). Where Redis is configured, sign-in and
+sign-up are counted there, over all machines.
 """
 
 import hashlib

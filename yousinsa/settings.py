@@ -1,4 +1,4 @@
-"""All settings, in one file, driven by the environment (see the README's table)."""
+"""All settings, in one file, driven by the environment (see .env.example, or the README's table)."""
 
 import os
 from pathlib import Path
@@ -11,12 +11,12 @@ from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VAR_DIR = Path(os.environ.get("VAR_DIR", BASE_DIR / "var"))
+VAR_DIR = Path(os.environ.get("VAR_DIR") or BASE_DIR / "var")
 VAR_DIR.mkdir(parents=True, exist_ok=True)
 
 env = environ.Env()
 
-# --- What kind of process this is -------------------------------------------------------------
+# --- What kind of process this is --------------------------------------------------------------------------
 
 DEBUG = env.bool("DEBUG", default=False)
 HTTPS = env.bool("HTTPS", default=False)
@@ -31,7 +31,7 @@ if not SECRET_KEY:
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
-# --- What is installed ------------------------------------------------------------------------
+# --- What is installed -------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
     "unfold.apps.BasicAppConfig",
@@ -85,7 +85,7 @@ TEMPLATES = [
     },
 ]
 
-# --- Database ---------------------------------------------------------------------------------
+# --- Database ----------------------------------------------------------------------------------------------
 
 # How long a statement may wait for a lock before the request ends in 503 `busy` (MariaDB waits 50 s).
 LOCK_WAIT_SECONDS = env.int("LOCK_WAIT_SECONDS", default=3)
@@ -121,7 +121,7 @@ def database_settings() -> dict[str, Any]:
 DATABASES = {"default": database_settings()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# --- Redis: cache, sessions, limits ------------------------------------------------------------
+# --- Redis: cache, sessions, limits ------------------------------------------------------------------------
 
 REDIS_URL = env.str("REDIS_URL", default="")
 if REDIS_URL:
@@ -138,7 +138,7 @@ else:
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     SESSION_ENGINE = "django.contrib.sessions.backends.db"
 
-# --- Who is who --------------------------------------------------------------------------------
+# --- Who is who --------------------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "shop.User"
 PASSWORD_HASHERS = [
@@ -158,7 +158,7 @@ TOKEN_HOURS = env.int("TOKEN_HOURS", default=24)
 TOKEN_REVOCATIONS = "shop.selectors.token_revocations"  # noqa: S105
 TOKEN_REVOCATION_POLL_SECONDS = 2
 
-# --- Limits --------------------------------------------------------------------------------------
+# --- Limits ------------------------------------------------------------------------------------------------
 
 ORDER_RATE = env.str("ORDER_RATE", default="20/s")
 SIGN_IN_RATE = env.str("SIGN_IN_RATE", default="10/min")
@@ -167,7 +167,7 @@ SIGN_UP_RATE = env.str("SIGN_UP_RATE", default="30/min")
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
-# --- Orders ----------------------------------------------------------------------------------------
+# --- Orders ------------------------------------------------------------------------------------------------
 
 PLACEMENT = env.str("PLACEMENT", default="group_commit")
 # Orders that wait in one process; whoever comes after that is told to come again. They keep no threads.
@@ -178,7 +178,7 @@ COMMISSION_RATE = env.int("COMMISSION_RATE", default=1000)
 # How often a process writes down what it acknowledged and refused of drops (drops/admission/tallies.py).
 DROP_TALLY_SECONDS = 0.5
 
-# --- API -------------------------------------------------------------------------------------------
+# --- API ---------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -191,7 +191,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["yousinsa.http.bodies.JSONRenderer"]
     + (["rest_framework.renderers.BrowsableAPIRenderer"] if DEBUG else []),
     "DEFAULT_SCHEMA_CLASS": "yousinsa.http.schema.AutoSchema",
-    "EXCEPTION_HANDLER": "yousinsa.errors.problem_handler",
+    "EXCEPTION_HANDLER": "yousinsa.error_handlers.problem_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "NUM_PROXIES": TRUSTED_PROXIES,
@@ -211,7 +211,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [],
 }
 
-# --- Words, time, files ------------------------------------------------------------------------------
+# --- Words, time, files ------------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("ko", _("Korean"))]
@@ -231,7 +231,7 @@ STORAGES = {
     },
 }
 
-# --- The desk ------------------------------------------------------------------------------------------
+# --- The desk ----------------------------------------------------------------------------------------------
 
 # Whether operators need a second factor (TOTP) to sign in: `optional`, or `required` of everybody.
 ADMIN_TOTP = env.str("ADMIN_TOTP", default="optional")
@@ -260,7 +260,7 @@ UNFOLD = {
     "SIDEBAR": {"show_search": True, "navigation": "shop.desk.navigation.rooms"},
 }
 
-# --- Security ------------------------------------------------------------------------------------------
+# --- Security ----------------------------------------------------------------------------------------------
 
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
@@ -277,6 +277,8 @@ if HTTPS:
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True
+
+# --- Log ---------------------------------------------------------------------------------------------------
 
 LOGGING = {
     "version": 1,

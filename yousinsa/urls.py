@@ -10,7 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from yousinsa import errors, health
+from yousinsa import error_handlers, health
 
 
 class Int63Converter(IntConverter):
@@ -34,7 +34,7 @@ def no_such_call(request: HttpRequest, **kwargs: Any) -> HttpResponse:
     path_info = request.path_info
     if not path_info.endswith("/") and resolve(f"{path_info}/").func is not no_such_call:
         return KeepMethod(request.get_full_path(force_append_slash=True))
-    return errors.not_found(request, Http404())
+    return error_handlers.not_found(request, Http404())
 
 
 # Patterns are tried from the top: the busiest come first.
@@ -52,7 +52,7 @@ urlpatterns = [
     path("metrics", health.metrics, name="metrics"),
 ]
 
-handler400 = "yousinsa.errors.bad_request"
-handler403 = "yousinsa.errors.permission_denied"
-handler404 = "yousinsa.errors.not_found"
-handler500 = "yousinsa.errors.server_error"
+handler400 = "yousinsa.error_handlers.bad_request"
+handler403 = "yousinsa.error_handlers.permission_denied"
+handler404 = "yousinsa.error_handlers.not_found"
+handler500 = "yousinsa.error_handlers.server_error"

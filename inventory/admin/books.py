@@ -14,16 +14,16 @@ from django.urls import path
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, ngettext_lazy, pgettext_lazy
+from django.utils.translation import gettext, ngettext, ngettext_lazy, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminForm
 
-from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Difference, MonthSeal, ReconciliationRun, SealedBalance, Stock
 from inventory.reconciliation import ESCROW, Reconciliation, Scope, causes, records
-from inventory.reconciliation.launch import start_in_background
+from inventory.reconciliation.requests import request_run
 from orders.models import Order
-from shop.desk.base import ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment
+from orders.order_book import ORDERS
+from shop.desk.base import ReadOnlyAdmin, ReadOnlyInline, admin_url, link, moment, told
 from shop.desk.operations import OperatedAdmin, Operation, OperationForm, complaints
 from shop.desk.widgets import dress
 from shop.models import Option, Store
@@ -52,7 +52,7 @@ IN_WORDS = {
 
 
 class RunForm(forms.Form):
-    """What to look at. Nothing given: the whole shop, which goes on in the background."""
+    """What to look at. Nothing given: the whole shop, which a worker looks at in the background."""
 
     required_css_class = "required"
 
@@ -143,15 +143,20 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
     search_help_text = _("What was looked at: whole shop, option 12, store 3.")
     ordering = ("-id",)
     fields = (
-        "scope", "state", "by", "started_at", "finished_at", "checked", "found", "fixed", "error",
+        "scope", "state", "by", "started_at", "finished_at", "checked", "found", "fixed", "problem",
         "all_differences",
     )  # fmt: skip
-    readonly_fields = ("state", "all_differences")
+    readonly_fields = ("state", "problem", "all_differences")
     started = moment("started_at", _("started"))
+    problem = told("error", _("error"))
 
     @admin.display(description=_("status"))
     def state(self, run: ReconciliationRun) -> str:
-        return gettext("interrupted") if run.silent else run.get_status_display()
+        if run.silent:
+            return gettext("interrupted")
+        if run.unclaimed:
+            return gettext("requested; no worker is running: start run_worker")
+        return run.get_status_display()
 
     @admin.display(description=_("differences"))
     def all_differences(self, run: ReconciliationRun) -> SafeString | str:
@@ -178,7 +183,7 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
         return [{"label": gettext("Run now"), "url": admin_url(ReconciliationRun, "run")}]
 
     def run_view(self, request: HttpRequest) -> HttpResponse:
-        """Asks what to look at, and looks: at once where it is little, else in a process of its own."""
+        """Asks what to look at, and looks: at once where it is little, else a worker does."""
         if not self.has_run_permission(request):
             raise PermissionDenied
         form = RunForm(request.POST or None)
@@ -203,8 +208,10 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
     def _run(self, request: HttpRequest, scope: Scope) -> HttpResponse:
         actor_id = int(request.user.pk or 0)
         if scope == Scope(full=scope.full):
-            run = start_in_background(actor_id=actor_id, full=scope.full)
-            text = gettext("The run goes on in the background. Load this page again to see how far it is.")
+            run = request_run(actor_id=actor_id, full=scope.full)
+            text = gettext(
+                "A worker makes the run in the background. Load this page again to see how far it is."
+            )
             self.message_user(request, text, messages.SUCCESS)
             return HttpResponseRedirect(admin_url(run, "change", run.pk))
         if Reconciliation(ORDERS, scope).total() > AT_ONCE:
@@ -213,9 +220,10 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
             )
         run = records.begin(scope, actor_id=actor_id)
         records.compare(run, ORDERS, scope)
-        found = {"checked": run.checked, "found": run.found}
-        text = gettext("%(checked)d stock rows checked, %(found)d differences found.") % found
-        self.message_user(request, text, messages.WARNING if run.found else messages.SUCCESS)
+        checked = ngettext("%d stock row checked.", "%d stock rows checked.", run.checked) % run.checked
+        found = ngettext("%d difference found.", "%d differences found.", run.found) % run.found
+        level = messages.WARNING if run.found else messages.SUCCESS
+        self.message_user(request, f"{checked} {found}", level)
         return HttpResponseRedirect(admin_url(run, "change", run.pk))
 
 

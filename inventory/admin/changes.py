@@ -12,14 +12,16 @@ from django import forms
 from django.contrib.admin.widgets import AdminIntegerFieldWidget, AdminTextInputWidget
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 
 from inventory import ledger
+from inventory.documents import fits
 from inventory.models import MAX_UNITS, Movement, Stock
-from inventory.sheets import fits
+from inventory.reasons import ADJUSTED
 from shop.desk.operations import OperationForm, line_of_text
 from shop.models import Option
+from yousinsa.language import english, recordable
 
 
 def _units(label: Any, **options: Any) -> forms.IntegerField:
@@ -34,7 +36,7 @@ class ChangeForm(OperationForm):
         raise NotImplementedError
 
     def words(self) -> str:
-        """What the ledger will say."""
+        """What the ledger will say, in English where the words are ours."""
         raise NotImplementedError
 
     def apply(self, *, seen: Sequence[int], actor_id: int) -> None:
@@ -128,9 +130,7 @@ class AdjustForm(ChangeForm):
 
     def words(self) -> str:
         why, note = self.cleaned_data["reason"], self.cleaned_data["note"]
-        if why == "other":
-            return note
-        return f"{REASONS[why]}: {note}" if note else str(REASONS[why])
+        return ADJUSTED[why] % {"note": note} if note else english(REASONS[why])
 
     def apply(self, *, seen: Sequence[int], actor_id: int) -> None:
         ledger.adjust(
@@ -194,10 +194,14 @@ class TransferForm(ChangeForm):
 
 @dataclass(frozen=True)
 class Change:
-    """`name` is the address of its page, `permission` who may do it; texts are lazy translations."""
+    """`name` is the address of its page, `permission` who may do it; texts are lazy translations.
+
+    `logged` is what the stock row's history says afterwards, in English, with `%(delta)s`.
+    """
 
     name: str
     label: Any
+    logged: str
     explanation: Any
     permission: str
     form: type[ChangeForm]
@@ -207,6 +211,7 @@ CHANGES = (
     Change(
         "receive",
         _("receive"),
+        recordable(gettext_noop("receive %(delta)s")),
         _("Units arrived: they are added to what is on hand and can be sold at once."),
         "inventory.receive_stock",
         ReceiveForm,
@@ -214,6 +219,7 @@ CHANGES = (
     Change(
         "adjust",
         _("adjust"),
+        recordable(gettext_noop("adjust %(delta)s")),
         _("What is on hand differs from the record. Say by how much, not what it should be."),
         "inventory.adjust_stock",
         AdjustForm,
@@ -221,6 +227,7 @@ CHANGES = (
     Change(
         "transfer",
         _("move"),
+        recordable(gettext_noop("move %(delta)s")),
         _("Units are kept as this option and belong to another one. Promised units stay."),
         "inventory.transfer_stock",
         TransferForm,

@@ -6,10 +6,10 @@ from django.contrib import admin
 from django.db.models import F
 from django.utils.translation import gettext_lazy as _
 
-from inventory import sheets
+from inventory import documents
 from inventory.admin.rows import ReceiptRows
 from inventory.admin.sheets import LineAdmin, SheetAdmin
-from inventory.models import Delivery, DeliveryLine, Sheet
+from inventory.models import Delivery, DeliveryLine, StockDocument
 
 
 @admin.register(Delivery)
@@ -22,10 +22,10 @@ class DeliveryAdmin(SheetAdmin):
 
     @staticmethod
     def apply(pk: int, *, version: int, actor_id: int) -> int:
-        return sheets.apply_delivery(delivery_id=pk, version=version, actor_id=actor_id)
+        return documents.apply_delivery(delivery_id=pk, version=version, actor_id=actor_id)
 
-    def draft(self, sheet: Any, good: list[Any], *, actor_id: int, source: str) -> Sheet:
-        return sheets.draft_delivery(receipts=good, actor_id=actor_id, source=source)
+    def draft(self, sheet: Any, good: list[Any], *, actor_id: int, source: str) -> StockDocument:
+        return documents.draft_delivery(receipts=good, actor_id=actor_id, source=source)
 
 
 @admin.register(DeliveryLine)

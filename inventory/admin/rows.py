@@ -18,8 +18,8 @@ from import_export.widgets import Widget
 from tablib import Dataset
 
 from inventory.admin.files import MAX_COLUMNS, Row, refused
+from inventory.documents import Receipt
 from inventory.models import MAX_UNITS, Stock, Stocktake, StocktakeLine
-from inventory.sheets import Receipt
 
 BATCH = 500
 # Refusals that are kept to be shown; all are counted.

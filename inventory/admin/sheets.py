@@ -14,14 +14,14 @@ from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminForm
 from unfold.widgets import UnfoldAdminFileFieldWidget
 
-from inventory import sheets
+from inventory import documents
 from inventory.admin import files, rows
-from inventory.models import Sheet, Stock
+from inventory.models import Stock, StockDocument
 from shop.desk.base import ReadOnlyAdmin, admin_url, link, moment
 from shop.desk.operations import complaints
 from shop.desk.owners import may_do
@@ -30,6 +30,7 @@ from yousinsa.errors import Problem
 LINES_PAGE = 50
 # Lines that cannot be applied, told above the others.
 TROUBLES = 20
+LOGGED = {"apply": _("applied"), "discard": _("discarded")}
 
 
 class UploadForm(forms.Form):
@@ -153,11 +154,11 @@ class SheetAdmin(ReadOnlyAdmin):
     def resource(self, sheet: Any) -> rows.Rows:
         return self.row_rules()
 
-    def draft(self, sheet: Any, good: list[Any], *, actor_id: int, source: str) -> Sheet:
+    def draft(self, sheet: Any, good: list[Any], *, actor_id: int, source: str) -> StockDocument:
         """What the rows become, or go into. Raises `Problem`."""
         raise NotImplementedError
 
-    def preview_url(self, sheet: Sheet) -> str:
+    def preview_url(self, sheet: StockDocument) -> str:
         return admin_url(sheet, "change", sheet.pk)
 
     # --- Line by line -----------------------------------------------------------------------------------
@@ -181,7 +182,7 @@ class SheetAdmin(ReadOnlyAdmin):
             .prefetch_related("stock__option__product")[: LINES_PAGE + 1]
         )
         shown = found[:LINES_PAGE]
-        told = list(sheets.troubles(sheet).prefetch_related("stock__option")[: TROUBLES + 1])
+        told = list(documents.troubles(sheet).prefetch_related("stock__option")[: TROUBLES + 1])
         return {
             "sheet": sheet,
             "title": str(sheet),
@@ -192,7 +193,7 @@ class SheetAdmin(ReadOnlyAdmin):
             "next": f"?after={shown[-1].stock_id}" if len(found) > LINES_PAGE else "",
             "first": request.path if start else "",
             "may_change": self.may_change(request) and sheet.is_draft,
-            "troubles": [sheets.trouble(line) for line in told[:TROUBLES]] if sheet.is_draft else [],
+            "troubles": [documents.trouble(line) for line in told[:TROUBLES]] if sheet.is_draft else [],
             "more_troubles": len(told) > TROUBLES,
             "apply_url": admin_url(sheet, "apply", sheet.pk),
             "discard_url": admin_url(sheet, "discard", sheet.pk),
@@ -216,29 +217,31 @@ class SheetAdmin(ReadOnlyAdmin):
         actor_id, version = int(request.user.pk or 0), request.POST.get("version", "")
         try:
             if step == "discard":
-                sheets.discard(sheet, actor_id=actor_id)
+                documents.discard(sheet, actor_id=actor_id)
                 said = gettext("%s: discarded. Nothing was changed.") % sheet.reference
             else:
                 known = int(version) if version.isdecimal() and len(version) < 10 else -1
                 moved = type(self).apply(sheet.pk, version=known, actor_id=actor_id)
-                said = gettext("%(sheet)s: applied. %(moved)d options changed.") % {
-                    "sheet": sheet.reference, "moved": moved,
-                }  # fmt: skip
+                said = ngettext(
+                    "%(sheet)s: applied. %(moved)d option changed.",
+                    "%(sheet)s: applied. %(moved)d options changed.",
+                    moved,
+                ) % {"sheet": sheet.reference, "moved": moved}
         except Problem as problem:
             self.tell(request, problem)
             return HttpResponseRedirect(self.preview_url(sheet))
-        self.log_change(request, sheet, step)
+        self.log_change(request, sheet, LOGGED[step])
         self.message_user(request, said, messages.SUCCESS)
         return HttpResponseRedirect(admin_url(sheet, "change", sheet.pk))
 
 
 def _effect(line: Any) -> dict[str, Any]:
     """A line, and its stock row before and after it."""
-    delta, stock = sheets.difference(line), line.stock
+    delta, stock = documents.difference(line), line.stock
     return {
         "line": line, "stock": stock, "option": stock.option, "delta": f"{delta:+d}" if delta else "0",
         "on_hand": stock.on_hand + delta, "available": stock.available + delta,
-        "fits": sheets.fits(stock, delta),
+        "fits": documents.fits(stock, delta),
     }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminForm
 
-from inventory import sheets
+from inventory import documents
 from inventory.admin.changes import CHANGES, Change, ChangeForm
 from inventory.admin.movements import MovementInline, timeline
 from inventory.errors import StockMoved
@@ -32,6 +32,7 @@ from shop.desk.base import ReadOnlyAdmin, admin_url, link
 from shop.desk.operations import complaints
 from shop.desk.owners import is_store_owner, may_do
 from yousinsa.errors import Problem
+from yousinsa.language import recorded
 
 # Movements on a page of a timeline.
 TIMELINE_PAGE = 100
@@ -245,7 +246,7 @@ class StockAdmin(ReadOnlyAdmin):
                 for stock, delta in moves
             ],
             "seen": ",".join(str(stock.sequence) for stock, _delta in moves),
-            "reason": form.words(),
+            "reason": recorded(form.words()),
             "refused": refused,
         }  # fmt: skip
         return self._page(request, "preview", form.record, change.label, context)
@@ -283,7 +284,7 @@ class StockAdmin(ReadOnlyAdmin):
     def _report(self, request: HttpRequest, change: Change, form: ChangeForm) -> None:
         for before, delta in form.moves():
             stock = self._fresh(before)
-            self.log_change(request, stock, f"{change.label} {delta:+d}")
+            self.log_change(request, stock, change.logged % {"delta": f"{delta:+d}"})
             text = gettext("%(sku)s: %(delta)s. %(on_hand)d on hand, %(available)d available now.") % {
                 "sku": stock.option.sku, "delta": f"{delta:+d}", "on_hand": stock.on_hand,
                 "available": stock.available,
@@ -310,7 +311,7 @@ class StockAdmin(ReadOnlyAdmin):
 
     def _begin(self, request: HttpRequest, stock_ids: Iterable[int], back: str) -> HttpResponse:
         try:
-            stocktake = sheets.begin_stocktake(stock_ids=stock_ids, actor_id=int(request.user.pk or 0))
+            stocktake = documents.begin_stocktake(stock_ids=stock_ids, actor_id=int(request.user.pk or 0))
         except Problem as problem:
             for _field, text in complaints(problem):
                 self.message_user(request, text, messages.ERROR)

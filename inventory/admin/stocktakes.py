@@ -7,14 +7,14 @@ from django.contrib import admin, messages
 from django.db.models import F
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import INPUT_CLASSES
 
-from inventory import sheets
+from inventory import documents
 from inventory.admin.rows import CountRows, Rows
 from inventory.admin.sheets import LineAdmin, SheetAdmin
-from inventory.models import MAX_UNITS, Sheet, Stocktake, StocktakeLine
+from inventory.models import MAX_UNITS, StockDocument, Stocktake, StocktakeLine
 from shop.desk.base import admin_url
 from yousinsa.errors import Problem
 
@@ -47,21 +47,21 @@ class StocktakeAdmin(SheetAdmin):
 
     @staticmethod
     def apply(pk: int, *, version: int, actor_id: int) -> int:
-        return sheets.apply_stocktake(stocktake_id=pk, version=version, actor_id=actor_id)
+        return documents.apply_stocktake(stocktake_id=pk, version=version, actor_id=actor_id)
 
     def resource(self, sheet: Any) -> Rows:
         return CountRows(sheet)
 
-    def draft(self, sheet: Any, good: list[Any], *, actor_id: int, source: str) -> Sheet:
+    def draft(self, sheet: Any, good: list[Any], *, actor_id: int, source: str) -> StockDocument:
         counted = dict(good)
         if sheet is None:
-            return sheets.begin_stocktake(
+            return documents.begin_stocktake(
                 stock_ids=counted, counted=counted, actor_id=actor_id, source=source
             )
-        sheets.record_counts(stocktake_id=sheet.pk, counted=counted)
+        documents.record_counts(stocktake_id=sheet.pk, counted=counted)
         return sheet
 
-    def preview_url(self, sheet: Sheet) -> str:
+    def preview_url(self, sheet: StockDocument) -> str:
         return admin_url(sheet, "preview", sheet.pk)
 
     def sheet_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -107,11 +107,12 @@ class StocktakeAdmin(SheetAdmin):
             )
             return False
         try:
-            sheets.record_counts(stocktake_id=sheet.pk, counted=counted)
+            documents.record_counts(stocktake_id=sheet.pk, counted=counted)
         except Problem as problem:
             self.tell(request, problem)
             return False
-        self.message_user(request, gettext("%d lines saved.") % len(counted), messages.SUCCESS)
+        said = ngettext("%d line saved.", "%d lines saved.", len(counted)) % len(counted)
+        self.message_user(request, said, messages.SUCCESS)
         return True
 
     def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:

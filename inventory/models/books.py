@@ -15,12 +15,15 @@ from yousinsa.db.fields import ExactCharField
 
 # A run says after each chunk that it lives; one that has been silent for so long was killed.
 SILENT = timedelta(minutes=10)
+# Workers look for requested runs every few seconds; one that waits for so long finds no worker.
+UNCLAIMED = timedelta(minutes=1)
 
 
 class ReconciliationRun(models.Model):
     """One comparison of stock, ledger and orders: who asked for it, what it looked at, what came of it."""
 
     class Status(models.TextChoices):
+        REQUESTED = "requested", pgettext_lazy("run", "requested")
         RUNNING = "running", _("running")
         CLEAN = "clean", _("clean")
         DIFFERENCES = "differences", _("differences")
@@ -58,9 +61,9 @@ class ReconciliationRun(models.Model):
                 condition=Q(checked__gte=0, found__gte=0, fixed__gte=0), name="run_counts_not_negative"
             ),
             models.CheckConstraint(
-                condition=Q(status="running", finished_at__isnull=True)
-                | (~Q(status="running") & Q(finished_at__isnull=False)),
-                name="run_finished_unless_running",
+                condition=Q(status__in=["requested", "running"], finished_at__isnull=True)
+                | (~Q(status__in=["requested", "running"]) & Q(finished_at__isnull=False)),
+                name="run_finished_when_over",
             ),
             models.CheckConstraint(condition=~Q(status="clean") | Q(found=0), name="run_clean_found_nothing"),
         ]
@@ -73,6 +76,11 @@ class ReconciliationRun(models.Model):
     def silent(self) -> bool:
         """It never finished, and does not say any more that it goes on."""
         return self.status == self.Status.RUNNING and self.seen_at < timezone.now() - SILENT
+
+    @property
+    def unclaimed(self) -> bool:
+        """It was asked for, and no worker has begun it though there was time to."""
+        return self.status == self.Status.REQUESTED and self.started_at < timezone.now() - UNCLAIMED
 
 
 class Difference(models.Model):

@@ -12,7 +12,7 @@ from inventory.models.stock import MAX_UNITS, Stock
 from yousinsa.db.fields import ExactCharField
 
 
-class Sheet(models.Model):
+class StockDocument(models.Model):
     """Many changes of stock that are looked at before they are made: a draft until it is applied, once.
 
     `version` moves with every change of the draft, so that nobody applies what they have not seen.
@@ -63,10 +63,10 @@ class Sheet(models.Model):
         raise NotImplementedError
 
 
-class Delivery(Sheet):
+class Delivery(StockDocument):
     """Receipts that were read from a file."""
 
-    class Meta(Sheet.Meta):
+    class Meta(StockDocument.Meta):
         verbose_name = _("delivery")
         verbose_name_plural = _("deliveries")
         ordering = ["-id"]
@@ -105,10 +105,10 @@ class DeliveryLine(models.Model):
         return f"{self.units} of stock {self.stock_id}"
 
 
-class Stocktake(Sheet):
+class Stocktake(StockDocument):
     """A count of what is there, compared with the counters at the moment that counting began."""
 
-    class Meta(Sheet.Meta):
+    class Meta(StockDocument.Meta):
         verbose_name = _("stocktake")
         verbose_name_plural = _("stocktakes")
         ordering = ["-id"]

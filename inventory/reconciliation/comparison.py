@@ -8,7 +8,8 @@ from django.db.models import Q, Sum
 
 from inventory.models import Kind, Movement
 from inventory.reconciliation import causes
-from inventory.reconciliation.sources import Chain, OrderBook, Row, Units
+from inventory.reconciliation.scope import OrderBook, OrderedUnits
+from inventory.reconciliation.sources import Chain, Row
 
 ORDERS_AT_A_TIME = 1000
 
@@ -26,7 +27,7 @@ class Comparison:
     holding: Counter[str] = field(default_factory=Counter)
     numbers: set[str] = field(default_factory=set)
 
-    def add(self, number: str, said: Units, reserved: int, shipped: int, restocked: int) -> None:
+    def add(self, number: str, said: OrderedUnits, reserved: int, shipped: int, restocked: int) -> None:
         """Compare what one order says with what the ledger has under its number."""
         unshipped, unreturned = max(0, said.shipped - shipped), max(0, said.returned - restocked)
         lacking = said.promised - reserved

@@ -8,20 +8,13 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext
 
-from inventory.models import Difference as DifferenceRow
-from inventory.models import Movement, ReconciliationRun
-from inventory.reconciliation.runs import (
-    CHUNK,
-    WHOLE_SHOP,
-    Correction,
-    Reconciliation,
-    Scope,
-    Uncorrectable,
-    correct,
-)
-from inventory.reconciliation.sources import ESCROW, OrderBook
+from inventory.models import Difference, Movement, ReconciliationRun
+from inventory.reconciliation.correction import Correction, Uncorrectable, correct
+from inventory.reconciliation.runs import CHUNK, Reconciliation
+from inventory.reconciliation.scope import ESCROW, WHOLE_SHOP, OrderBook, Scope
 from yousinsa.db.rows import insert_rows
 from yousinsa.errors import Busy, Conflict
+from yousinsa.language import english
 
 ROWS_AT_A_TIME = 1000
 ERROR_LENGTH = 500
@@ -56,22 +49,20 @@ def compare(
 
     reconciliation.advance = looked_at
     try:
-        differences = iter(reconciliation)
-        while batch := list(islice(differences, ROWS_AT_A_TIME)):
-            insert_rows(DifferenceRow, _FIELDS, [(run.pk, *difference) for difference in batch])
-            run.found += len(batch)
-        run.found += insert_rows(
-            DifferenceRow, _FIELDS, [(run.pk, *difference) for difference in orders.elsewhere(scope)]
-        )
+        findings = iter(reconciliation)
+        while batch := list(islice(findings, ROWS_AT_A_TIME)):
+            run.found += insert_rows(Difference, _FIELDS, [(run.pk, *finding) for finding in batch])
+        elsewhere = [(run.pk, *finding) for finding in orders.elsewhere(scope)]
+        run.found += insert_rows(Difference, _FIELDS, elsewhere)
         _finish(run, Status.DIFFERENCES if run.found else Status.CLEAN)
     except BaseException as exc:
-        fail(run, exc)
+        fail(run, english(exc) or type(exc).__name__)
         raise
 
 
-def fail(run: ReconciliationRun, exc: BaseException) -> None:
-    """Write down that a run came to nothing, if the database still takes it."""
-    run.error = (str(exc) or type(exc).__name__)[:ERROR_LENGTH]
+def fail(run: ReconciliationRun, error: str) -> None:
+    """Write down that a run came to nothing, and why (in English), if the database still takes it."""
+    run.error = error[:ERROR_LENGTH]
     try:
         _finish(run, Status.FAILED)
     except Exception:
@@ -88,7 +79,7 @@ def _finish(run: ReconciliationRun, status: str) -> None:
 class Outcome(NamedTuple):
     """What became of one stock row that differed: a correction, or why there is none."""
 
-    difference: DifferenceRow
+    difference: Difference
     correction: Correction | None
     refused: str = ""
 
@@ -112,7 +103,7 @@ def fix_all(run: ReconciliationRun, orders: OrderBook, *, actor_id: int | None =
                 yield Outcome(difference, None, str(exc))
 
 
-def fix(difference: DifferenceRow, orders: OrderBook, *, actor_id: int | None = None) -> Correction | None:
+def fix(difference: Difference, orders: OrderBook, *, actor_id: int | None = None) -> Correction | None:
     """Correct the stock row of a difference, and note the movement with all that the run found in that row.
 
     Returns None where the row is right by now. Raises `Uncorrectable`, `Busy`, `Conflict` (no stock row).
@@ -125,7 +116,7 @@ def fix(difference: DifferenceRow, orders: OrderBook, *, actor_id: int | None = 
     if done is None:
         return None
     movement = Movement.objects.get(stock=done.stock, sequence=done.sequence)
-    same_row = DifferenceRow.objects.filter(
+    same_row = Difference.objects.filter(
         run=difference.run_id, stock=difference.stock_id, fixed_by__isnull=True
     )
     same_row.update(fixed_by=movement)

@@ -1,56 +1,16 @@
-"""What reconciliation reads: stock rows, the ledger in sum, and the orders, as they are handed in."""
+"""What reconciliation reads of the books: stock rows, the ledger in sum, and one row's movements in full."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple
 
 from django.db import connection, transaction
 
 from inventory.models import MonthSeal, Movement, SealedBalance
+from yousinsa.db.id_ranges import SLACK, first_id_at
 from yousinsa.months import month_end
-from yousinsa.timeline import SLACK, first_id_at
-
-if TYPE_CHECKING:
-    from inventory.reconciliation.runs import Difference, Scope
-
-
-class Units(Protocol):
-    """What orders say of an option, in units: promised by open orders, shipped by, and returned to them.
-
-    `expired` are units that an order's hold once promised; told of single orders only.
-    """
-
-    @property
-    def promised(self) -> int: ...
-    @property
-    def shipped(self) -> int: ...
-    @property
-    def returned(self) -> int: ...
-    @property
-    def expired(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class OrderBook:
-    """How to ask the orders. Inventory does not know them: whoever reconciles hands their selectors in.
-
-    `units`: option ids -> all orders' units by option id. `lines`: an option's id -> (order number, that
-    order's units) for each of its orders, closed ones included, streamed. `escrow`: option ids -> units by
-    option id that are reserved for no order yet, such as a drop's allotment. `elsewhere`: a run's scope ->
-    differences between units that are kept in other places (`ESCROW`), which no movement can set right.
-    """
-
-    units: Callable[[Sequence[int]], Mapping[int, Units]]
-    lines: Callable[[int], Iterable[tuple[str, Units]]]
-    escrow: Callable[[Sequence[int]], Mapping[int, int]] = lambda option_ids: {}
-    elsewhere: Callable[[Scope], Iterable[Difference]] = lambda scope: ()
-
-
-# The kind of a difference between a drop's allotment and what became of its units.
-ESCROW = "escrow"
 
 
 @contextmanager

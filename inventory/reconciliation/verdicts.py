@@ -1,32 +1,35 @@
-"""What one stock row should say, what is not so, and why."""
+"""What one stock row should say, what is not so, and why.
+
+What is true:
+
+* `on_hand` is what the ledger says was received, adjusted, shipped and restocked, less the units of shipped
+  orders that have no `ship` movement, plus returned units that have no `restock`. `correct` movements are
+  no part of it: they mend the ledger's total, and never need to be mended themselves.
+* `reserved` is what open orders were promised, plus what is set aside for drops (`OrderBook.escrow`).
+
+A `Finding` is a counter of the stock row that is not so (`on_hand`, `reserved`) or, where the counter is
+right, a sum of the ledger's deltas that is not (`ledger_on_hand`, `ledger_reserved`). Where all four agree,
+what a deleted or changed movement leaves behind is found too: the row's last movement number is not
+the ledger's (`sequence`), numbers are missing (`ledger_sequence`: how many there should be, and are), or a
+balance does not follow from the one before (`ledger_balance`). A `correct` movement closes the books: gaps
+and balances before it are not reported again. Where a receipt or an adjustment was itself deleted or changed,
+`on_hand` follows what is left of the ledger, for want of a better witness: then the units must be counted.
+
+Two faults of one option that cancel out to the unit, and leave numbers and balances whole, are not seen:
+stocks are compared in sum, and single orders only where a sum is off.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from inventory.models import Movement
 from inventory.reconciliation import causes
 from inventory.reconciliation.comparison import Comparison, compare_orders
-from inventory.reconciliation.sources import (
-    Chain,
-    OrderBook,
-    Row,
-    Start,
-    Sums,
-    Units,
-    read_chain,
-    read_sums,
-)
+from inventory.reconciliation.scope import OrderBook, OrderedUnits
+from inventory.reconciliation.sources import Chain, Row, Start, Sums, read_chain, read_sums
 
 Fault = tuple[str, int, int, str]
-"""Kind, expected, found, cause: the end of a `Difference`."""
-
-
-class _NoUnits(NamedTuple):
-    promised: int = 0
-    shipped: int = 0
-    returned: int = 0
-    expired: int = 0
+"""Kind, expected, found, cause: the end of a `Finding`."""
 
 
 def judge_all(rows: Sequence[Row], orders: OrderBook, start: Start | None = None) -> Iterator["Verdict"]:
@@ -41,7 +44,7 @@ def judge_all(rows: Sequence[Row], orders: OrderBook, start: Start | None = None
     escrow = orders.escrow(option_ids)
     suspects = []
     for row in rows:
-        said = units.get(row.option_id, _NoUnits())
+        said = units.get(row.option_id, OrderedUnits())
         reserved = said.promised + escrow.get(row.option_id, 0)
         if not _agree(row, sums.get(row.id, Sums()), said, reserved):
             suspects.append((row, reserved))
@@ -52,7 +55,7 @@ def judge_all(rows: Sequence[Row], orders: OrderBook, start: Start | None = None
         yield Verdict(row, ledger, chain, compare_orders(row, chain, orders), reserved)
 
 
-def _agree(row: Row, ledger: Sums, said: Units, reserved: int) -> bool:
+def _agree(row: Row, ledger: Sums, said: OrderedUnits, reserved: int) -> bool:
     """Counters, ledger and orders say the same, and the ledger was never corrected nor tampered with."""
     return (
         ledger.whole

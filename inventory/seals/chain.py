@@ -35,7 +35,7 @@ _COLUMNS = (
 )
 
 
-class Entry(NamedTuple):
+class SealedMovement(NamedTuple):
     """A movement as it is sealed. `created_at` is UTC, without a time zone."""
 
     stock_id: int
@@ -76,25 +76,25 @@ class Chain:
     def __post_init__(self) -> None:
         self.last = self.first - 1
 
-    def add(self, entry: Entry) -> None:
+    def add(self, movement: SealedMovement) -> None:
         """The next movement, by number."""
-        if entry.sequence < self.first:
-            self.outside.append(entry.sequence)
+        if movement.sequence < self.first:
+            self.outside.append(movement.sequence)
             return
-        digest = entry.digest()
+        digest = movement.digest()
         self.head = hashlib.sha256(self.head + digest).digest()
-        if entry.sequence - self.first >= MARKED:
+        if movement.sequence - self.first >= MARKED:
             self._marks = None
         if self._marks is not None:
-            self._marks += ABSENT * (entry.sequence - self.last - 1)
+            self._marks += ABSENT * (movement.sequence - self.last - 1)
             self._marks += digest[:MARK] if digest[:MARK] != ABSENT else b"\0\0\0\1"
-        self.last = entry.sequence
+        self.last = movement.sequence
         self.movements += 1
-        self.on_hand, self.reserved = entry.on_hand_after, entry.reserved_after
-        if entry.kind == Kind.SHIP:
-            self.shipped -= entry.delta_on_hand
-        elif entry.kind == Kind.RESTOCK:
-            self.restocked += entry.delta_on_hand
+        self.on_hand, self.reserved = movement.on_hand_after, movement.reserved_after
+        if movement.kind == Kind.SHIP:
+            self.shipped -= movement.delta_on_hand
+        elif movement.kind == Kind.RESTOCK:
+            self.restocked += movement.delta_on_hand
 
     @property
     def marks(self) -> bytes:
@@ -153,7 +153,9 @@ def groups(counts: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         yield first, last
 
 
-def movements(first: int, last: int, *, before: int, seal: int = 0, below: int = 0) -> Iterator[Entry]:
+def movements(
+    first: int, last: int, *, before: int, seal: int = 0, below: int = 0
+) -> Iterator[SealedMovement]:
     """What moved the stock rows `first` to `last` after the seal `before` (0: ever), by stock and number.
 
     With `seal`, up to what that one sealed; with `below`, ids lower than this only. Of one row alone, pages.
@@ -176,18 +178,18 @@ def movements(first: int, last: int, *, before: int, seal: int = 0, below: int =
     sql = f"SELECT {_COLUMNS} FROM {Movement._meta.db_table} m{joins} WHERE {wheres}"  # noqa: S608
     order = " ORDER BY m.stock_id, m.sequence"
     if first != last:
-        yield from _entries(sql + order, [*values, *bounds])
+        yield from _fetch(sql + order, [*values, *bounds])
         return
     page = f" AND m.sequence > %s{order} LIMIT {MOVEMENTS_AT_A_TIME}"
     after, read = -(2**62), MOVEMENTS_AT_A_TIME
     while read == MOVEMENTS_AT_A_TIME:
         read = 0
-        for entry in _entries(sql + page, [*values, *bounds, after]):
-            read, after = read + 1, entry.sequence
-            yield entry
+        for movement in _fetch(sql + page, [*values, *bounds, after]):
+            read, after = read + 1, movement.sequence
+            yield movement
 
 
-def _entries(sql: str, values: list[Any]) -> Iterator[Entry]:
+def _fetch(sql: str, values: list[Any]) -> Iterator[SealedMovement]:
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
-        yield from map(Entry._make, cursor)
+        yield from map(SealedMovement._make, cursor)

@@ -13,16 +13,16 @@ from itertools import groupby
 
 from django.db.models import F, Max
 from django.utils import timezone
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from inventory.models import MonthSeal, Movement, ReconciliationRun, SealedBalance, Stock
 from inventory.reconciliation import WHOLE_SHOP, OrderBook, records
 from inventory.seals import chain
+from yousinsa.db.id_ranges import SLACK, first_id_at
 from yousinsa.db.rows import insert_rows
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Conflict, Invalid
 from yousinsa.months import month_end, next_month
-from yousinsa.timeline import SLACK, first_id_at
 
 GRACE = timedelta(minutes=10)
 # A clean run over the whole shop that is no older makes another one before closing needless.
@@ -111,7 +111,11 @@ def _check_books(orders: OrderBook, force: bool, actor_id: int | None) -> bool:
     records.compare(run, orders)
     if run.found and not force:
         raise CannotClose(
-            gettext("Reconciliation (run %(run)s) found %(found)s differences: fix them first, or force it.")
+            ngettext(
+                "Reconciliation (run %(run)s) found %(found)d difference: fix it first, or force it.",
+                "Reconciliation (run %(run)s) found %(found)d differences: fix them first, or force it.",
+                run.found,
+            )
             % {"run": run.pk, "found": run.found}
         )
     return bool(run.found)
@@ -172,11 +176,11 @@ def _balances(
     end = month_end(seal.month).astimezone(UTC).replace(tzinfo=None)
     for first, last in chain.groups(counts):
         found = chain.movements(first, last, before=before, below=below)
-        for stock_id, entries in groupby(found, key=lambda entry: entry.stock_id):
-            for entry in entries:
-                if entry.created_at >= end:
+        for stock_id, movements in groupby(found, key=lambda movement: movement.stock_id):
+            for movement in movements:
+                if movement.created_at >= end:
                     break
-                chains[stock_id].add(entry)
+                chains[stock_id].add(movement)
     rows: list[tuple[object, ...]] = []
     for stock_id, ended in chains.items():
         opening = start_of(openings.get(stock_id))

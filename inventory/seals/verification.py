@@ -85,10 +85,10 @@ class Verification:
         chains = {b.stock_id: start_of(openings.get(b.stock_id)) for b in chunk}
         counts = [(b.stock_id, b.last_sequence - b.first_sequence + 1) for b in chunk]
         for first, last in chain.groups(counts):
-            entries = chain.movements(first, last, before=before, seal=seal)
-            for stock_id, of_stock in groupby(entries, key=lambda entry: entry.stock_id):
-                for entry in of_stock:
-                    chains[stock_id].add(entry)
+            movements = chain.movements(first, last, before=before, seal=seal)
+            for stock_id, of_stock in groupby(movements, key=lambda movement: movement.stock_id):
+                for movement in of_stock:
+                    chains[stock_id].add(movement)
         return chains
 
 

@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
-from orders import services
+from orders import lifecycle
 from orders.admin.orders import OrderAdmin
 from orders.models import Hold, Order, Status
 from shop.desk.base import ReadOnlyAdmin, link, moment
@@ -23,7 +23,7 @@ class ReleaseForm(OperationForm):
     reason = line_of_text(_("reason"), max_length=200, help_text=_("Why. Kept in the order's history."))
 
     def run(self, *, actor_id: int) -> None:
-        services.cancel_order(
+        lifecycle.cancel_order(
             order_id=self.record.pk, actor_id=actor_id, note=self.cleaned_data["reason"], only_pending=True
         )
 

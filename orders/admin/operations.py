@@ -7,7 +7,7 @@ from django.contrib.admin.widgets import AdminIntegerFieldWidget, AdminTextareaW
 from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
-from orders import services, states
+from orders import lifecycle, states
 from orders.errors import ShippingRequired
 from orders.models import MAX_NOTE, Order, OrderLine, Payment, Status
 from orders.payments.services import confirm_transfer
@@ -34,26 +34,26 @@ class ShipForm(OperationForm):
     tracking_number = line_of_text(_("tracking number"), max_length=50, short=True)
 
     def run(self, *, actor_id: int) -> None:
-        services.ship_order(order_id=self.record.pk, actor_id=actor_id, **self.cleaned_data)
+        lifecycle.ship_order(order_id=self.record.pk, actor_id=actor_id, **self.cleaned_data)
 
 
 class DeliverForm(OperationForm):
     def run(self, *, actor_id: int) -> None:
-        services.deliver_order(order_id=self.record.pk, actor_id=actor_id)
+        lifecycle.deliver_order(order_id=self.record.pk, actor_id=actor_id)
 
 
 class CancelForm(OperationForm):
     note = line_of_text(_("note"), max_length=200, help_text=_("Why. Kept in the order's history."))
 
     def run(self, *, actor_id: int) -> None:
-        services.cancel_order(order_id=self.record.pk, actor_id=actor_id, **self.cleaned_data)
+        lifecycle.cancel_order(order_id=self.record.pk, actor_id=actor_id, **self.cleaned_data)
 
 
 class ReturnAllForm(OperationForm):
     reason = line_of_text(_("reason"), max_length=200, help_text=_("Kept in the ledger and on the refund."))
 
     def run(self, *, actor_id: int) -> None:
-        services.return_order(order_id=self.record.pk, units=None, actor_id=actor_id, **self.cleaned_data)
+        lifecycle.return_order(order_id=self.record.pk, units=None, actor_id=actor_id, **self.cleaned_data)
 
 
 class ReturnForm(OperationForm):
@@ -78,7 +78,7 @@ class ReturnForm(OperationForm):
         return {option_id: units for option_id, units in given.items() if units}
 
     def run(self, *, actor_id: int) -> None:
-        services.return_order(
+        lifecycle.return_order(
             order_id=self.record.pk, units=self._units(), actor_id=actor_id,
             reason=self.cleaned_data["reason"],
         )  # fmt: skip
@@ -88,7 +88,7 @@ class NoteForm(OperationForm):
     text = forms.CharField(label=_("note"), max_length=MAX_NOTE, widget=AdminTextareaWidget())
 
     def run(self, *, actor_id: int) -> None:
-        services.add_note(order_id=self.record.pk, author_id=actor_id, **self.cleaned_data)
+        lifecycle.add_note(order_id=self.record.pk, author_id=actor_id, **self.cleaned_data)
 
 
 def _field_name(line: OrderLine) -> str:

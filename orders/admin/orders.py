@@ -1,7 +1,7 @@
 """Orders, their lines and their history: looked at here, changed by operations only."""
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from operator import attrgetter
 from typing import Any
 
@@ -17,7 +17,7 @@ from inventory.models import Movement
 from orders.admin.operations import ADD_NOTE, CANCEL, CONFIRM_PAYMENT, DELIVER, RETURN, SHIP
 from orders.admin.packing import PackingLists
 from orders.models import MAX_LINES, Order, OrderEvent, OrderLine, OrderNote, Payment, Status
-from orders.placement.numbers import EPOCH_MS
+from orders.placement.numbers import first_id_since
 from shop.desk.base import (
     COUNTED,
     FOUND,
@@ -33,19 +33,6 @@ from shop.desk.base import (
 from shop.desk.operations import OperatedAdmin, Operation
 from shop.desk.owners import is_store_owner, newest_keys, own_options, own_stores
 from shop.models import Option, User
-
-# An order's id is its time in ms above 22 other bits (orders/placement/numbers.py).
-BITS_BELOW_TIME = 22
-# The id is drawn first and the order written later: retries, queues and clocks lie between.
-SLACK = timedelta(days=1)
-
-
-def first_id_since(moment: datetime, *, slack: timedelta = SLACK) -> int:
-    """A lower bound of the ids of orders that were placed at `moment` or later.
-
-    Without slack: of those whose id was drawn then.
-    """
-    return max(0, int((moment - slack).timestamp() * 1000) - EPOCH_MS) << BITS_BELOW_TIME
 
 
 def order_ids(term: str) -> list[int]:

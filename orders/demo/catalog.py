@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from django.db import reset_queries
 
-from inventory.ledger import open_stock
-from shop.bulk import NewOption, NewProduct, in_batches, insert_products
+from inventory.listing import list_in_bulk
+from shop.bulk import NewOption, NewProduct, in_batches
 from shop.models import Category, Product
+from yousinsa.commands.progress import Advance
 from yousinsa.db.transactions import transact
-from yousinsa.progress import Advance
 
 OPTIONS_PER_PRODUCT = 8
 BATCH = 200
@@ -108,16 +108,11 @@ def ensure_products(count: int, *, store_id: int, created_at: datetime, advance:
         for source_id in present.values_list("source_id", flat=True):
             del products[str(source_id)]
         if products:
-            transact(partial(_write, list(products.values()), created_at))
+            transact(partial(list_in_bulk, list(products.values()), created_at=created_at))
         created += len(products)
         advance(len(numbers))
         reset_queries()  # with DEBUG on, Django would keep the text of these long statements
     return created
-
-
-def _write(products: list[NewProduct], created_at: datetime) -> None:
-    option_ids = insert_products(products, created_at=created_at)
-    open_stock(list(option_ids.values()))
 
 
 def _ensure_categories() -> dict[str, int]:

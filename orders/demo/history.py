@@ -20,7 +20,7 @@ from inventory.models import Kind, Movement, Stock
 from orders.demo.people import address
 from orders.demo.plan import Period, PlannedOrder, moment
 from orders.models import Order, OrderEvent, OrderLine, Payment, Refund, Status
-from orders.placement.numbers import EPOCH_MS
+from orders.placement.numbers import id_at
 from yousinsa.db.rows import insert_rows
 from yousinsa.db.transactions import transact
 
@@ -72,9 +72,9 @@ class Happening(NamedTuple):
 def order_id(order: PlannedOrder) -> int:
     """An id as `orders.placement.numbers` makes them, for the time at which the order was placed.
 
-    The 22 bits below the time are the order's number instead of a process's and a sequence.
+    Below the time is the order's number instead of a process's and a sequence.
     """
-    return (int(order.placed_at * 1000) - EPOCH_MS) << 22 | order.index & (1 << 22) - 1
+    return id_at(order.placed_at, order.index)
 
 
 def order_number(order: PlannedOrder) -> str:

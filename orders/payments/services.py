@@ -1,7 +1,7 @@
 """Paying for an order.
 
-An attempt is written before the provider is asked and settled after it answered; between the two no lock
-and no transaction is open. A crash in between leaves an attempt that `settle_unanswered` asks about.
+An attempt is written before the provider is asked and decided after it answered; between the two no lock
+and no transaction is open. A crash in between leaves an attempt that `resolve_unanswered` asks about.
 """
 
 import logging
@@ -21,10 +21,10 @@ from orders.errors import (
     PaymentUnknown,
     ShippingRequired,
 )
+from orders.locking import SHIPPING_FIELDS, LockedOrder, lock_order, move
 from orders.models import Order, Payment, Status
 from orders.payments import refunds
 from orders.payments.providers import APPROVED, DECLINED, PROVIDERS, WAITING, Answer, ProviderTimeout
-from orders.services import SHIPPING_FIELDS, LockedOrder, lock_order, move
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Busy, Invalid
 from yousinsa.language import recorded
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 # A provider answers within seconds; an attempt that is older was cut off (crash, lost answer).
 UNANSWERED_AFTER = timedelta(seconds=60)
-SETTLE_BATCH = 100
+RESOLVE_BATCH = 100
 # Recorded on the order, for its buyer.
 UNITS_GONE = gettext_noop(
     "The payment came after the hold had expired and the units were gone: it was refunded."
@@ -56,7 +56,7 @@ def pay(
         return
     try:
         answer = _charge(payment, token)
-        settle(payment_id=payment.pk, answer=answer, actor_id=actor_id)
+        decide(payment_id=payment.pk, answer=answer, actor_id=actor_id)
     except (PaymentUnknown, Busy, Error) as exc:
         # From here on the money may have been taken: nothing less may be said.
         raise PaymentUnknown(retry_after=UNANSWERED_AFTER.total_seconds()) from exc
@@ -84,7 +84,7 @@ def _start(
 ) -> tuple[Payment, bool]:
     """The attempt's row, and whether it is new (a repeated bank transfer is not)."""
     order = lock_order(order_id, with_stock=False).order
-    # A payment is started for a pending order only; an expired one is paid late by `settle` alone.
+    # A payment is started for a pending order only; an expired one is paid late by `decide` alone.
     if order.status != Status.PENDING:
         raise InvalidTransition(order.status, Status.PAID)
     if by_buyer or not order.address1:
@@ -116,7 +116,7 @@ def _keep_shipping(order: Order, shipping: Mapping[str, str] | None) -> None:
     order.save(update_fields=SHIPPING_FIELDS)
 
 
-def settle(*, payment_id: int, answer: Answer, actor_id: int | None = None) -> None:
+def decide(*, payment_id: int, answer: Answer, actor_id: int | None = None) -> None:
     """Write down what a provider said of an attempt, once; an approved attempt stays as it is.
 
     Approved: a pending order is paid. One whose hold expired takes its units again if there are any; else,
@@ -126,13 +126,13 @@ def settle(*, payment_id: int, answer: Answer, actor_id: int | None = None) -> N
     # Only a late payment moves stock; whether it is late is certain only under the order's lock.
     order_id, status = Payment.objects.values_list("order_id", "order__status").get(pk=payment_id)
     late = status != Status.PENDING
-    outcome = transact(lambda: _settle(payment_id, order_id, answer, actor_id, with_stock=late))
+    outcome = transact(lambda: _decide(payment_id, order_id, answer, actor_id, with_stock=late))
     if outcome is None:
-        outcome = transact(lambda: _settle(payment_id, order_id, answer, actor_id, with_stock=True))
+        outcome = transact(lambda: _decide(payment_id, order_id, answer, actor_id, with_stock=True))
     refunds.pay_out_now(outcome or [])
 
 
-def _settle(
+def _decide(
     payment_id: int, order_id: int, answer: Answer, actor_id: int | None, *, with_stock: bool
 ) -> list[int] | None:
     """Refunds that are due now; None when the stock has to be locked after all."""
@@ -197,28 +197,28 @@ def confirm_transfer(*, order_id: int, actor_id: int) -> None:
     waiting = Payment.objects.filter(order_id=order_id, live=True, status=Payment.Status.WAITING).first()
     if waiting is None:
         waiting, _fresh = transact(lambda: _start(order_id, "manual", "", None, by_buyer=False))
-    settle(payment_id=waiting.pk, answer=Answer(APPROVED), actor_id=actor_id)
+    decide(payment_id=waiting.pk, answer=Answer(APPROVED), actor_id=actor_id)
 
 
-def settle_unanswered() -> int:
-    """Ask the providers about attempts that were never answered; returns how many are settled now.
+def resolve_unanswered() -> int:
+    """Ask the providers about attempts that were never answered; returns how many are decided now.
 
-    One that cannot be settled now does not keep the others waiting; it is asked about again.
+    One that cannot be decided now does not keep the others waiting; it is asked about again.
     """
     cut_off = timezone.now() - UNANSWERED_AFTER
     open_attempts = Payment.objects.filter(
         status__in=[Payment.Status.STARTED, Payment.Status.UNKNOWN], created_at__lte=cut_off
     ).order_by("created_at")
-    settled = 0
-    for payment in open_attempts[:SETTLE_BATCH]:
+    resolved = 0
+    for payment in open_attempts[:RESOLVE_BATCH]:
         try:
             answer = PROVIDERS[payment.provider].lookup(reference=payment.reference, token=payment.token)
-            settle(payment_id=payment.pk, answer=answer)
+            decide(payment_id=payment.pk, answer=answer)
         except Error:
             raise
         except Exception as exc:
             if not isinstance(exc, ProviderTimeout):
                 logger.exception("payment %s stays unanswered", payment.reference)
         else:
-            settled += 1
-    return settled
+            resolved += 1
+    return resolved

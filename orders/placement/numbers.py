@@ -9,10 +9,14 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U
 EPOCH_MS = 1_704_067_200_000  # 2024-01-01 UTC
 _NODE_BITS, _SEQUENCE_BITS = 14, 8
+_BITS_BELOW_TIME = _NODE_BITS + _SEQUENCE_BITS
+# An id is drawn first and its order written later: retries, queues and clocks lie between.
+SLACK = timedelta(days=1)
 
 
 # Every order draws a number: two digits at a time.
@@ -87,9 +91,28 @@ class OrderIds:
             self._last = max(ticks, self._last + 1)
             last = self._last
         sequence = last & ((1 << _SEQUENCE_BITS) - 1)
-        return (last >> _SEQUENCE_BITS) << (_NODE_BITS + _SEQUENCE_BITS) | self._node | sequence
+        return (last >> _SEQUENCE_BITS) << _BITS_BELOW_TIME | self._node | sequence
 
 
 _ids = OrderIds()
 new_order_id = _ids.new
 renew_order_ids = _ids.renew
+
+
+def id_at(seconds: float, below: int = 0) -> int:
+    """The order id of a time (seconds since 1970), with `below` in the bits under the time."""
+    ticks = max(0, int(seconds * 1000) - EPOCH_MS)
+    return ticks << _BITS_BELOW_TIME | below & (1 << _BITS_BELOW_TIME) - 1
+
+
+def first_id_since(moment: datetime, *, slack: timedelta = SLACK) -> int:
+    """A lower bound of the ids of orders that were placed at `moment` or later.
+
+    Without slack: of those whose id was drawn then.
+    """
+    return id_at((moment - slack).timestamp())
+
+
+def placed_at(order_id: int) -> datetime:
+    """When an order's id was drawn, to the millisecond."""
+    return datetime.fromtimestamp(((order_id >> _BITS_BELOW_TIME) + EPOCH_MS) / 1000, UTC)

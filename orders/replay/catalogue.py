@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from inventory.ledger import open_stock, receive
+from inventory.ledger import receive
+from inventory.listing import list_in_bulk
 from inventory.selectors import available_units
 from orders.replay.invoices import DOMAIN
 from orders.replay.report import Report
-from shop.bulk import NewOption, NewProduct, ensure_users, insert_products
+from shop.bulk import NewOption, NewProduct, ensure_users
 from shop.models import Category, Option, Product, Role, Store, User
 from shop.services import apply_for_store, decide_store, update_product
 from yousinsa.db.transactions import transact
@@ -55,21 +56,14 @@ class Catalogue:
         found = _find(names)
         missing = [code for code in names if code not in found]
         if missing:
-            transact(
-                lambda: self._create(
-                    [self._new(code, names[code] or code, prices[code]) for code in sorted(missing)]
-                )
-            )
+            new = [self._new(code, names[code] or code, prices[code]) for code in sorted(missing)]
+            transact(lambda: list_in_bulk(new, created_at=timezone.now()))
             found |= _find(missing)
         return found
 
     def _new(self, code: str, name: str, price: int) -> NewProduct:
         options = [NewOption(f"REPLAY-{code}", "", "")]
         return NewProduct(_source_id(code), self._store_id, self._category_id, name[:200], price, options)
-
-    @staticmethod
-    def _create(products: list[NewProduct]) -> None:
-        open_stock(list(insert_products(products, created_at=timezone.now()).values()))
 
     def set_prices(self, prices: Iterable[tuple[Article, int]]) -> None:
         """Give each article the price (won) of the next order, in one transaction."""

@@ -1,6 +1,6 @@
 """Reads a file of invoice lines: what each line says, or why it cannot be used, gathered by invoice.
 
-`yousinsa.csv_file` reads the file itself, which is never in memory as a whole.
+`yousinsa.commands.csv_file` reads the file itself, which is never in memory as a whole.
 """
 
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orders.replay.values import Dates, digits, price
-from yousinsa.csv_file import charset_name, is_missing, read_table
+from yousinsa.commands.csv_file import charset_name, is_missing, read_table
 from yousinsa.files.charsets import KOREAN, WESTERN
 
 COLUMNS = (

@@ -1,4 +1,4 @@
-"""What became of a replay's lines: counted as it goes, told at the end."""
+"""What became of a replay's lines: counted as it goes, reported at the end."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from orders.replay.reader import Line, Skipped
+from yousinsa.commands.arguments import counted
 
 EXAMPLES = 3
 
@@ -55,22 +56,23 @@ class Report:
         return bool(self.placed or self.finished or self.returns)
 
     def sentences(self, rate: Decimal, seconds: float) -> Iterator[str]:
-        """What to tell a person: a line for each reason to skip, then what was done, then the sum of it."""
+        """The report for a person: a line for each reason to skip, then what was done, then the sum of it."""
         for reason, count in self.skipped.most_common():
             more = "; …" if count > EXAMPLES else ""
             yield f"skipped {count:,}: {reason} ({'; '.join(self.examples[reason])}{more})"
         for reason, count in self.odd_totals.most_common():
-            yield f"{count:,} invoices cost another sum than in the file: {reason}"
+            yield f"{counted(count, 'invoice')} cost another sum than in the file: {reason}"
         if self.other_price:
-            yield f"{self.other_price:,} lines came back at another price: what was paid is refunded"
+            yield f"{counted(self.other_price, 'line')} came back at another price: what was paid is refunded"
         if self.changed:
             yield (
-                f"{self.units_received:,} units received in {self.receipts:,} receipts, "
-                f"{self.prices_changed:,} changes of price"
+                f"{counted(self.units_received, 'unit')} received in {counted(self.receipts, 'receipt')}, "
+                f"{counted(self.prices_changed, 'price')} changed"
             )
         lines = self.sold_lines + self.returned_lines + self.skipped.total()
         yield (
-            f"{lines:,} lines of {self.invoices:,} invoices and {self.cancellations:,} cancellations: "
+            f"{counted(lines, 'line')} of {counted(self.invoices, 'invoice')} and "
+            f"{counted(self.cancellations, 'cancellation')}: "
             f"{self.sold_lines:,} sold, {self.returned_lines:,} returned, {self.skipped.total():,} skipped"
         )
         yield self._closing(rate, seconds)
@@ -79,12 +81,13 @@ class Report:
         how = f"at {rate:,f} won a pound in {seconds:.1f} s"
         if not self.changed:
             return (
-                f"Nothing changed: {self.unchanged:,} orders and {self.returns_unchanged:,} returns "
-                f"were there already, {how}"
+                f"Nothing changed: {counted(self.unchanged, 'order')} and "
+                f"{counted(self.returns_unchanged, 'return')} were there already, {how}"
             )
         finished = f", {self.finished:,} finished" if self.finished else ""
         return (
-            f"{self.placed:,} orders placed and delivered{finished} ({self.units:,} units, "
-            f"{self.won:,} won), {self.unchanged:,} unchanged; {self.returns:,} returns "
-            f"({self.units_back:,} units, {self.won_back:,} won), {self.returns_unchanged:,} unchanged, {how}"
+            f"{counted(self.placed, 'order')} placed and delivered{finished} ({counted(self.units, 'unit')}, "
+            f"{self.won:,} won), {self.unchanged:,} unchanged; {counted(self.returns, 'return')} "
+            f"({counted(self.units_back, 'unit')}, {self.won_back:,} won), {self.returns_unchanged:,} "
+            f"unchanged, {how}"
         )

@@ -18,12 +18,12 @@ from django.db.models import Sum
 
 from inventory.models import Kind, Movement
 from orders.errors import InvalidTransition
+from orders.lifecycle import return_order
 from orders.models import OrderLine, Status
 from orders.replay.catalogue import option_ids
 from orders.replay.invoices import KEY, buyer, invoice_of, order_key, sort_out, won
 from orders.replay.reader import Invoice, Line
 from orders.replay.report import Report
-from orders.services import return_order
 from yousinsa.errors import Invalid
 
 

@@ -14,7 +14,7 @@ from orders.replay.reader import Invoice, Skipped, read_invoices
 from orders.replay.report import Report
 from orders.replay.returns import Returns
 from orders.replay.sales import Sales
-from yousinsa.progress import Advance
+from yousinsa.commands.progress import Advance
 
 # Invoices are gathered until they have so many lines, to look up their buyers, articles and orders together.
 CHUNK_LINES = 700

@@ -11,16 +11,16 @@ from typing import NamedTuple
 
 from inventory.errors import InsufficientStock
 from orders.errors import IdempotencyKeyReused, InvalidTransition, UnknownOption
+from orders.lifecycle import deliver_order, ship_order
 from orders.models import Order, Payment, Status
 from orders.payments.providers import PROVIDERS
-from orders.payments.services import pay, settle
+from orders.payments.services import decide, pay
 from orders.placement.lanes import row_lock
 from orders.placement.requests import PlaceRequest
 from orders.replay.catalogue import Article, Catalogue
 from orders.replay.invoices import Part, buyer, invoice_won, order_key, parts, sort_out, won
 from orders.replay.reader import Invoice
 from orders.replay.report import Report
-from orders.services import deliver_order, ship_order
 from shop.bulk import ensure_users
 from shop.models import User
 
@@ -148,7 +148,7 @@ class Sales:
     def _advance(self, order: Order, invoice: Invoice, *, is_new: bool) -> None:
         """Do what is left until the order is delivered; `order.status` says how far it came."""
         if not is_new and order.status in (Status.PENDING, Status.EXPIRED):
-            _settle_open_payment(order)
+            _resolve_open_payment(order)
         try:
             if order.status == Status.PENDING:
                 _keep_date(order, invoice)
@@ -201,12 +201,12 @@ def _orders(buyer_ids: Iterable[int], keys: list[str]) -> Orders:
     return {(order.buyer_id, str(order.idempotency_key)): order for order in found}
 
 
-def _settle_open_payment(order: Order) -> None:
+def _resolve_open_payment(order: Order) -> None:
     """Ask about a payment whose answer an interruption lost: the order is paid with it, not twice."""
     payment = Payment.objects.filter(order=order, live=True).exclude(status=Payment.Status.APPROVED).first()
     if payment is not None:
         answer = PROVIDERS[payment.provider].lookup(reference=payment.reference, token=payment.token)
-        settle(payment_id=payment.pk, answer=answer, actor_id=order.buyer_id)
+        decide(payment_id=payment.pk, answer=answer, actor_id=order.buyer_id)
         order.refresh_from_db(fields=["status", "note"])
 
 

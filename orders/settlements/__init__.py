@@ -1,0 +1,4 @@
+"""What stores are owed for a period: computed, and frozen by approval.
+
+Begin with services.py; `settle` is its command.
+"""

@@ -20,10 +20,10 @@ from inventory.models import Movement, Stock
 from orders.models import Order, OrderEvent, OrderLine, Settlement
 from orders.models.settlements import Frozen
 from shop.models import Option, Product, Store
+from yousinsa.db.id_ranges import id_range
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Conflict, Invalid, NotFound
 from yousinsa.months import day_end, day_start
-from yousinsa.timeline import id_range
 
 # Rows of a table that one statement reads.
 ROWS_AT_A_TIME = 100_000

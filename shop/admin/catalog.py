@@ -22,7 +22,7 @@ from unfold.admin import TabularInline
 from unfold.templatetags.unfold_list import result_list
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from inventory import ledger
+from inventory.listing import keep_in_stock
 from inventory.models import Stock
 from shop import services
 from shop.desk.base import FOUND, DeskAdmin, ReadOnlyAdmin, admin_url, link, moment, won
@@ -178,7 +178,7 @@ class CategoryAdmin(DeskAdmin, TreeAdmin):
         answer: HttpResponse = super().move_node(request)
         if answer.status_code == 200:
             moved = self.get_object(request, request.POST["node"])
-            self.log_change(request, moved, gettext("Moved in the tree."))
+            self.log_change(request, moved, _("Moved in the tree."))
         return answer
 
     def find(self, queryset: QuerySet[Category], term: str) -> QuerySet[Category]:
@@ -332,7 +332,7 @@ class ProductAdmin(DeskAdmin):
         super().save_related(request, form, formsets, change)
         new = [row.pk for formset in formsets for row in formset.new_objects if isinstance(row, Option)]
         if new:
-            ledger.open_stock(new)
+            keep_in_stock(new)
         pages_changed()
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -13,13 +13,15 @@ from django.contrib.auth import get_permission_codename
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.forms.models import BaseInlineFormSet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import override
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.views import ChangeList
 
@@ -101,6 +103,22 @@ class DeskAdmin(Exported, ModelAdmin):
     def find(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
         """What a search for `term` (not empty, no spaces around it) finds."""
         raise NotImplementedError
+
+    # --- What was done is logged in English, and read in the reader's language ------------------------
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        with override(None):
+            said = message if isinstance(message, list) else str(message)
+            return super().log_change(request, obj, said)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response = super().history_view(request, object_id, extra_context)
+        if isinstance(response, TemplateResponse):
+            for entry in (response.context_data or {}).get("action_list", ()):
+                entry.change_message = recorded(entry.change_message)
+        return response
 
     # --- Store owners see what is theirs -------------------------------------------------------------
 

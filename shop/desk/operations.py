@@ -187,7 +187,7 @@ class OperatedAdmin(DeskAdmin):
     def _report_done(
         self, request: HttpRequest, operation: Operation, record: Model, form: OperationForm
     ) -> None:
-        self.log_change(request, record, str(operation.label))
+        self.log_change(request, record, operation.label)
         level = messages.WARNING if form.warning else messages.SUCCESS
         said = form.warning or form.result or operation.done
         self.message_user(request, f"{self.name(record)}: {said}", level)
@@ -279,7 +279,7 @@ class OperatedAdmin(DeskAdmin):
     ) -> None:
         done = [form for form in sent if form not in refused]
         for form in done:
-            self.log_change(request, form.record, str(operation.label))
+            self.log_change(request, form.record, operation.label)
         as_expected = len([form for form in done if not form.warning])
         if as_expected:
             self.message_user(request, operation.done_many % as_expected, messages.SUCCESS)

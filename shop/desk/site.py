@@ -88,7 +88,7 @@ class DeskSite(UnfoldAdminSite):
                 if wanted == "remove":
                     return self._remove(request, user)
                 codes = second_factor.new_backup_codes(user)
-                self._log(request, user, gettext("made new backup codes"))
+                self._log(request, user, _("made new backup codes"))
             if not codes:
                 form.refuse()
         return self._page(request, user, form, codes)
@@ -99,16 +99,16 @@ class DeskSite(UnfoldAdminSite):
             return []
         device, codes = confirmed
         django_otp.login(request, device)
-        self._log(request, user, gettext("turned the second factor on"))
+        self._log(request, user, _("turned the second factor on"))
         return codes
 
     def _remove(self, request: HttpRequest, user: User) -> HttpResponse:
         second_factor.remove(user)
-        self._log(request, user, gettext("turned the second factor off"))
+        self._log(request, user, _("turned the second factor off"))
         messages.success(request, gettext("The second factor is off: you sign in by password alone."))
         return redirect("admin:second_factor")
 
-    def _log(self, request: HttpRequest, user: User, message: str) -> None:
+    def _log(self, request: HttpRequest, user: User, message: Any) -> None:
         self._registry[User].log_change(request, user, message)
 
     def _page(self, request: HttpRequest, user: User, form: CodeForm, codes: list[str]) -> HttpResponse:

@@ -33,14 +33,14 @@ def furnish(url: str) -> dict[str, str]:
     from django.db.models import Count, F
     from django.utils import timezone
 
-    from inventory.management.commands.reconcile_stock import ORDERS
+    from inventory.documents import begin_stocktake, record_counts
     from inventory.models import Stock
     from inventory.reconciliation import Scope, records
-    from inventory.sheets import begin_stocktake, record_counts
     from orders.drops.services import ItemDraft, create_drop, open_drop
+    from orders.lifecycle import add_note
     from orders.models import Order, Settlement, Status
     from orders.models.drops import Lane
-    from orders.services import add_note
+    from orders.order_book import ORDERS
     from orders.settlements.services import settle
     from shop.models import Option, Store, User
     from tests.support.factories import make_order, make_store

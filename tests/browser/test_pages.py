@@ -3,10 +3,10 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from inventory.sheets import begin_stocktake
+from inventory.documents import begin_stocktake
 from orders.drops.services import ItemDraft, create_drop, open_drop
+from orders.lifecycle import add_note
 from orders.models.drops import Lane
-from orders.services import add_note
 from tests.browser.conftest import Desk
 from tests.support.books import make_books
 from tests.support.corruption import open_shop

@@ -19,15 +19,15 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.auth.hashers import check_password, make_password
 from django.core.management import call_command
 
-from inventory import ledger
+from inventory.listing import list_product
 from orders.drops.audit.escrow_check import escrow_differences
 from orders.drops.services import ItemDraft, close_drop, create_drop, open_drop
 from orders.drops.writing.drain import Drain
 from orders.models.drops import Lane
 from orders.placement.batch import place_batch
 from orders.placement.requests import Placed, PlaceRequest
-from shop import services
 from shop.models import Option, Product, Role, Store, User
+from shop.services import OptionDraft
 from tests.support.factories import make_category, make_store, make_user
 
 ENOUGH = 100_000_000
@@ -98,18 +98,15 @@ def close(*, drop: int) -> dict[str, Any]:
 def _options(stock: list[int]) -> list[int]:
     """The ids of the options of a new product, with these units of each."""
     name = secrets.token_hex(4)
-    _product, options = services.create_product(
+    _product, options = list_product(
         store=Store.objects.get(name=STORE),
         category=make_category(),
         name=f"Bench {name}",
         price=29_000,
-        options=[services.OptionDraft(f"BENCH-{name}-{i}", size=str(i)) for i in range(len(stock))],
+        options=[OptionDraft(f"BENCH-{name}-{i}", size=str(i)) for i in range(len(stock))],
+        units=stock,
     )
-    ids = [option.pk for option in options]
-    ledger.open_stock(ids)
-    for option_id, units in zip(ids, stock, strict=True):
-        ledger.receive(option_id=option_id, quantity=units)
-    return ids
+    return [option.pk for option in options]
 
 
 def sessions(*, shoppers: int, out: str) -> dict[str, Any]:

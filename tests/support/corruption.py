@@ -9,13 +9,13 @@ from django.db import connection
 from django.utils import timezone
 
 from inventory import ledger
-from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Kind, Movement, Stock
 from inventory.reconciliation import Reconciliation, Scope
+from orders.lifecycle import cancel_order, deliver_order, expire_due, return_order, ship_order
 from orders.models import Order, OrderLine, Status
+from orders.order_book import ORDERS
 from orders.payments.services import pay
 from orders.placement.numbers import new_number, new_order_id
-from orders.services import cancel_order, deliver_order, expire_due, return_order, ship_order
 from shop.models import Option, User
 from tests.support.factories import ADDRESS, make_options, make_order, make_user, stock_of
 

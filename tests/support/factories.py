@@ -3,13 +3,13 @@
 import itertools
 from collections.abc import Sequence
 
-from inventory import ledger
+from inventory.listing import list_product
 from inventory.models import Stock
 from orders.models import Order
 from orders.placement.lanes import row_lock
 from orders.placement.requests import PlaceRequest
-from shop import services
 from shop.models import Category, Option, Role, Store, User
+from shop.services import OptionDraft
 
 _numbers = itertools.count(1)
 
@@ -55,17 +55,14 @@ def make_options(
 ) -> list[Option]:
     """A product with an option for each number of `stock`, which is the units received."""
     number = next(_numbers)
-    _product, options = services.create_product(
+    _product, options = list_product(
         store=store or make_store(),
         category=make_category(),
         name=name or f"Shirt {number}",
         price=price,
-        options=[services.OptionDraft(f"SKU-{number}-{i}", size=str(i)) for i in range(len(stock))],
+        options=[OptionDraft(f"SKU-{number}-{i}", size=str(i)) for i in range(len(stock))],
+        units=stock,
     )
-    ledger.open_stock([option.pk for option in options])
-    for option, units in zip(options, stock, strict=True):
-        if units:
-            ledger.receive(option_id=option.pk, quantity=units)
     return options
 
 

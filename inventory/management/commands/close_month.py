@@ -7,12 +7,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from inventory.management.commands.reconcile_stock import ORDERS
 from inventory.models import Stock
 from inventory.seals.closing import close_month
+from orders.order_book import ORDERS
+from yousinsa.commands.arguments import counted, month_argument
+from yousinsa.commands.progress import progress
 from yousinsa.errors import Problem
-from yousinsa.months import month_argument
-from yousinsa.progress import progress
 
 
 class Command(BaseCommand):
@@ -38,6 +38,7 @@ class Command(BaseCommand):
         except KeyboardInterrupt as exc:
             raise CommandError("Interrupted. Run it again: it goes on here.", returncode=130) from exc
         self.stdout.write(
-            f"{seal} is closed: {seal.movements:,} movements, {seal.balances.count():,} stock rows, hash "
-            f"{seal.hash} ({time.monotonic() - started:.1f} s)"
+            f"{seal} is closed: {counted(seal.movements, 'movement')}, "
+            f"{counted(seal.balances.count(), 'stock row')}, hash {seal.hash} "
+            f"({time.monotonic() - started:.1f} s)"
         )

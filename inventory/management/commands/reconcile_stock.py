@@ -1,81 +1,22 @@
 """Compare the stock with its ledger and with the orders, and correct it if asked to."""
 
-import json
 import sys
 import time
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Iterator
+from argparse import ArgumentParser
+from datetime import date
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, InterfaceError, OperationalError
 
-from inventory.models import Difference, ReconciliationRun
-from inventory.reconciliation import CHUNK, ESCROW, OrderBook, Reconciliation, Scope, records
-from inventory.reconciliation import Difference as Found
-from orders.drops.audit.escrow_check import escrow_differences
-from orders.drops.selectors import escrow_units
-from orders.models import OrderLine, Status
-from orders.selectors import OrderUnits, order_units
-from orders.states import HOLDING, SHIPPED_OUT
+from inventory.reconciliation import CHUNK, Reconciliation, Scope, records, report
+from orders.order_book import ORDERS
 from shop.models import Option, Store
-from yousinsa.months import day_argument, day_start
-from yousinsa.progress import progress
+from yousinsa.commands.arguments import day_argument, whole_number
+from yousinsa.commands.progress import progress
+from yousinsa.months import day_start
 
-MAX_CHUNK = 30_000
-LINES_AT_A_TIME = 5_000
 COULD_NOT_RUN = 2
-# A difference as programs read it: these keys, in this order.
-JSON_FIELDS = ("stock", "option", "sku", "kind", "expected", "found", "cause")
-
-
-def order_lines(option_id: int) -> Iterator[tuple[str, OrderUnits]]:
-    """What each order of an option says of it, as (order number, units), a page of lines at a time."""
-    lines = (
-        OrderLine.objects.filter(option_id=option_id)
-        .order_by("pk")
-        .values_list("pk", "order__number", "order__status", "quantity", "returned")
-    )
-    after, more = 0, True
-    while more:
-        page = list(lines.filter(pk__gt=after)[:LINES_AT_A_TIME])
-        for after, number, status, quantity, returned in page:  # noqa: B007
-            if status in HOLDING:
-                yield number, OrderUnits(promised=quantity)
-            elif status in SHIPPED_OUT:
-                yield number, OrderUnits(shipped=quantity, returned=returned)
-            else:
-                yield number, OrderUnits(expired=quantity if status == Status.EXPIRED else 0)
-        more = len(page) == LINES_AT_A_TIME
-
-
-def drops_off(scope: Scope) -> list[Found]:
-    """What Redis and the database do not agree on, of the drops that sell from Redis now."""
-    off = escrow_differences(option_id=scope.option_id)
-    options = Option.objects.filter(pk__in={d.option_id for d in off})
-    if scope.store_id is not None:
-        options = options.filter(product__store_id=scope.store_id)
-    known = {id: (stock, sku) for id, stock, sku in options.values_list("id", "stock__id", "sku")}
-    return [
-        Found(
-            known[d.option_id][0], d.option_id, known[d.option_id][1], ESCROW, d.allotted, d.found,
-            f"drop {d.drop_id}: {d.cause}",
-        )
-        for d in off
-        if d.option_id in known
-    ]  # fmt: skip
-
-
-ORDERS = OrderBook(units=order_units, lines=order_lines, escrow=escrow_units, elsewhere=drops_off)
-
-
-def _number(least: int, most: int = sys.maxsize) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not text.isdigit() or not least <= int(text) <= most:
-            raise ArgumentTypeError(f"must be a whole number from {least:,} to {most:,}")
-        return int(text)
-
-    return number
 
 
 class Command(BaseCommand):
@@ -96,108 +37,54 @@ class Command(BaseCommand):
         parser.add_argument("--fix", action="store_true", help="Correct what differs, by movements.")
         parser.add_argument("--json", action="store_true", help="Print one JSON object and nothing else.")
         scope = parser.add_mutually_exclusive_group()
-        scope.add_argument("--option", type=_number(1), metavar="ID", help="Check one option only.")
-        scope.add_argument("--store", type=_number(1), metavar="ID", help="Check one store's options only.")
+        scope.add_argument("--option", type=whole_number(), metavar="ID", help="Check one option only.")
+        scope.add_argument(
+            "--store", type=whole_number(), metavar="ID", help="Check one store's options only."
+        )
         parser.add_argument(
-            "--since",
-            type=day_argument,
-            metavar="DATE",
+            "--since", type=day_argument, metavar="DATE",
             help="Check only what moved since that day began (2026-03-01). Quick, and blind to a counter "
             "that was overwritten, or an order that was changed by hand, where nothing moved since.",
-        )
+        )  # fmt: skip
         parser.add_argument(
-            "--full",
-            action="store_true",
+            "--full", action="store_true",
             help="Read the whole ledger. Otherwise the first look begins at the last closed month, whose "
             "sealed balances are believed (verify_ledger checks them), where there is one.",
-        )
-        # The desk's button begins a run and has this command make it.
-        parser.add_argument("--run", type=_number(1), help=SUPPRESS)
+        )  # fmt: skip
         parser.add_argument(
-            "--chunk",
-            type=_number(1, MAX_CHUNK),
-            default=CHUNK,
-            metavar="N",
+            "--chunk", type=whole_number(1, CHUNK), default=CHUNK, metavar="N",
             help=f"Stock rows to read at a time ({CHUNK:,}).",
-        )
+        )  # fmt: skip
 
-    def handle(
-        self, *args: Any, fix: bool, option: int | None, store: int | None, chunk: int, **options: Any
-    ) -> None:
+    def handle(self, *args: Any, fix: bool, json: bool, chunk: int, **options: Any) -> None:
         started = time.monotonic()
-        as_json = options["json"]
-        since = day_start(options["since"]) if options["since"] else None
-        scope = Scope(option, store, since, options["full"])
         try:
-            self._refuse_unknown(option, store)
-            run = self._run(options["run"], scope)
+            scope = self._scope(**options)
+            run = records.begin(scope)
             with progress("Checking", Reconciliation(ORDERS, scope).total(), self.stderr) as advance:
                 records.compare(run, ORDERS, scope, chunk=chunk, advance=advance)
-            self._tell(run, as_json=as_json, seconds=time.monotonic() - started)
-            if fix:
-                self._fix(run, as_json=as_json)
-        except (OperationalError, InterfaceError) as exc:
-            raise CommandError(f"The database does not answer: {exc}", returncode=COULD_NOT_RUN) from exc
+            if json:
+                report.report_as_json(run, self.stdout.write)
+            else:
+                report.report_in_words(run, self.stdout.write, seconds=time.monotonic() - started)
+            if fix and run.found:
+                # Beside the JSON: on stderr.
+                out = self.stderr if json else self.stdout
+                report.report_corrections(records.fix_all(run, ORDERS), out.write)
         except Error as exc:
-            raise CommandError(
-                f"The database refused to answer (is it migrated?): {exc}", returncode=COULD_NOT_RUN
-            ) from exc
+            away = isinstance(exc, OperationalError | InterfaceError)
+            said = "does not answer" if away else "refused to answer (is it migrated?)"
+            raise CommandError(f"The database {said}: {exc}", returncode=COULD_NOT_RUN) from exc
         except KeyboardInterrupt as exc:
             raise CommandError("Interrupted.", returncode=130) from exc
         if run.found:
             sys.exit(1)
 
-    def _run(self, begun: int | None, scope: Scope) -> ReconciliationRun:
-        """A run on record: a new one, or that which the desk has begun and left to this process."""
-        if begun is None:
-            return records.begin(scope)
-        run = ReconciliationRun.objects.filter(pk=begun, status=ReconciliationRun.Status.RUNNING).first()
-        if run is None:
-            raise CommandError(f"There is no run {begun} that waits to be made.", returncode=COULD_NOT_RUN)
-        return run
-
-    def _refuse_unknown(self, option: int | None, store: int | None) -> None:
+    def _scope(
+        self, *, option: int | None, store: int | None, since: date | None, full: bool, **options: Any
+    ) -> Scope:
         if option is not None and not Option.objects.filter(pk=option).exists():
             raise CommandError(f"There is no option {option}.", returncode=COULD_NOT_RUN)
         if store is not None and not Store.objects.filter(pk=store).exists():
             raise CommandError(f"There is no store {store}.", returncode=COULD_NOT_RUN)
-
-    def _tell(self, run: ReconciliationRun, *, as_json: bool, seconds: float) -> None:
-        found = run.differences.order_by("pk").iterator(chunk_size=1000)
-        if as_json:
-            told = [dict(zip(JSON_FIELDS, _values(d), strict=True)) for d in found]
-            report = {"checked": run.checked, "differences": told}
-            self.stdout.write(json.dumps(report, ensure_ascii=False))
-            return
-        for d in found:
-            self.stdout.write(f"{_name(d)}: {d.kind} is {d.found}, should be {d.expected} ({d.cause})")
-        self.stdout.write(f"{run.checked:,} stock rows checked, {run.found:,} differences in {seconds:.1f} s")
-
-    def _fix(self, run: ReconciliationRun, *, as_json: bool) -> None:
-        """Correct each stock row that differed, and say so (beside the JSON: on stderr)."""
-        out = self.stderr if as_json else self.stdout
-        corrected = left = 0
-        for difference, done, refused in records.fix_all(run, ORDERS):
-            if refused:
-                out.write(f"{_name(difference)}: not corrected: {refused}")
-                left += 1
-                continue
-            if done is None:
-                out.write(f"{_name(difference)}: nothing to correct any more")
-                continue
-            corrected += 1
-            out.write(
-                f"{_name(difference)}: corrected by movement {done.sequence} ({done.delta_on_hand:+d} on "
-                f"hand, {done.delta_reserved:+d} reserved), now {done.on_hand} on hand, {done.reserved} "
-                f"reserved: {done.reason}"
-            )
-        if run.found:
-            out.write(f"{corrected:,} stock rows corrected, {left:,} left as they are")
-
-
-def _values(d: Difference) -> tuple[Any, ...]:
-    return d.stock_id, d.option_id, d.sku, d.kind, d.expected, d.found, d.cause
-
-
-def _name(difference: Difference) -> str:
-    return f"option {difference.option_id} ({difference.sku})"
+        return Scope(option, store, day_start(since) if since else None, full)

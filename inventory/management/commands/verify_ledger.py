@@ -11,7 +11,8 @@ from django.db import Error
 
 from inventory.models import Stock
 from inventory.seals.verification import Tampering, Verification
-from yousinsa.progress import progress
+from yousinsa.commands.arguments import counted
+from yousinsa.commands.progress import progress
 
 COULD_NOT_RUN = 2
 
@@ -33,7 +34,7 @@ class Command(BaseCommand):
         try:
             with progress("Verifying", verification.total(), self.stderr) as verification.advance:
                 found = list(verification)
-            self._tell(verification, found, as_json=options["json"], seconds=time.monotonic() - started)
+            self._report(verification, found, as_json=options["json"], seconds=time.monotonic() - started)
         except Error as exc:
             raise CommandError(f"The database does not answer: {exc}", returncode=COULD_NOT_RUN) from exc
         except KeyboardInterrupt as exc:
@@ -41,7 +42,7 @@ class Command(BaseCommand):
         if found:
             sys.exit(1)
 
-    def _tell(self, done: Verification, found: list[Tampering], *, as_json: bool, seconds: float) -> None:
+    def _report(self, done: Verification, found: list[Tampering], *, as_json: bool, seconds: float) -> None:
         last = {"month": str(done.last), "hash": done.last.hash} if done.last else None
         if as_json:
             report = {
@@ -55,8 +56,9 @@ class Command(BaseCommand):
         for tampering in found:
             self.stdout.write(_in_words(tampering))
         self.stdout.write(
-            f"{done.checked:,} movements of {done.seals} closed months checked, {len(found):,} differences "
-            f"in {seconds:.1f} s" + (f"; the last seal is {last['month']} {last['hash']}" if last else "")
+            f"{counted(done.checked, 'movement')} of {counted(done.seals, 'closed month')} checked, "
+            f"{counted(len(found), 'difference')} in {seconds:.1f} s"
+            + (f"; the last seal is {last['month']} {last['hash']}" if last else "")
         )
 
 

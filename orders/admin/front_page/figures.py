@@ -14,8 +14,8 @@ from django.utils import timezone
 from inventory.admin.stock import LOW
 from inventory.models import ReconciliationRun, Stock
 from inventory.reconciliation import WHOLE_SHOP
-from orders.admin.orders import first_id_since
 from orders.models import Drop, DropStatus, Order, OrderLine, Payment, Refund, Status
+from orders.placement.numbers import first_id_since
 from shop.desk.base import COUNTED, AtLeast
 from shop.models import Option, Store
 

@@ -1,25 +1,18 @@
 """The worker of the Redis lanes: writes what was admitted into the database."""
 
-import logging
-import signal
-import threading
+import time
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import Error, connection
-from redis.exceptions import RedisError
 
 from orders.drops.errors import RedisNeeded
+from orders.drops.redis.connections import redis_url
 from orders.drops.writing import outbox
 from orders.drops.writing.drain import WAIT_SECONDS, Drain
-from yousinsa.errors import Busy
+from yousinsa.process.loop import Job, run_job, stop_on_signals
 
-logger = logging.getLogger(__name__)
-
-# After an outage of Redis or the database.
-RETRY_SECONDS = 0.5
-OUTBOX_EVERY_ROUNDS = 10
+OUTBOX_EVERY_SECONDS = 0.5
 
 
 class Command(BaseCommand):
@@ -27,7 +20,7 @@ class Command(BaseCommand):
         "Writes the orders that drops on Redis have admitted into the database, each once, until stopped "
         "(SIGTERM ends it after the batch that it is at). Any number may run at once, on any machine; one "
         "that dies is taken over by the others. Orders that cannot be written are set aside: see the dead "
-        "letters in the admin."
+        "letters in the admin. run_worker does the same, and the rest."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -37,31 +30,24 @@ class Command(BaseCommand):
         )  # fmt: skip
 
     def handle(self, *args: Any, until_empty: bool, **options: Any) -> None:
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        drain = Drain()
-        written = rounds = 0
-        while not stop.is_set():
-            try:
-                done = drain.once()
-                written += done
-                if rounds % OUTBOX_EVERY_ROUNDS == 0:
-                    outbox.tell_due()
-                rounds += 1
-                if until_empty and not done and drain.is_done:
-                    break
-            except RedisNeeded as exc:
-                raise CommandError(str(exc.title)) from exc
-            except (RedisError, Error, Busy) as exc:
-                logger.warning("trying again in %g s: %s", RETRY_SECONDS, exc)
-                connection.close()
-                stop.wait(RETRY_SECONDS)
-                continue
-            if not done:
-                stop.wait(WAIT_SECONDS)
         try:
-            drain.leave()
-        except RedisError:
-            logger.warning("this worker's name stays in its group", exc_info=True)
+            redis_url()
+        except RedisNeeded as exc:
+            raise CommandError(str(exc.title)) from exc
+        drain = Drain()
+        written, told_at = 0, float("-inf")
+
+        def once() -> int:
+            nonlocal written, told_at
+            done = drain.once()
+            written += done
+            if time.monotonic() - told_at >= OUTBOX_EVERY_SECONDS:
+                outbox.tell_due()
+                told_at = time.monotonic()
+            if until_empty and not done and drain.is_done:
+                stop.set()
+            return done
+
+        with stop_on_signals() as stop:
+            run_job(Job("drain_orders", WAIT_SECONDS, once, eager=True, end=drain.leave), stop)
         self.stdout.write(f"{written} orders done")

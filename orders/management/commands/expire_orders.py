@@ -1,24 +1,21 @@
 """End holds that are over, and look after money that is in between."""
 
-import signal
-import threading
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, connection
 
+from orders.lifecycle import expire_due
 from orders.payments.refunds import pay_out_due
-from orders.payments.services import settle_unanswered
-from orders.services import expire_due
-from yousinsa.errors import Busy
+from orders.payments.services import resolve_unanswered
+from yousinsa.process.loop import Job, run_job, stop_on_signals
 
 
 class Command(BaseCommand):
     help = (
         "Ends the holds of pending orders whose time is over: their units are sellable at once. Also asks "
         "payment providers about attempts that were never answered, and pays out refunds that are due. "
-        "Safe when several run at once."
+        "Safe when several run at once. run_worker does the same, and the rest."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -31,28 +28,20 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, every: float | None, **options: Any) -> None:
         if not every:
-            self._report(self._once())
+            self._once(quiet=False)
             return
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        while not stop.is_set():
-            try:
-                if any(counts := self._once()):
-                    self._report(counts)
-            except (DatabaseError, Busy) as exc:
-                self.stderr.write(f"The database did not answer, trying again in {every:g} s: {exc}")
-                connection.close()
-            stop.wait(every)
+        with stop_on_signals() as stop:
+            run_job(Job("expire_orders", every, self._once), stop)
 
-    def _once(self) -> tuple[int, int, int]:
-        settled = settle_unanswered()
+    def _once(self, *, quiet: bool = True) -> int:
+        """What is due now, reported; `quiet`: only if there was anything. Returns how much there was."""
+        resolved = resolve_unanswered()
         expired = 0
         while (ended := expire_due()) is not None:
             expired += ended
-        return expired, settled, pay_out_due()
-
-    def _report(self, counts: tuple[int, int, int]) -> None:
-        self.stdout.write(
-            "{} holds ended, {} unanswered payments settled, {} refunds paid out".format(*counts)
-        )
+        paid_out = pay_out_due()
+        if (done := expired + resolved + paid_out) or not quiet:
+            self.stdout.write(
+                f"{expired} holds ended, {resolved} unanswered payments settled, {paid_out} refunds paid out"
+            )
+        return done

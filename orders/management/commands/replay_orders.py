@@ -13,16 +13,11 @@ from orders.models import MAX_LINES
 from orders.replay.invoices import WON_A_POUND
 from orders.replay.reader import charset
 from orders.replay.run import Replay, count_invoices
+from yousinsa.commands.arguments import whole_number
+from yousinsa.commands.progress import progress
 from yousinsa.errors import Problem
-from yousinsa.progress import progress
 
 RATES = (Decimal(1), Decimal(1_000_000))
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) == 0:
-        raise ArgumentTypeError("must be a whole number above 0")
-    return int(text)
 
 
 def _rate(text: str) -> Decimal:
@@ -51,7 +46,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", metavar="FILE", type=Path, help="The file of invoice lines.")
-        parser.add_argument("--limit", type=_count, metavar="N", help="Replay only the first N invoices.")
+        parser.add_argument(
+            "--limit", type=whole_number(), metavar="N", help="Replay only the first N invoices."
+        )
         parser.add_argument(
             "--rate", type=_rate, default=WON_A_POUND, metavar="WON",
             help="Won a pound (default: %(default)s, so that a penny is 18 won and no price is rounded).",
@@ -66,20 +63,20 @@ class Command(BaseCommand):
             with progress("Replaying", total, self.stderr) as advance:
                 replay.run(advance)
         except (Problem, IntegrityError, InterfaceError, OperationalError) as exc:
-            self._tell(replay, rate, started)
+            self._report(replay, rate, started)
             raise CommandError(
                 f"The database did not answer, or somebody else writes the same data ({exc}). Run the replay "
                 "again: it goes on where it stopped."
             ) from exc
         except KeyboardInterrupt as exc:
-            self._tell(replay, rate, started)
+            self._report(replay, rate, started)
             raise CommandError("Interrupted. Run the replay again: it goes on here.", returncode=130) from exc
-        self._tell(replay, rate, started)
+        self._report(replay, rate, started)
         if replay.report.skipped and not total:
             raise CommandError(
                 f"No line of {file} could be used (read as {charset(file)}): see the reasons above."
             )
 
-    def _tell(self, replay: Replay, rate: Decimal, started: float) -> None:
+    def _report(self, replay: Replay, rate: Decimal, started: float) -> None:
         for sentence in replay.report.sentences(rate, time.monotonic() - started):
             self.stdout.write(sentence)

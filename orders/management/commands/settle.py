@@ -8,9 +8,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from orders.settlements.services import rows_to_read, settle
+from yousinsa.commands.arguments import day_argument
+from yousinsa.commands.progress import progress
 from yousinsa.errors import Problem
-from yousinsa.months import day_argument
-from yousinsa.progress import progress
 
 
 class Command(BaseCommand):

@@ -1,7 +1,7 @@
 """Write bearer tokens for a load test."""
 
 import os
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,11 @@ from django.core.management.base import BaseCommand, CommandError
 from shop.bulk import ensure_users, in_batches
 from shop.models import Role, User
 from yousinsa.auth import issue_token
+from yousinsa.commands.arguments import whole_number
 
 LIFETIME = timedelta(hours=24)
 DOMAIN = "load.yousinsa.test"
 MAX_BUYERS = 10_000_000
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= MAX_BUYERS:
-        raise ArgumentTypeError(f"must be a whole number from 1 to {MAX_BUYERS:,}")
-    return int(text)
 
 
 class Command(BaseCommand):
@@ -31,7 +26,8 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--buyers", type=_count, required=True, metavar="N", help="How many tokens.")
+        count = whole_number(1, MAX_BUYERS)
+        parser.add_argument("--buyers", type=count, required=True, metavar="N", help="How many tokens.")
         parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="Where to write them.")
 
     def handle(self, *args: Any, buyers: int, out: Path, **options: Any) -> None:

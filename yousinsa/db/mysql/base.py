@@ -6,7 +6,6 @@ it first asks the database and gives it back at the end of the request; who find
 lock wait gets error 1040, which the API answers with 503 `busy`.
 """
 
-import os
 import threading
 import time
 from collections import deque
@@ -15,6 +14,8 @@ from typing import Any
 import MySQLdb as Database
 from django.conf import settings
 from django.db.backends.mysql import base
+
+from yousinsa.process.once import PerProcess
 
 # A connection that was idle for longer is asked whether it still lives before it is used.
 PING_AFTER_SECONDS = 1.0
@@ -91,15 +92,10 @@ class Pool:
         self._free.release()
 
 
-_pools: dict[tuple[int, str, str], Pool] = {}
-_pools_lock = threading.Lock()
-
-
-def pool_of(params: dict[str, Any]) -> Pool:
+@PerProcess
+def pool_of(server: str, database: str) -> Pool:
     """The pool of this process (connections do not survive a fork) for one database."""
-    key = (os.getpid(), f"{params.get('host')}:{params.get('port')}", str(params.get("database")))
-    with _pools_lock:
-        return _pools.setdefault(key, Pool(settings.DB_POOL_SIZE))
+    return Pool(settings.DB_POOL_SIZE)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -108,7 +104,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     _pool: Pool | None = None
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        pool = pool_of(conn_params)
+        server = f"{conn_params.get('host')}:{conn_params.get('port')}"
+        pool = pool_of(server, str(conn_params.get("database")))
         raw = pool.take(settings.LOCK_WAIT_SECONDS)
         if raw is None:
             try:

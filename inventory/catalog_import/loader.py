@@ -16,15 +16,15 @@ from django.contrib.auth.hashers import make_password
 from django.db import reset_queries
 from django.utils import timezone
 
-from inventory.ledger import open_stock, receive_new
-from shop.bulk import NewOption, NewProduct, in_batches, insert_products
-from shop.catalog_import import merchandise
-from shop.catalog_import.brands import Brand, Brands
-from shop.catalog_import.categories import CategoryTree, Names
-from shop.catalog_import.reader import Skipped, Style, read_styles
+from inventory.catalog_import import merchandise
+from inventory.catalog_import.brands import Brand, Brands
+from inventory.catalog_import.categories import CategoryTree, Names
+from inventory.catalog_import.reader import Skipped, Style, read_styles
+from inventory.listing import list_in_bulk
+from shop.bulk import NewOption, NewProduct, in_batches
 from shop.models import Option, Product, Role, Store, User
+from yousinsa.commands.progress import Advance
 from yousinsa.db.transactions import transact
-from yousinsa.progress import Advance
 
 # Rows of one transaction: some 800 options, whose stock is moved by one statement.
 BATCH = 200
@@ -68,7 +68,7 @@ def survey(path: Path) -> Survey:
         if isinstance(row, Style):
             found.brands.add(row.name)
             found.categories[row.category] += 1
-    found.brands.settle()
+    found.brands.decide()
     return found
 
 
@@ -166,6 +166,4 @@ def _open_store(brand: Brand) -> int:
 
 
 def _write(products: list[NewProduct], units: dict[str, int]) -> None:
-    option_ids = insert_products(products, created_at=timezone.now())
-    stock_ids = open_stock(list(option_ids.values()))
-    receive_new({stock_ids[option_ids[sku]]: n for sku, n in units.items()}, reference=REFERENCE)
+    list_in_bulk(products, created_at=timezone.now(), units=units, reference=REFERENCE)

@@ -14,17 +14,27 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from inventory import ledger
-from inventory.errors import SheetRefused
+from inventory.errors import DocumentRefused
 from inventory.locks import LockedStock, lock_stock
-from inventory.models import MAX_UNITS, Delivery, DeliveryLine, Kind, Sheet, Stock, Stocktake, StocktakeLine
+from inventory.models import (
+    MAX_UNITS,
+    Delivery,
+    DeliveryLine,
+    Kind,
+    Stock,
+    StockDocument,
+    Stocktake,
+    StocktakeLine,
+)
+from inventory.reasons import COUNTED
 from yousinsa.db.errors import is_duplicate
 from yousinsa.db.rows import insert_rows
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Invalid
 
 BATCH = 500
-# Refusals that are told one by one.
-TOLD = 20
+# Lines that a refusal names.
+MAX_NAMED = 20
 
 T = TypeVar("T")
 
@@ -58,7 +68,7 @@ def draft_delivery(*, receipts: Sequence[Receipt], actor_id: int, source: str = 
 def apply_delivery(*, delivery_id: int, version: int, actor_id: int) -> int:
     """Receive a draft, all of it or nothing; returns how many movements that were.
 
-    Raises `SheetRefused` if it is no draft any more, or a counter would pass its end; `Busy`.
+    Raises `DocumentRefused` if it is no draft any more, or a counter would pass its end; `Busy`.
     """
 
     def work() -> int:
@@ -74,7 +84,7 @@ def apply_delivery(*, delivery_id: int, version: int, actor_id: int) -> int:
             ]  # fmt: skip
             ledger.post(locked, entries)
             moved += len(entries)
-        _end(Delivery, delivery_id, Sheet.Status.APPLIED, version=version, actor_id=actor_id)
+        _end(Delivery, delivery_id, StockDocument.Status.APPLIED, version=version, actor_id=actor_id)
         return moved
 
     return transact(work)
@@ -90,7 +100,7 @@ def begin_stocktake(
     """Begin to count options: what their counters are now is what the count will be compared with.
 
     `counted` (stock id -> units) for what was counted already. Raises `Invalid` for none at all,
-    `SheetRefused` where an option is being counted already, `Busy`.
+    `DocumentRefused` where an option is being counted already, `Busy`.
     """
     ids = sorted(set(stock_ids))
     if not ids:
@@ -112,7 +122,7 @@ def begin_stocktake(
     except IntegrityError as exc:
         if not is_duplicate(exc):
             raise
-        raise SheetRefused(_already_counted(ids)) from exc
+        raise DocumentRefused(_already_counted(ids)) from exc
 
 
 def _already_counted(stock_ids: Sequence[int]) -> str:
@@ -129,7 +139,7 @@ def _already_counted(stock_ids: Sequence[int]) -> str:
 def record_counts(*, stocktake_id: int, counted: Mapping[int, int | None]) -> None:
     """Write down what was counted: stock id -> units, None for not counted (yet).
 
-    Raises `SheetRefused` if it is no draft any more, `Invalid` naming a count that cannot be, `Busy`.
+    Raises `DocumentRefused` if it is no draft any more, `Invalid` naming a count that cannot be, `Busy`.
     """
     for n in counted.values():
         if n is not None and not 0 <= n <= MAX_UNITS:
@@ -138,9 +148,9 @@ def record_counts(*, stocktake_id: int, counted: Mapping[int, int | None]) -> No
     sql = f"UPDATE {table} SET counted = %s WHERE stocktake_id = %s AND stock_id = %s"  # noqa: S608
 
     def work() -> None:
-        draft = Stocktake.objects.filter(pk=stocktake_id, status=Sheet.Status.DRAFT)
+        draft = Stocktake.objects.filter(pk=stocktake_id, status=StockDocument.Status.DRAFT)
         if not draft.update(version=F("version") + 1):
-            raise SheetRefused(gettext("This stocktake has ended: nothing can be counted in it any more."))
+            raise DocumentRefused(gettext("This stocktake has ended: nothing can be counted in it any more."))
         with connection.cursor() as cursor:
             for batch in _batches(counted.items()):
                 cursor.executemany(sql, [(n, stocktake_id, id) for id, n in batch])
@@ -152,8 +162,8 @@ def apply_stocktake(*, stocktake_id: int, version: int, actor_id: int) -> int:
     """Post each difference between a count and the counter when counting began; returns how many.
 
     What was sold or received since then stays as it is. Lines without a count stay as they are. All or
-    nothing: raises `SheetRefused` naming the options where a difference would take promised units, or if it
-    is no draft any more, or not the one that was looked at (`version`); `Busy`.
+    nothing: raises `DocumentRefused` naming the options where a difference would take promised units, or if
+    it is no draft any more, or not the one that was looked at (`version`); `Busy`.
     """
 
     def work() -> int:
@@ -164,28 +174,27 @@ def apply_stocktake(*, stocktake_id: int, version: int, actor_id: int) -> int:
         for lines in _by_stock(differing):
             locked = lock_stock(line.stock_id for line in lines)
             _refuse(line for line in lines if not fits(locked[line.stock_id], difference(line)))
-            why = gettext("Stocktake: %(counted)d counted, %(on_hand)d on record when counting began")
             entries = [
-                ledger.Entry(line.stock_id, Kind.ADJUST, difference(line), 0, reference, actor_id, why
-                             % {"counted": line.counted, "on_hand": line.on_hand})
+                ledger.Entry(line.stock_id, Kind.ADJUST, difference(line), 0, reference, actor_id,
+                             COUNTED % {"counted": line.counted, "on_hand": line.on_hand})
                 for line in lines
             ]  # fmt: skip
             ledger.post(locked, entries)
             moved += len(entries)
-        _end(Stocktake, stocktake_id, Sheet.Status.APPLIED, version=version, actor_id=actor_id)
+        _end(Stocktake, stocktake_id, StockDocument.Status.APPLIED, version=version, actor_id=actor_id)
         _let_go(stocktake_id)
         return moved
 
     return transact(work)
 
 
-def discard(sheet: Sheet, *, actor_id: int) -> None:
-    """Give a draft up; no stock moves. Raises `SheetRefused` if it is no draft any more, `Busy`."""
+def discard(document: StockDocument, *, actor_id: int) -> None:
+    """Give a draft up; no stock moves. Raises `DocumentRefused` if it is no draft any more, `Busy`."""
 
     def work() -> None:
-        _end(type(sheet), sheet.pk, Sheet.Status.DISCARDED, version=None, actor_id=actor_id)
-        if isinstance(sheet, Stocktake):
-            _let_go(sheet.pk)
+        _end(type(document), document.pk, StockDocument.Status.DISCARDED, version=None, actor_id=actor_id)
+        if isinstance(document, Stocktake):
+            _let_go(document.pk)
 
     transact(work)
 
@@ -202,13 +211,13 @@ def fits(stock: Stock | LockedStock, delta: int) -> bool:
     return stock.reserved <= stock.on_hand + delta <= MAX_UNITS
 
 
-def troubles(sheet: Sheet) -> QuerySet[Any]:
+def troubles(document: StockDocument) -> QuerySet[Any]:
     """The lines of a draft that could not be applied at the moment."""
-    if isinstance(sheet, Stocktake):
+    if isinstance(document, Stocktake):
         after = F("stock__on_hand") + F("counted") - F("on_hand")
-        lines = StocktakeLine.objects.filter(stocktake=sheet).exclude(counted=None).alias(after=after)
+        lines = StocktakeLine.objects.filter(stocktake=document).exclude(counted=None).alias(after=after)
         return lines.exclude(after__gte=F("stock__reserved"), after__lte=MAX_UNITS)
-    receipts = DeliveryLine.objects.filter(delivery=sheet.pk).alias(after=F("stock__on_hand") + F("units"))
+    receipts = DeliveryLine.objects.filter(delivery=document.pk).alias(after=F("stock__on_hand") + F("units"))
     return receipts.filter(after__gt=MAX_UNITS)
 
 
@@ -235,24 +244,24 @@ def trouble(line: DeliveryLine | StocktakeLine) -> str:
 
 
 def _refuse(lines: Iterable[DeliveryLine | StocktakeLine]) -> None:
-    """Raises `SheetRefused` if there are any, naming the first of them."""
-    ids = [(type(line), line.pk) for line in islice(lines, TOLD)]
+    """Raises `DocumentRefused` if there are any, naming the first of them."""
+    ids = [(type(line), line.pk) for line in islice(lines, MAX_NAMED)]
     if ids:
         model: Any = ids[0][0]
         found = model.objects.filter(pk__in=[pk for _model, pk in ids]).select_related("stock__option")
-        raise SheetRefused(" ".join(trouble(line) for line in found.order_by("stock_id")))
+        raise DocumentRefused(" ".join(trouble(line) for line in found.order_by("stock_id")))
 
 
 def _end(model: Any, pk: int, status: str, *, version: int | None, actor_id: int) -> None:
     """Claim the draft: whoever changes its status has applied or discarded it, and nobody else has."""
-    draft = model.objects.filter(pk=pk, status=Sheet.Status.DRAFT)
+    draft = model.objects.filter(pk=pk, status=StockDocument.Status.DRAFT)
     if version is not None:
         draft = draft.filter(version=version)
     if draft.update(status=status, ended_at=timezone.now(), ended_by=actor_id):
         return
-    if model.objects.filter(pk=pk, status=Sheet.Status.DRAFT).exists():
-        raise SheetRefused(gettext("It was changed meanwhile. Nothing was applied: look at it again."))
-    raise SheetRefused(gettext("It has been applied or discarded already. Nothing was changed."))
+    if model.objects.filter(pk=pk, status=StockDocument.Status.DRAFT).exists():
+        raise DocumentRefused(gettext("It was changed meanwhile. Nothing was applied: look at it again."))
+    raise DocumentRefused(gettext("It has been applied or discarded already. Nothing was changed."))
 
 
 def _let_go(stocktake_id: int) -> None:

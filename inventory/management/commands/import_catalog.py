@@ -1,26 +1,21 @@
 """Load a catalogue of styles from a CSV file."""
 
 import time
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
 
-from shop.catalog_import.loader import SKIPPED_ROWS_NAMED, Loader, Report, survey
-from shop.catalog_import.reader import charset
+from inventory.catalog_import.loader import SKIPPED_ROWS_NAMED, Loader, Report, survey
+from inventory.catalog_import.reader import charset
+from yousinsa.commands.arguments import counted, whole_number
+from yousinsa.commands.progress import progress
 from yousinsa.errors import Busy
-from yousinsa.progress import progress
 
 # A file of which less than this share can be used is not what it was meant to be.
 LEAST_USED = 0.1
-
-
-def _rows(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise ArgumentTypeError("must be a whole number above 0")
-    return int(text)
 
 
 class Command(BaseCommand):
@@ -34,7 +29,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", metavar="FILE", type=Path, help="The file of styles.")
-        parser.add_argument("--limit", type=_rows, metavar="N", help="Read only the first N rows.")
+        parser.add_argument("--limit", type=whole_number(), metavar="N", help="Read only the first N rows.")
 
     def handle(self, *args: Any, file: Path, limit: int | None, **options: Any) -> None:
         started = time.monotonic()
@@ -46,15 +41,15 @@ class Command(BaseCommand):
             with progress("Importing", total, self.stderr) as advance:
                 loader.load(limit=limit, advance=advance)
         except (Busy, IntegrityError) as exc:
-            self._tell(loader.report, started)
+            self._report(loader.report, started)
             raise CommandError(
                 f"Somebody else is writing the same data ({exc}). Run the import again once they are done: "
                 "it goes on where it stopped."
             ) from exc
         except KeyboardInterrupt as exc:
-            self._tell(loader.report, started)
+            self._report(loader.report, started)
             raise CommandError("Interrupted. Run the import again: it goes on here.", returncode=130) from exc
-        self._tell(loader.report, started)
+        self._report(loader.report, started)
         self._judge(loader.report, file)
 
     @staticmethod
@@ -67,15 +62,19 @@ class Command(BaseCommand):
                 "Look at the reasons above, put the file right, and import it again."
             )
 
-    def _tell(self, report: Report, started: float) -> None:
+    def _report(self, report: Report, started: float) -> None:
         for reason, count in report.skipped.most_common():
             rows = ", ".join(map(str, report.skipped_rows[reason]))
             more = ", …" if count > SKIPPED_ROWS_NAMED else ""
             self.stdout.write(f"skipped {count:,}: {reason} (row {rows}{more})")
         if report.mended:
-            self.stdout.write(f"{report.mended:,} names with an unquoted comma were put together again")
+            verb = "was" if report.mended == 1 else "were"
+            self.stdout.write(
+                f"{counted(report.mended, 'name')} with an unquoted comma {verb} put together again"
+            )
         self.stdout.write(
-            f"{report.loaded:,} products loaded ({report.options:,} options, {report.units:,} units), "
+            f"{counted(report.loaded, 'product')} loaded ({counted(report.options, 'option')}, "
+            f"{counted(report.units, 'unit')}), "
             f"{report.unchanged:,} unchanged, {report.skipped.total():,} skipped "
             f"in {time.monotonic() - started:.1f} s"
         )

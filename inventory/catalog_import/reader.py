@@ -1,6 +1,6 @@
 """Reads a file of styles row by row: what each row says, or why it cannot be used.
 
-`yousinsa.csv_file` reads the file itself, which is never in memory as a whole.
+`yousinsa.commands.csv_file` reads the file itself, which is never in memory as a whole.
 """
 
 import re
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from yousinsa.csv_file import charset_name, is_missing, read_table
+from yousinsa.commands.csv_file import charset_name, is_missing, read_table
 from yousinsa.text.cleaning import UnclearText, clean_line
 
 COLUMNS = (

@@ -62,7 +62,7 @@ class Brands:
             spelled = f"{spelled} {word}".lstrip()
             self._spellings[spelled] += 1
 
-    def settle(self) -> None:
+    def decide(self) -> None:
         """Decide on the brands, once all names are counted; forgets the counts."""
         counts: Counter[str] = Counter()
         spelling: dict[str, str] = {}

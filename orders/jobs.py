@@ -1,0 +1,33 @@
+"""What has to happen again and again: the one list from which `run_worker` works.
+
+Every job may run in any number of workers at once, and may be cut off at any moment.
+"""
+
+from django.conf import settings
+
+from inventory.reconciliation.requests import run_requested
+from orders.drops.services import run_due
+from orders.drops.writing import drain, outbox
+from orders.lifecycle import expire_due
+from orders.order_book import ORDERS
+from orders.payments.refunds import pay_out_due
+from orders.payments.services import resolve_unanswered
+from yousinsa.process.loop import Job
+
+
+def jobs() -> list[Job]:
+    """The jobs of this shop: those of Redis only where there is one."""
+    always = [
+        Job("expire_holds", 10, lambda: expire_due() or 0, eager=True),
+        Job("unanswered_payments", 30, resolve_unanswered),
+        Job("refunds", 30, pay_out_due),
+        Job("drops", 0.5, run_due),
+        Job("reconciliations", 2, lambda: run_requested(ORDERS)),
+    ]
+    return [*always, Job("outbox", 0.5, outbox.tell_due), drain_job()] if settings.REDIS_URL else always
+
+
+def drain_job() -> Job:
+    """One worker of the Redis lanes. It stops after the batch that it is at."""
+    worker = drain.Drain()
+    return Job("drain", drain.WAIT_SECONDS, worker.once, eager=True, end=worker.leave)
