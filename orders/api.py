@@ -19,9 +19,8 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from orders import lifecycle, selectors
-from orders.drops.admission import waiting_room
-from orders.drops.admission.pending import find_unsettled, refuse_unsettled
-from orders.drops.api import answer_purchase
+from orders.drops.admission import door, waiting_room
+from orders.drops.admission.pending import find_unwritten, refuse_unwritten
 from orders.errors import OrderNotFound
 from orders.models import MAX_LINES, MAX_QUANTITY, Order
 from orders.payments.providers import PROVIDERS
@@ -29,10 +28,9 @@ from orders.payments.services import pay
 from orders.placement.lanes import begin_order
 from orders.placement.requests import Placed, PlaceRequest
 from orders.schemas import OrderPage, OrderView
-from shop.api import Address, PageQuery
-from shop.selectors import Id
+from shop.schemas import Address, Id, PageQuery
 from yousinsa.auth import caller
-from yousinsa.errors import Invalid
+from yousinsa.errors import Invalid, Problem
 from yousinsa.http.bodies import Body, read_body, read_query
 from yousinsa.http.endpoint import Endpoint
 from yousinsa.http.paging import Ordering, keyset_page
@@ -54,6 +52,7 @@ QUEUE_TICKET = OpenApiParameter(
     waiting_room.HEADER, OpenApiTypes.STR, OpenApiParameter.HEADER,
     description="The `ticket` of a drop's queue (429 `queued`): keeps your place.",
 )  # fmt: skip
+_TICKET = f"HTTP_{waiting_room.HEADER.upper().replace('-', '_')}"
 _KEY = re.compile(r"[\x21-\x7E]{1,255}")
 
 
@@ -117,26 +116,28 @@ class OrdersView(Endpoint):
     def post(self, request: Request) -> HttpResponseBase:
         key = idempotency_key(request)
         body = read_body(request, NewOrder)
-        wish = PlaceRequest.build(
+        purchase = PlaceRequest.build(
             buyer_id=caller(request).id,
             lines=units_of(body.lines).items(),
             idempotency_key=key,
             drop_id=body.drop,
         )
-        if body.drop is not None:
-            return answer_purchase(self, request, wish)
-        order = begin_order(wish)
-        if isinstance(order, Placed):
-            return self._placed(order)
-        if order.decided:
-            return self._placed(order.result())
-        return self.answer_later(order, lambda: self._placed(order.result()))
+        if body.drop is None:
+            return self.answer_later(begin_order(purchase).map(self._bought, _refused))
+        admission = door.begin(purchase, ticket=request.META.get(_TICKET))
+        return self.answer_later(admission.map(self._bought, _refused))
 
-    def _placed(self, placed: Placed) -> HttpResponseBase:
-        headers = {"Location": f"{self.request.path}{placed.order.number}/"}
-        if placed.replayed:
+    def _bought(self, bought: Placed | door.Accepted) -> HttpResponseBase:
+        """201 once it is written, 202 while a drop's order is accepted."""
+        headers = {"Location": f"{self.request.path}{bought.order.number}/"}
+        if bought.replayed:
             headers["Idempotent-Replayed"] = "true"
-        return self.answer(placed.order, status=201, headers=headers)
+        return self.answer(bought.order, status=201 if isinstance(bought, Placed) else 202, headers=headers)
+
+
+def _refused(exc: Exception) -> HttpResponseBase | Exception:
+    """On a hot option nearly everybody is: what DRF does with an exception costs more than the refusal."""
+    return exc.response() if isinstance(exc, Problem) else exc
 
 
 def units_of(lines: Iterable[LineBody]) -> dict[int, int]:
@@ -173,27 +174,27 @@ def own_order(request: Request, number: str) -> Response:
     try:
         order = selectors.own_order(buyer_id=buyer_id, number=number)
     except OrderNotFound:
-        if view := find_unsettled(number, buyer_id):
+        if view := find_unwritten(number, buyer_id):
             return Response(view)
         # It may have been written between the two questions.
         order = selectors.own_order(buyer_id=buyer_id, number=number)
     return Response(selectors.order_view(order))
 
 
-def settled_order(request: Request, number: str) -> Order:
+def written_order(request: Request, number: str) -> Order:
     """One of the caller's orders that can be paid, cancelled or returned; one on its way there cannot yet."""
     buyer_id = caller(request).id
     try:
         return selectors.own_order(buyer_id=buyer_id, number=number)
     except OrderNotFound:
-        refuse_unsettled(number, buyer_id)
+        refuse_unwritten(number, buyer_id)
     return selectors.own_order(buyer_id=buyer_id, number=number)
 
 
 class PayView(APIView):
     @operation("Pay", request=PaymentBody, response=OrderView, errors=(402, 404, 409))
     def post(self, request: Request, number: str) -> Response:
-        order = settled_order(request, number)
+        order = written_order(request, number)
         body = read_body(request, PaymentBody)
         pay(
             order_id=order.pk, provider=body.provider, token=body.token, actor_id=caller(request).id,
@@ -205,7 +206,7 @@ class PayView(APIView):
 class CancelView(APIView):
     @operation("Cancel: what was paid goes back", request=CancelBody, response=OrderView, errors=(404, 409))
     def post(self, request: Request, number: str) -> Response:
-        order = settled_order(request, number)
+        order = written_order(request, number)
         read_body(request, CancelBody, default=CancelBody())
         lifecycle.cancel_order(order_id=order.pk, actor_id=caller(request).id)
         return own_order(request, number)
@@ -214,7 +215,7 @@ class CancelView(APIView):
 class ReturnView(APIView):
     @operation("Return all or some units", request=ReturnBody, response=OrderView, errors=(404, 409))
     def post(self, request: Request, number: str) -> Response:
-        order = settled_order(request, number)
+        order = written_order(request, number)
         body = read_body(request, ReturnBody, default=ReturnBody())
         units = None if body.lines is None else units_of(body.lines)
         lifecycle.return_order(order_id=order.pk, units=units, actor_id=caller(request).id)

@@ -6,7 +6,7 @@ Every job may run in any number of workers at once, and may be cut off at any mo
 from django.conf import settings
 
 from inventory.reconciliation.requests import run_requested
-from orders.drops.services import run_due
+from orders.drops.schedule import run_due
 from orders.drops.writing import drain, outbox
 from orders.lifecycle import expire_due
 from orders.order_book import ORDERS
@@ -24,7 +24,7 @@ def jobs() -> list[Job]:
         Job("drops", 0.5, run_due),
         Job("reconciliations", 2, lambda: run_requested(ORDERS)),
     ]
-    return [*always, Job("outbox", 0.5, outbox.tell_due), drain_job()] if settings.REDIS_URL else always
+    return [*always, Job("outbox", 0.5, outbox.deliver_due), drain_job()] if settings.REDIS_URL else always
 
 
 def drain_job() -> Job:

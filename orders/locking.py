@@ -41,7 +41,7 @@ class LockedOrder:
         """Give back all that was ordered."""
         order = self.order
         held = [
-            escrow.Held(
+            escrow.HeldLine(
                 order.number, order.buyer_id, order.drop_id, line.option_id, self.stock_of[line.option_id],
                 line.quantity,
             )

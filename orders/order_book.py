@@ -6,7 +6,7 @@ from django.db.models import Sum
 from django.utils.translation import gettext_noop
 
 from inventory.reconciliation import ESCROW, Finding, OrderBook, OrderedUnits, Scope
-from orders.drops.audit.escrow_check import escrow_differences
+from orders.drops.audit.escrow_check import check_escrow
 from orders.drops.selectors import escrow_units
 from orders.models import OrderLine, Status
 from orders.states import HOLDING, SHIPPED_OUT
@@ -59,7 +59,7 @@ def order_lines(option_id: int) -> Iterator[tuple[str, OrderedUnits]]:
 
 def escrow_findings(scope: Scope) -> list[Finding]:
     """What Redis and the database do not agree on, of the drops that sell from Redis now. Raises `Busy`."""
-    off = escrow_differences(option_id=scope.option_id)
+    off = check_escrow(option_id=scope.option_id)
     options = Option.objects.filter(pk__in={d.option_id for d in off})
     if scope.store_id is not None:
         options = options.filter(product__store_id=scope.store_id)

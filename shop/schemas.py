@@ -1,6 +1,112 @@
-"""The shop as the API shows it."""
+"""What the API of the shop takes, and the shop as the API shows it."""
+
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from shop.models import MAX_OPTIONS, MAX_PRICE
+from yousinsa.http.bodies import Body, Query
+from yousinsa.http.paging import MAX_PAGE_SIZE, PAGE_SIZE
+
+# --- What it takes ----------------------------------------------------------------------------------------
+
+Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Price = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
+# No NUL, and something besides white space.
+NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
+Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=NOT_BLANK)]
+Text = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")]
+Password = Annotated[str, Meta(min_length=1, max_length=200)]
+NewPassword = Annotated[
+    str,
+    Meta(min_length=1, max_length=200, description="At least 8 characters; not common, not only digits."),
+]
+Email = Annotated[str, Meta(min_length=3, max_length=254, extra_json_schema={"format": "email"})]
+
+
+class SignUp(Body, frozen=True):
+    email: Email
+    name: Name
+    password: NewPassword
+    role: Literal["buyer", "store_owner"] = "buyer"
+
+
+class SignIn(Body, frozen=True):
+    email: Email
+    password: Password
+
+
+class Address(Body, frozen=True):
+    """Where to ship."""
+
+    recipient: Name
+    phone: Annotated[str, Meta(min_length=1, max_length=30, pattern=NOT_BLANK)]
+    postal_code: Annotated[str, Meta(min_length=1, max_length=10, pattern=NOT_BLANK)]
+    address1: Annotated[str, Meta(min_length=1, max_length=200, pattern=NOT_BLANK)]
+    address2: Text = ""
+
+
+class ProfileChange(Body, frozen=True):
+    """What is left out stays as it is; `address: null` forgets the saved address."""
+
+    name: Name | UnsetType = UNSET
+    address: Address | UnsetType | None = UNSET
+    current_password: Password | UnsetType = UNSET
+    new_password: NewPassword | UnsetType = UNSET
+
+
+class StoreApplication(Body, frozen=True):
+    name: Name
+
+
+Sku = Annotated[str, Meta(min_length=1, max_length=64, pattern=NOT_BLANK)]
+Size = Annotated[str, Meta(max_length=30, pattern=r"^[^\x00]*$")]
+Color = Annotated[str, Meta(max_length=50, pattern=r"^[^\x00]*$")]
+
+
+class NewOption(Body, frozen=True):
+    sku: Sku
+    size: Size = ""
+    color: Color = ""
+    stock: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+
+class OptionChange(Body, frozen=True):
+    """The option with this SKU, or a new one; what is left out stays as it is."""
+
+    sku: Sku
+    size: Size | UnsetType = UNSET
+    color: Color | UnsetType = UNSET
+
+
+ProductName = Annotated[str, Meta(min_length=1, max_length=200, pattern=NOT_BLANK)]
+Slug = Annotated[str, Meta(min_length=1, max_length=100)]
+
+
+class NewProduct(Body, frozen=True):
+    store: Id
+    name: ProductName
+    category: Slug
+    price: Price
+    options: Annotated[list[NewOption], Meta(min_length=1, max_length=MAX_OPTIONS)]
+
+
+class ProductChange(Body, frozen=True):
+    """What is left out stays as it is. Options are recognised by SKU; new ones start without stock."""
+
+    name: ProductName | UnsetType = UNSET
+    category: Slug | UnsetType = UNSET
+    price: Price | UnsetType = UNSET
+    options: Annotated[list[OptionChange], Meta(min_length=1, max_length=MAX_OPTIONS)] | UnsetType = UNSET
+
+
+class PageQuery(Query, frozen=True):
+    cursor: str = ""
+    page_size: Annotated[int, Meta(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE
+
+
+# --- What it shows ----------------------------------------------------------------------------------------
 
 
 class OptionView(msgspec.Struct):

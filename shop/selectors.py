@@ -10,8 +10,8 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from msgspec import Meta
 
-from shop.models import MAX_PRICE, Category, Product, SearchTerm, Store, TokenRevocation, User
-from shop.schemas import AddressView, StoreView, UserView
+from shop.models import Category, Product, SearchTerm, Store, TokenRevocation, User
+from shop.schemas import AddressView, Id, Price, StoreView, UserView
 from yousinsa.auth import Revocation
 from yousinsa.errors import Invalid
 from yousinsa.http.bodies import Query
@@ -27,9 +27,6 @@ ORDERINGS: dict[str, Ordering] = {
     "-name": Ordering(("name_key", "id"), (str, int), descending=True),
 }
 MAX_SEARCH_WORDS = 8
-
-Price = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
-Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
 class ProductQuery(Query, frozen=True):

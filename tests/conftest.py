@@ -1,21 +1,28 @@
 """Fixtures that every test file may use."""
 
+import json
 from collections.abc import Callable, Iterator
+from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.core.management import call_command
 from django.test import Client
 from django.utils import translation
 
 from orders.drops.admission.tallies import tallies
+from orders.drops.audit import rebuild as rebuild_module
 from orders.drops.definitions import definitions
-from orders.drops.selectors import board
-from shop.models import User
+from orders.drops.selectors import drop_views
+from shop.models import Option, User
+from tests.support.desk import signed_in
+from tests.support.drops import use_redis
 from tests.support.environment import DATABASE
-from tests.support.factories import make_user
+from tests.support.factories import make_options, make_user
 from tests.support.services import Redis
-from yousinsa.auth import issue_token, revocations
+from tests.support.wire import Wire
+from yousinsa.auth import revocations
 from yousinsa.http import page_cache as page_cache_module
 from yousinsa.http.page_cache import page_cache
 from yousinsa.limits import shared_memory
@@ -28,8 +35,8 @@ def fresh_process_state(settings: Any) -> Iterator[None]:
     settings.TOKEN_REVOCATION_POLL_SECONDS = 24 * 3600
     settings.DROP_TALLY_SECONDS = 24 * 3600
     definitions.clear()
-    board.clear()
-    tallies.clear()
+    drop_views.clear()
+    tallies().clear()
     shared_memory.clear()
     page_cache.clear()
     cache.clear()
@@ -41,7 +48,7 @@ def fresh_process_state(settings: Any) -> Iterator[None]:
         base.pool_of.forget()
     yield
     revocations.clear()
-    tallies.clear()
+    tallies().clear()
 
 
 @pytest.fixture(autouse=True)
@@ -62,51 +69,13 @@ def quick_passwords(settings: Any) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
-class Api:
-    """The API as one caller uses it: JSON in and out, a bearer token if there is a user."""
-
-    def __init__(self, user: User | None = None) -> None:
-        self.user = user
-        self.client = Client(raise_request_exception=False)
-        self.headers: dict[str, str] = {}
-        if user is not None:
-            token = issue_token(user_id=user.pk, role=user.role, is_staff=user.is_staff)
-            self.headers["Authorization"] = f"Bearer {token}"
-
-    def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        """Send `body` as JSON to `/api/v1/…`; header names are written with underscores."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.client.generic(
-            method,
-            path if path.startswith("/") else f"/api/v1/{path}",
-            b"" if body is None else _json(body),
-            content_type="application/json",
-            headers={**self.headers, **named},
-        )
-
-    def get(self, path: str, **headers: str) -> Any:
-        return self("GET", path, **headers)
-
-    def post(self, path: str, body: Any = None, **headers: str) -> Any:
-        return self("POST", path, body, **headers)
-
-    def patch(self, path: str, body: Any = None) -> Any:
-        return self("PATCH", path, body)
-
-    def delete(self, path: str) -> Any:
-        return self("DELETE", path)
-
-
-def _json(body: Any) -> bytes:
-    import json
-
-    return body if isinstance(body, bytes) else json.dumps(body).encode()
+# --- Who asks -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def api() -> Callable[..., Api]:
+def api() -> Callable[..., Wire]:
     """`api(user)` is that user's API, `api()` a stranger's."""
-    return Api
+    return Wire
 
 
 @pytest.fixture
@@ -114,8 +83,46 @@ def buyer(db: None) -> User:
     return make_user("buyer@example.com", address=True)
 
 
+@pytest.fixture
+def operator(db: None) -> User:
+    """Somebody who may do everything at the desk."""
+    return make_user("operator@example.com", staff=True)
+
+
+@pytest.fixture
+def desk(operator: User) -> Client:
+    """The desk, as the operator uses it."""
+    return signed_in(operator)
+
+
+# --- What is there ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def option(db: None) -> Option:
+    """An option of which there are ten."""
+    return make_options([10], price=10_000)[0]
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Redis]:
     """One private Redis for the tests that need one; it is emptied by whoever uses it."""
     with Redis() as server:
         yield server
+
+
+@pytest.fixture
+def on_redis(settings: Any, redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> Redis:
+    """Drops are on this Redis, which is empty."""
+    use_redis(settings, redis_server)
+    monkeypatch.setattr(rebuild_module, "TALLIES_SECONDS", 0)  # no process but this one
+    return redis_server
+
+
+@pytest.fixture(scope="session")
+def schema() -> dict[str, Any]:
+    """The OpenAPI description; making it fails on a warning."""
+    out = StringIO()
+    call_command("spectacular", format="openapi-json", validate=True, fail_on_warn=True, stdout=out)
+    described: dict[str, Any] = json.loads(out.getvalue())
+    return described

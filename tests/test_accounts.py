@@ -16,6 +16,7 @@ from shop.models import Role, Store, User
 from tests.support.concurrency import in_threads
 from tests.support.factories import ADDRESS, PASSWORD, make_options, make_order, make_store, make_user
 from tests.support.locks import until_somebody_waits
+from tests.support.orders import make_order_at
 from tests.support.problems import nothing_changes, problem
 from tests.support.wire import Wire
 from yousinsa.errors import Unauthenticated
@@ -298,13 +299,6 @@ def leaver():
     return make_user("minji@example.com", password=PASSWORD, address=True)
 
 
-def paid_order(user, option):
-    order = make_order(user, (option, 1))
-    answer = Wire(user).post(f"orders/{order.number}/pay/", {"provider": "sandbox"})
-    assert answer.status_code == 200, answer.content
-    return order
-
-
 def shipping(order):
     return Order.objects.values_list(*ADDRESS).get(pk=order.pk)
 
@@ -315,7 +309,7 @@ NOTHING = ("", "", "", "", "")
 @pytest.mark.django_db(transaction=True)
 def test_leaving_removes_the_person_and_keeps_the_orders(leaver):
     (option,) = make_options([10])
-    open_one, done = paid_order(leaver, option), paid_order(leaver, option)
+    open_one, done = make_order_at("paid", leaver, (option, 1)), make_order_at("paid", leaver, (option, 1))
     ship_order(order_id=done.pk, carrier="CJ", tracking_number="1", actor_id=None)
     deliver_order(order_id=done.pk, actor_id=None)
     wire = Wire(leaver)
@@ -362,7 +356,7 @@ def test_an_open_order_forgets_its_address_however_it_ends(leaver, settings):
 @pytest.mark.mariadb
 @pytest.mark.django_db(transaction=True)
 def test_an_order_that_ends_in_the_moment_of_leaving_forgets_its_address(leaver):
-    order = paid_order(leaver, make_options([10])[0])
+    order = make_order_at("paid", leaver, (make_options([10])[0], 1))
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
             held = lock_order(order.pk, with_stock=True)

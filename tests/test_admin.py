@@ -1,7 +1,6 @@
 """The operators' desk: its lists, its records, and who may see and do what."""
 
 import re
-from typing import Any
 
 import pytest
 from django.contrib import admin
@@ -13,17 +12,16 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from inventory import documents, ledger
+from inventory import ledger
 from inventory.models import Stock
-from orders.lifecycle import add_note, cancel_order
+from orders.lifecycle import cancel_order
 from orders.models import Hold, Order
 from orders.payments.services import confirm_transfer
 from shop import services
 from shop.desk import base
 from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User
-from tests.support.books import make_books
-from tests.support.desk import act, said, signed_in, staff, url
-from tests.support.drop_rows import make_drop_rows
+from tests.support.books import make_rows
+from tests.support.desk import account_form, act, product_form, said, signed_in, staff, url
 from tests.support.factories import (
     PASSWORD,
     make_category,
@@ -34,46 +32,16 @@ from tests.support.factories import (
     stock_of,
 )
 from tests.support.invariants import assert_books_balance
-from yousinsa.auth import issue_token, read_token, revocations
+from tests.support.wire import token_of
+from yousinsa.auth import read_token, revocations
 
 pytestmark = pytest.mark.django_db
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 
 
-@pytest.fixture
-def operator() -> User:
-    return make_user("operator@example.com", staff=True)
-
-
-@pytest.fixture
-def desk(operator: User) -> Client:
-    return signed_in(operator)
-
-
 def make_root(name: str, slug: str) -> Category:
     return Category.objects.add_root(instance=Category(name=name, slug=slug))
-
-
-def make_rows(count: int) -> None:
-    """At least so many rows of every model, each with related rows of its own."""
-    clerk = make_user(staff=True)
-    for n in range(count):
-        Group.objects.create(name=f"Group {clerk.pk} {n}")
-        make_root(f"Root {n}", f"root-{clerk.pk}-{n}")
-        (option,) = make_options([5])
-        ledger.adjust(option_id=option.pk, delta=-1, reason="counted", actor_id=clerk.pk)
-        buyer = make_user(address=True)
-        order = make_order(buyer, (option, 1))
-        confirm_transfer(order_id=order.pk, actor_id=clerk.pk)
-        cancel_order(order_id=order.pk, actor_id=clerk.pk)
-        services.revoke_all_tokens(user_id=buyer.pk)
-        make_books(option, clerk)
-        make_drop_rows(option)
-        add_note(order_id=order.pk, author_id=clerk.pk, text="Called the buyer")
-        make_order(buyer, (option, 1))
-        documents.draft_delivery(receipts=[documents.Receipt(option.stock.pk, 1)], actor_id=clerk.pk)
-        documents.begin_stocktake(stock_ids=[option.stock.pk], actor_id=clerk.pk)
 
 
 # --- Lists ----------------------------------------------------------------------------------------
@@ -213,21 +181,6 @@ def is_revoked(token: str) -> bool:
     return revocations.is_revoked(read_token(token))
 
 
-def token_of(user: User) -> str:
-    return issue_token(user_id=user.pk, role=user.role, is_staff=user.is_staff)
-
-
-def account_form(user: User, **changes: Any) -> dict[str, Any]:
-    """What the change form of a user posts."""
-    form = {name: getattr(user, name) for name in ("email", "name", "role")}
-    form |= {
-        name: getattr(user, name) for name in ("recipient", "phone", "postal_code", "address1", "address2")
-    }
-    form |= {name: "on" for name in ("is_active", "is_staff", "is_superuser") if getattr(user, name)}
-    form |= changes
-    return {name: value for name, value in form.items() if value is not None}
-
-
 def test_an_account_is_made_with_a_password_and_signs_in(desk):
     form = {
         "email": "New.Clerk@Example.com",
@@ -329,26 +282,6 @@ def test_stores_are_accepted_from_the_list_and_closed_on_their_page(desk, operat
     assert desk.post(url(Store, "close", first.pk)).status_code == 302
     first.refresh_from_db()
     assert first.status == Store.Status.CLOSED
-
-
-def product_form(product: Product, *new: tuple[str, str, str], **changes: Any) -> dict[str, Any]:
-    """What the change form of a product posts, with further options (sku, size, colour)."""
-    options = list(product.options.all()) if product.pk else []
-    form = {
-        "name": product.name,
-        "store": product.store_id,
-        "category": product.category_id,
-        "price": product.price,
-        "is_active": "on",
-        "options-TOTAL_FORMS": len(options) + len(new),
-        "options-INITIAL_FORMS": len(options),
-    }
-    for i, option in enumerate(options):
-        form |= {f"options-{i}-id": option.pk, f"options-{i}-product": product.pk}
-        form |= {f"options-{i}-size": option.size, f"options-{i}-color": option.color}
-    for i, (sku, size, color) in enumerate(new, start=len(options)):
-        form |= {f"options-{i}-sku": sku, f"options-{i}-size": size, f"options-{i}-color": color}
-    return form | changes
 
 
 def test_options_that_are_added_to_a_product_are_kept_in_stock(desk):

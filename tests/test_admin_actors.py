@@ -2,26 +2,14 @@
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.test import Client
 
 from inventory.models import Kind, Movement
 from orders.models import Order, OrderEvent, Refund
 from shop.models import Category, Option, Product, Store, User
-from tests.support.desk import act, change_stock, signed_in, url
-from tests.support.factories import PASSWORD, make_category, make_options, make_order, make_store, make_user
-from tests.test_admin import account_form, product_form
+from tests.support.desk import account_form, act, change_stock, product_form, url
+from tests.support.factories import PASSWORD, make_category, make_options, make_order, make_store
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def operator() -> User:
-    return make_user("operator@example.com", staff=True)
-
-
-@pytest.fixture
-def desk(operator: User) -> Client:
-    return signed_in(operator)
 
 
 def logged(record: object, operator: User) -> int:

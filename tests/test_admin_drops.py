@@ -8,18 +8,12 @@ from django.utils import timezone
 from orders.drops.redis.connections import client as redis
 from orders.drops.redis.keys import keys_of
 from orders.models.drops import DeadLetter, Drop, DropItem, DropStatus, DropTally, Lane
-from tests.support.desk import act, buttons, said, signed_in, staff, url
-from tests.support.drops import drain_all, item_of, make_drop, on_redis
+from tests.support.desk import act, buttons, said, staff, url
+from tests.support.drops import drain_all, item_of, make_drop
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.invariants import assert_books_balance
 
 pytestmark = pytest.mark.django_db(transaction=True)
-__all__ = ["on_redis"]
-
-
-@pytest.fixture
-def desk():
-    return signed_in(make_user("operator@example.com", staff=True))
 
 
 def plan(option, **changes):

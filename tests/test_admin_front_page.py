@@ -20,21 +20,11 @@ from orders.models import Drop, Order, Payment, Refund
 from orders.payments.services import confirm_transfer
 from shop.models import Store, User
 from tests.support.books import make_books
-from tests.support.desk import signed_in, staff
+from tests.support.desk import staff
 from tests.support.drop_rows import make_drop_rows
-from tests.support.factories import make_options, make_order, make_store, make_user
+from tests.support.factories import make_options, make_order, make_store
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def operator(db: None) -> User:
-    return make_user("operator@example.com", staff=True)
-
-
-@pytest.fixture
-def desk(operator: User) -> Client:
-    return signed_in(operator)
 
 
 def cards(client: Client) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Orders at the operators' desk: from payment to return, and who may do it."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -9,54 +8,18 @@ from django.test import Client
 from django.utils import timezone
 
 from inventory.models import Stock
-from orders.lifecycle import cancel_order, deliver_order, expire_due, ship_order
-from orders.models import Order, OrderEvent, OrderLine, Payment, Refund, Status
+from orders.lifecycle import cancel_order, expire_due
+from orders.models import Order, OrderEvent, OrderLine, Payment, Refund
 from orders.payments.services import confirm_transfer, pay
 from orders.placement.numbers import SLACK, first_id_since
 from shop.desk import operations
-from shop.models import Option, User
 from tests.support.desk import act, buttons, change_stock, said, signed_in, staff, url
 from tests.support.factories import make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance
+from tests.support.orders import make_order_at as at
+from tests.support.orders import status_of
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def operator(db: None) -> User:
-    return make_user("operator@example.com", staff=True)
-
-
-@pytest.fixture
-def desk(operator: User) -> Client:
-    return signed_in(operator)
-
-
-@pytest.fixture
-def option(db: None) -> Option:
-    return make_options([10], price=10_000)[0]
-
-
-def at(status: str, buyer: User, *lines: tuple[Option, int]) -> Order:
-    """An order that has come as far as `status`, by the services."""
-    clerk = make_user(staff=True)
-    order = make_order(buyer, *lines)
-    who: dict[str, Any] = {"order_id": order.pk, "actor_id": clerk.pk}
-    if status == Status.CANCELLED:
-        cancel_order(**who)
-    if status in (Status.PAID, Status.SHIPPED, Status.DELIVERED):
-        confirm_transfer(**who)
-    if status in (Status.SHIPPED, Status.DELIVERED):
-        ship_order(carrier="CJ", tracking_number="1", **who)
-    if status == Status.DELIVERED:
-        deliver_order(**who)
-    order.refresh_from_db()
-    assert order.status == status
-    return order
-
-
-def status_of(order: Order) -> str:
-    return Order.objects.values_list("status", flat=True).get(pk=order.pk)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -207,7 +170,8 @@ def test_a_transfer_that_comes_too_late_is_refunded_and_the_operator_told(desk, 
 
 
 def test_refunds_of_transfers_are_marked_as_paid_out(desk, buyer, option):
-    by_hand, by_card = at("paid", buyer, (option, 1)), make_order(buyer, (option, 1))
+    by_hand, by_card = make_order(buyer, (option, 1)), make_order(buyer, (option, 1))
+    confirm_transfer(order_id=by_hand.pk, actor_id=buyer.pk)
     pay(order_id=by_card.pk, provider="sandbox", token="ok", actor_id=buyer.pk)
     for order in (by_hand, by_card):
         cancel_order(order_id=order.pk, actor_id=buyer.pk)

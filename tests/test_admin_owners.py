@@ -18,9 +18,8 @@ from orders.payments.services import confirm_transfer
 from shop import permissions
 from shop.models import Category, Option, Product, Role, Store, User
 from tests.support.books import make_settlement
-from tests.support.desk import act, buttons, signed_in, url
+from tests.support.desk import act, buttons, product_form, signed_in, url
 from tests.support.factories import make_category, make_options, make_order, make_store, make_user
-from tests.test_admin import product_form
 
 pytestmark = pytest.mark.django_db
 

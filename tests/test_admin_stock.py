@@ -6,31 +6,14 @@ from contextlib import contextmanager
 
 import pytest
 from django.db import connection, transaction
-from django.test import Client
 
 from inventory import ledger
 from inventory.locks import lock_stock
 from inventory.models import Movement, Stock
-from shop.models import Option, User
 from tests.support.desk import change_stock, signed_in, url
-from tests.support.factories import make_options, make_order, make_user, stock_of
+from tests.support.factories import make_options, make_order, stock_of
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def operator(db: None) -> User:
-    return make_user("operator@example.com", staff=True)
-
-
-@pytest.fixture
-def desk(operator: User) -> Client:
-    return signed_in(operator)
-
-
-@pytest.fixture
-def option(db: None) -> Option:
-    return make_options([10], price=10_000)[0]
 
 
 @contextmanager

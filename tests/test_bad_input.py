@@ -17,11 +17,6 @@ HUGE = 10**12
 BEYOND = 2**63
 
 
-@pytest.fixture
-def option():
-    return make_options([10])[0]
-
-
 def line(option, quantity):
     return {"option": option.pk, "quantity": quantity}
 

@@ -7,6 +7,7 @@ import pytest
 from inventory import ledger
 from inventory.models import Difference, Kind, Movement, ReconciliationRun, Stock
 from orders.models import Status
+from tests.support.commands import reconcile
 from tests.support.corruption import (
     CORRUPTIONS,
     SHIPPED,
@@ -18,7 +19,6 @@ from tests.support.corruption import (
     sql,
 )
 from tests.support.factories import make_options
-from tests.test_reconciliation import reconcile
 
 pytestmark = pytest.mark.django_db
 

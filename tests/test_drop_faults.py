@@ -15,7 +15,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from orders.drops.audit.escrow_check import escrow_differences
+from orders.drops.audit.escrow_check import check_escrow
 from orders.drops.redis.connections import client
 from orders.drops.redis.keys import GROUP, keys_of
 from orders.drops.services import close_drop
@@ -26,11 +26,10 @@ from tests.support.drops import drain_all, item_of, make_drop, use_redis
 from tests.support.environment import mariadb_server
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.invariants import assert_books_balance
-from tests.support.proxy import Proxy
-from tests.support.redis_proxy import RedisProxy
-from tests.support.server import ROOT, WebServer
+from tests.support.proxies import CommitProxy, ScriptProxy
+from tests.support.server import ROOT, WebServer, environment_of_tests
 from tests.support.services import Redis
-from yousinsa.auth import issue_token
+from tests.support.wire import token_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mariadb, pytest.mark.timeout(600)]
 
@@ -38,19 +37,13 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mariadb, pyte
 def environment(tmp_path, *, redis_port=0, database_port=0):
     from django.conf import settings
 
-    values = {**connection.settings_dict}
-    values["PORT"] = database_port or values["PORT"]
     url = settings.REDIS_URL
     if redis_port:
         url = f"{url.rpartition(':')[0]}:{redis_port}/0"
-    return {
-        "DATABASE_URL": "mysql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**values),
-        "REDIS_URL": url,
-        "WEB_CONCURRENCY": "1",
-        "WEB_THREADS": "64",
-        "ORDER_RATE": "100000/s",
-        "VAR_DIR": str(tmp_path),
-    }
+    return environment_of_tests(
+        tmp_path, database_port=database_port, REDIS_URL=url,
+        WEB_CONCURRENCY="1", WEB_THREADS="64", ORDER_RATE="100000/s",
+    )  # fmt: skip
 
 
 class Drain:
@@ -82,18 +75,19 @@ class Sale:
     def __init__(self, *, allotment=50_000, buyers=20, limit=50_000):
         (self.option,) = make_options([allotment])
         self.drop = make_drop((self.option, allotment), limit=limit)
-        self.tokens = [
-            issue_token(user_id=make_user().pk, role="buyer", is_staff=False) for _ in range(buyers)
-        ]
+        self.tokens = [token_of(make_user()) for _ in range(buyers)]
 
     def wish(self, i):
         body = {"drop": self.drop.pk, "lines": [{"option": self.option.pk, "quantity": 1}]}
         return Wish(self.tokens[i % len(self.tokens)], "/api/v1/orders/", body, f"key-{i}")
 
-    def crowd(self, server, connections=20, attempts=None):
-        return Crowd(
-            server.url, connections, lambda i: self.wish(i) if attempts is None or i < attempts else None
-        )
+    def crowd(self, server, connections=20, attempts=None, first=0):
+        """Shoppers whose keys are numbered from `first`."""
+
+        def next_wish(i):
+            return self.wish(first + i) if attempts is None or i < attempts else None
+
+        return Crowd(server.url, connections, next_wish)
 
     def assert_exactly(self, acknowledged):
         """Every acknowledged order is there, once; whatever else is there belongs to an unanswered key."""
@@ -106,7 +100,7 @@ class Sale:
         assert set(keys.values()) <= {1}
 
     def assert_adds_up(self):
-        assert escrow_differences() == []
+        assert check_escrow() == []
         assert_books_balance()
         _allotted, applied, _returned = item_of(self.drop)
         assert applied == sum(OrderLine.objects.values_list("quantity", flat=True))
@@ -185,7 +179,7 @@ def questions():
 
 def test_an_app_worker_killed_between_the_script_and_the_answer(redis, tmp_path):
     sale = Sale()
-    with RedisProxy(redis.port) as proxy:
+    with ScriptProxy(redis.port) as proxy:
         given = environment(tmp_path, redis_port=proxy.port)
         with WebServer(given, log=tmp_path / "log") as server, Drain(environment(tmp_path)):
             with sale.crowd(server) as crowd:
@@ -209,7 +203,7 @@ def test_drain_orders_killed_at_its_commit(redis, tmp_path, moment):
     """`after`: it is committed, and the worker dies before its XACK."""
     sale = Sale()
     given = environment(tmp_path)
-    with Proxy(int(connection.settings_dict["PORT"])) as proxy, WebServer(given) as server:
+    with CommitProxy(int(connection.settings_dict["PORT"])) as proxy, WebServer(given) as server:
         with Drain(environment(tmp_path, database_port=proxy.port)) as drain, sale.crowd(server) as crowd:
             crowd.wait_for(202, 50)
             written = Order.objects.count()
@@ -220,7 +214,7 @@ def test_drain_orders_killed_at_its_commit(redis, tmp_path, moment):
         pending = client().xpending(keys_of(sale.drop.pk).stream, GROUP)["pending"]
         assert pending > 0
         assert Order.objects.count() >= written
-        assert escrow_differences() == []  # what is committed and not acknowledged counts once
+        assert check_escrow() == []  # what is committed and not acknowledged counts once
         with Drain(given, "--until-empty") as heir:
             assert heir.process.wait(timeout=120) == 0
     assert set(crowd.statuses()) == {202}
@@ -269,8 +263,7 @@ def test_redis_dies_or_forgets_under_load(settings, tmp_path, appendonly, how):
                 crowd.wait_for(202, 300)
             drain_all()
             # These wait in the stream when it happens, or are on their way there.
-            with sale.crowd(server) as second:
-                second._count = len(crowd.outcomes) + 1_000
+            with sale.crowd(server, first=10_000) as second:
                 second.wait_for(202, 200)
                 if how == "kill":
                     redis.kill()
@@ -283,8 +276,7 @@ def test_redis_dies_or_forgets_under_load(settings, tmp_path, appendonly, how):
             assert refused == {"drop_not_open"}
             out = StringIO()
             call_command("rebuild_drop", str(sale.drop.pk), stdout=out)
-            with Drain(given), sale.crowd(server) as third:
-                third._count = len(crowd.outcomes) + len(second.outcomes) + 2_000
+            with Drain(given), sale.crowd(server, first=20_000) as third:
                 third.wait_for(202, 50)
             drain_all()
         acknowledged = [*crowd.answered(202), *second.answered(202)]
@@ -350,10 +342,10 @@ def test_the_books_add_up_at_any_moment_while_orders_flow(redis, tmp_path):
         try:
             for _ in range(15):
                 crowd.wait_for(202, 20)
-                assert escrow_differences() == []
+                assert check_escrow() == []
         finally:
             stop.set()
             canceller.join(60)
     drain_all()
-    assert escrow_differences() == []
+    assert check_escrow() == []
     assert_books_balance()

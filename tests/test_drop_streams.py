@@ -11,24 +11,26 @@ from inventory.models import Movement
 from orders.drops.admission.tallies import tallies
 from orders.drops.audit.rebuild import rebuild
 from orders.drops.redis.connections import client
-from orders.drops.redis.entries import decode_entry, encode_entry
+from orders.drops.redis.entries import decode_order, encode_order
 from orders.drops.redis.keys import GROUP, keys_of
 from orders.drops.redis.stream import Stream
-from orders.drops.services import close_drop, run_due
+from orders.drops.schedule import run_due
+from orders.drops.services import close_drop
 from orders.drops.writing import drain as drain_module
 from orders.drops.writing.drain import CLAIM_IDLE_MS, Drain, DropDrain
 from orders.lifecycle import cancel_order
 from orders.models import Order
 from orders.models.drops import DeadLetter, Drop, DropItem, DropRelease
+from orders.placement.batch import place_batch
 from shop.models import User
-from tests.support.drops import assert_escrow_adds_up, drain_all, item_of, left_in_redis, make_drop, on_redis
+from tests.support.commands import run
+from tests.support.drops import assert_all_adds_up, drain_all, item_of, left_in_redis, make_drop
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.invariants import assert_books_balance
 from tests.support.problems import problem
 from yousinsa.errors import Conflict
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("on_redis")]
-__all__ = ["on_redis"]
 
 
 @pytest.fixture
@@ -59,33 +61,30 @@ class Sale:
         return Stream(client(), self.drop.pk, name)
 
     def rebuilt(self):
-        tallies.flush()
+        tallies().flush()
         return rebuild(self.drop.pk)
 
 
-def assert_all_adds_up():
-    assert_books_balance()
-    assert_escrow_adds_up()
-
-
-def reconcile(*args):
+def reconcile(*arguments):
     """Exit code and differences of reconcile_stock."""
-    out, err = StringIO(), StringIO()
-    try:
-        call_command("reconcile_stock", "--json", *args, stdout=out, stderr=err)
-    except SystemExit as ended:
-        return ended.code, json.loads(out.getvalue())["differences"], err.getvalue()
-    return 0, json.loads(out.getvalue())["differences"], err.getvalue()
+    status, out, err = run("reconcile_stock", "--json", *arguments)
+    return status, json.loads(out)["differences"], err
 
 
 # --- Workers ----------------------------------------------------------------------------------------------
 
 
-def test_an_entry_that_is_delivered_twice_is_written_once(sale):
+def test_an_entry_that_is_delivered_twice_is_written_once(sale, monkeypatch):
     number = sale.admit()
-    (delivered,) = sale.worker().read(10)
-    first, second = (DropDrain(sale.drop.pk, name) for name in "ab")
-    assert first._apply([delivered]) == second._apply([delivered]) == 1
+    first, second = DropDrain(sale.drop.pk, "a"), DropDrain(sale.drop.pk, "b", idle_ms=0)
+
+    def slowly(*arguments):
+        monkeypatch.undo()
+        assert second.once() == 1  # it took over what the first one is at
+        return place_batch(*arguments)
+
+    monkeypatch.setattr(drain_module, "place_batch", slowly)
+    assert first.once() == 1
     assert Order.objects.get().number == number
     assert (item_of(sale.drop), client().xlen(sale.names.stream)) == ((10, 1, 0), 0)
     assert_all_adds_up()
@@ -106,7 +105,8 @@ def test_an_entry_between_commit_and_acknowledgement_counts_once(sale, monkeypat
     assert_all_adds_up()
 
 
-def test_a_dead_workers_entries_are_taken_over(sale):
+def test_a_dead_workers_entries_are_taken_over(sale, monkeypatch):
+    monkeypatch.setattr(drain_module, "CLAIM_EVERY_SECONDS", 0)
     numbers = {sale.admit(), sale.admit(1)}
     assert len(sale.worker("dead").read(10)) == 2
     alive = DropDrain(sale.drop.pk, "alive")
@@ -116,7 +116,6 @@ def test_a_dead_workers_entries_are_taken_over(sale):
         *(row["message_id"] for row in client().xpending_range(sale.names.stream, GROUP, "-", "+", 10)),
         "IDLE", CLAIM_IDLE_MS, "JUSTID",
     )  # fmt: skip
-    alive._claimed_at = 0
     assert alive.once() == 2
     assert set(Order.objects.values_list("number", flat=True)) == numbers
     assert alive.is_done
@@ -158,11 +157,11 @@ def test_what_is_not_applied_is_never_trimmed(sale, monkeypatch):
 def spoil(sale, number, **changes):
     """Rewrite an admitted entry in the stream, as nobody should."""
     ((id, fields),) = [
-        row for row in client().xrange(sale.names.stream) if decode_entry(row[1]["o"]).number == number
+        row for row in client().xrange(sale.names.stream) if decode_order(row[1]["o"]).number == number
     ]
-    entry = decode_entry(fields["o"])
+    entry = decode_order(fields["o"])
     values = {field: getattr(entry, field) for field in entry.__struct_fields__} | changes
-    spoilt = encode_entry(type(entry)(**values)).decode()
+    spoilt = encode_order(type(entry)(**values)).decode()
     client().xdel(sale.names.stream, id)
     client().xadd(sale.names.stream, {"o": spoilt})
     return spoilt
@@ -219,7 +218,7 @@ def test_what_is_no_order_is_set_aside_and_gives_nothing_back(sale, raw):
 
 def test_an_entry_that_redis_did_not_admit_gives_nothing_back(sale):
     number = sale.admit()
-    entry = decode_entry(client().xrange(sale.names.stream)[0][1]["o"])
+    entry = decode_order(client().xrange(sale.names.stream)[0][1]["o"])
     forged = [*(getattr(entry, field) for field in entry.__struct_fields__)]
     forged[0], forged[1] = "FORGED", 10**9
     client().xadd(sale.names.stream, {"o": json.dumps(forged)})
@@ -328,7 +327,7 @@ def test_what_redis_forgot_is_counted_to_the_unit_and_sold_again(sale):
     drain_all()
     lost = [sale.admit(1, units=2), sale.admit(2)]
     client().flushall()
-    tallies.flush()
+    tallies().flush()
     out = StringIO()
     call_command("rebuild_drop", str(sale.drop.pk), stdout=out)
     assert "3 units unaccounted for" in out.getvalue()
@@ -360,7 +359,7 @@ def test_closing_after_a_loss_returns_every_unit(sale):
     drain_all()
     sale.admit(1)
     client().flushall()
-    tallies.flush()
+    tallies().flush()
     assert close_drop(sale.drop.pk)
     sale.drop.refresh_from_db()
     assert (sale.drop.unaccounted, item_of(sale.drop), stock_of(sale.option)) == (1, (10, 1, 9), (12, 1))
@@ -396,10 +395,10 @@ def test_reconciliation_sees_a_unit_too_many_and_a_unit_too_few(sale):
     sale.admit()
     for delta, cause in ((1, "Redis sells units that the drop does not have"), (-2, "units unaccounted for")):
         client().hincrby(sale.names.gate, f"left:{sale.option.pk}", delta)
-        code, (difference,), told = reconcile("--fix")
+        code, (difference,), printed = reconcile("--fix")
         assert (code, difference["option"], difference["sku"]) == (1, sale.option.pk, sale.option.sku)
         assert difference["cause"] == f"drop {sale.drop.pk}: {cause}"
-        assert "rebuild_drop" in told
+        assert "rebuild_drop" in printed
     sale.rebuilt()
     assert reconcile("--option", str(sale.option.pk))[0] == 0
 

@@ -10,17 +10,12 @@ from django.utils import timezone
 from inventory.errors import InsufficientStock
 from inventory.models import Movement
 from orders.drops.admission.tallies import tallies
+from orders.drops.planning import ItemDraft, create_drop
+from orders.drops.redis.answers import GiveBack
 from orders.drops.redis.connections import client
 from orders.drops.redis.keys import keys_of
-from orders.drops.services import (
-    ItemDraft,
-    close_drop,
-    create_drop,
-    open_drop,
-    pause_drop,
-    resume_drop,
-    run_due,
-)
+from orders.drops.schedule import run_due
+from orders.drops.services import close_drop, open_drop, pause_drop, resume_drop
 from orders.lifecycle import cancel_order, expire_due
 from orders.models import Order
 from orders.models.drops import DropItem, DropRelease, DropStatus, DropTally, Lane
@@ -28,12 +23,12 @@ from shop.models import Product
 from tests.support.concurrency import in_processes, in_threads
 from tests.support.drops import (
     REDIS_LANES,
+    assert_all_adds_up,
     assert_escrow_adds_up,
     drain_all,
     item_of,
     left_in_redis,
     make_drop,
-    on_redis,
 )
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.invariants import assert_books_balance
@@ -41,7 +36,6 @@ from tests.support.problems import problem
 from yousinsa.errors import Conflict, Invalid
 
 pytestmark = pytest.mark.django_db(transaction=True)
-__all__ = ["on_redis"]
 
 
 @pytest.fixture(params=[*REDIS_LANES, Lane.GROUP_COMMIT])
@@ -59,11 +53,6 @@ def shopper(api):
 def buy(shopper, drop, *lines, **headers):
     body = {"drop": drop.pk, "lines": [{"option": option.pk, "quantity": n} for option, n in lines]}
     return shopper.post("orders/", body, **headers)
-
-
-def assert_all_adds_up():
-    assert_books_balance()
-    assert_escrow_adds_up()
 
 
 # --- Opening, the window, closing -------------------------------------------------------------------------
@@ -283,8 +272,8 @@ def test_units_come_back_once_however_often_it_is_said(on_redis, shopper):
     assert left_in_redis(drop, option) == 6
     DropRelease.objects.update(told_at=None)
     assert_escrow_adds_up()  # it is known not to be on its way any more
-    assert outbox.tell_due() == 1
-    assert outbox.tell(release) == "again"
+    assert outbox.deliver_due() == 1
+    assert outbox.deliver(release) == GiveBack.AGAIN
     assert (left_in_redis(drop, option), client().hgetall(keys_of(drop.pk).customers)) == (6, {})
     assert_all_adds_up()
 
@@ -358,7 +347,7 @@ def test_a_refusal_asks_the_database_nothing(on_redis, lane, api, django_assert_
             problem(buy(winner, drop, (option, 1)), 409, "purchase_limit")
         pause = client().hset(keys_of(drop.pk).gate, "status", "paused")
     assert pause == 0
-    tallies.flush()
+    tallies().flush()
     tally = DropTally.objects.get(drop=drop)
     assert (tally.acknowledged, tally.refused) == (1, 10)
 

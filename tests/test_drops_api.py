@@ -1,5 +1,6 @@
 """Drops as shoppers and commands meet them: lists, countdown, every answer described, a real cluster."""
 
+import re
 from collections import Counter
 from datetime import datetime, timedelta
 from io import StringIO
@@ -10,22 +11,27 @@ from django.utils import timezone
 
 from inventory import ledger
 from orders.drops import escrow
-from orders.drops.admission.door import buy, place_in_drops
+from orders.drops.admission.door import begin, buy
+from orders.drops.admission.group_commit import place_in_drops
+from orders.drops.admission.tallies import tallies
+from orders.drops.errors import PurchaseLimit
+from orders.drops.metrics import BY_ANSWER
+from orders.drops.redis.answers import Answer
 from orders.drops.redis.connections import client
 from orders.drops.redis.keys import keys_of
+from orders.drops.redis.scripts import LUA, WORDS
 from orders.drops.services import close_drop
 from orders.models import Order
-from orders.models.drops import Drop, DropItem, DropStatus, Lane
+from orders.models.drops import Drop, DropItem, DropStatus, DropTally, Lane
 from orders.placement.requests import Placed, PlaceRequest
 from tests.support.concurrency import in_processes
-from tests.support.drops import REDIS_LANES, drain_all, item_of, left_in_redis, make_drop, on_redis, use_redis
+from tests.support.described import Checked
+from tests.support.drops import REDIS_LANES, drain_all, item_of, left_in_redis, make_drop, use_redis
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.problems import problem
 from tests.support.services import Redis
-from tests.test_schema import Checked, schema
 
 pytestmark = pytest.mark.django_db(transaction=True)
-__all__ = ["on_redis", "schema"]
 
 
 def create(*arguments):
@@ -162,13 +168,51 @@ def test_run_drops_says_what_it_moved(on_redis):
 def test_the_same_number_is_admitted_once(on_redis, lane):
     (option,) = make_options([10])
     drop = make_drop((option, 4), lane=lane, limit=4)
-    wish = PlaceRequest.build(buyer_id=make_user().pk, lines=[(option.pk, 1)], drop_id=drop.pk)
-    numbers = {buy(wish).order.number for _ in range(3)}
+    request = PlaceRequest.build(buyer_id=make_user().pk, lines=[(option.pk, 1)], drop_id=drop.pk)
+    numbers = {buy(request).order.number for _ in range(3)}
     assert (numbers, left_in_redis(drop, option), client().xlen(keys_of(drop.pk).stream)) == (
-        {wish.number},
+        {request.number},
         3,
         1,
     )
+
+
+@pytest.mark.parametrize("lane", [*REDIS_LANES, Lane.GROUP_COMMIT])
+def test_an_attempt_counts_once_however_often_its_result_is_asked_for(on_redis, lane):
+    (option,) = make_options([10])
+    drop = make_drop((option, 4), lane=lane, limit=1)
+    buyer_id, before = make_user().pk, counts()
+
+    def attempt(key=None):
+        lines = [(option.pk, 1)]
+        return begin(PlaceRequest.build(buyer_id=buyer_id, lines=lines, drop_id=drop.pk, idempotency_key=key))
+
+    bought = attempt("k")
+    assert bought.result() is bought.result()
+    refused, again = attempt(), attempt("k")
+    for _ in range(2):
+        with pytest.raises(PurchaseLimit):
+            refused.result()
+        assert again.result().order.number == bought.result().order.number
+    written = Answer.PLACED if lane == Lane.GROUP_COMMIT else Answer.ACCEPTED
+    assert counts() - before == {written: 1, Answer.LIMIT: 1, Answer.REPLAYED: 1}
+    tallies().flush()
+    tally = DropTally.objects.get(drop=drop)
+    assert (tally.acknowledged, tally.refused) == (int(lane != Lane.GROUP_COMMIT), 1)
+
+
+def counts():
+    """Attempts to buy since this process began, by what they were answered."""
+    return Counter({answer: int(counted._value.get()) for answer, counted in BY_ANSWER.items()})
+
+
+def test_the_scripts_say_only_words_that_python_knows():
+    scripts = "".join(path.read_text() for path in LUA.glob("*.lua"))
+    used = set(re.findall(rf"\b(?:{'|'.join(WORDS)})_\w+", scripts))
+    known = {f"{prefix}_{word.name}" for prefix, words in WORDS.items() for word in words}
+    assert used <= known
+    elsewhere = {"ANSWER_PLACED", "ANSWER_BUSY", "ANSWER_UNKNOWN"}  # Redis is not asked, or not heard
+    assert {word for word in known if not word.startswith("GATE_")} - used == elsewhere
 
 
 def test_a_full_redis_refuses_and_keeps_nothing_half(on_redis):
@@ -218,8 +262,8 @@ def race_for_one(drop, options, buyer_id):
     def process(i):
         placed = 0
         for _ in range(40):
-            wish = PlaceRequest.build(buyer_id=buyer_id, lines=[(options[i].pk, 1)], drop_id=drop.pk)
-            (outcome,) = place_in_drops([wish])
+            request = PlaceRequest.build(buyer_id=buyer_id, lines=[(options[i].pk, 1)], drop_id=drop.pk)
+            (outcome,) = place_in_drops([request])
             placed += isinstance(outcome, Placed)
         return placed
 

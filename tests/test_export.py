@@ -15,18 +15,13 @@ from orders.models import Hold, Order, Payment
 from shop.desk import export
 from shop.desk.base import DeskAdmin
 from shop.models import Option, Product, User
+from tests.support.books import make_rows
 from tests.support.desk import said, signed_in, staff, url
-from tests.support.factories import make_options, make_order, make_store, make_user
-from tests.test_admin import make_rows
+from tests.support.factories import make_options, make_order, make_store
 
 pytestmark = pytest.mark.django_db
 
 LISTS = [model for model, page in admin.site._registry.items() if isinstance(page, DeskAdmin)]
-
-
-@pytest.fixture
-def desk(db):
-    return signed_in(make_user("operator@example.com", staff=True))
 
 
 def as_csv(client, model, **filters) -> list[list[str]]:

@@ -20,7 +20,7 @@ from orders.errors import IdempotencyInFlight, OutcomeUnknown
 from orders.lifecycle import cancel_order
 from orders.models import Order
 from orders.payments.services import pay
-from orders.placement import group_commit as lane
+from orders.placement import order_queue
 from orders.placement.batch import place_batch
 from orders.placement.group_commit import Committer, committer, group_commit
 from orders.placement.requests import PlaceRequest
@@ -28,10 +28,10 @@ from tests.support.concurrency import in_processes, in_threads
 from tests.support.environment import mariadb_server
 from tests.support.factories import ADDRESS, make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance
-from tests.support.proxy import Proxy
-from tests.support.rowlock import row_locked
-from tests.support.server import WebServer
-from yousinsa.auth import issue_token
+from tests.support.locks import row_locked
+from tests.support.proxies import CommitProxy
+from tests.support.server import WebServer, environment_of_tests
+from tests.support.wire import token_of
 from yousinsa.errors import Busy
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mariadb]
@@ -92,7 +92,7 @@ def test_orders_that_wait_commit_together(new_committer):
         first = pool.submit(place, queue, wish(buyers[0], (option, 1)))
         started.wait(30)
         rest = [pool.submit(place, queue, wish(buyer, (option, 1))) for buyer in buyers[1:]]
-        while len(queue._waiting) < 40:
+        while len(queue.queue) < 40:
             pass
         go.set()
         numbers = {placed.result().order.number for placed in [first, *rest]}
@@ -184,7 +184,7 @@ def test_a_connection_lost_at_commit_places_once(moment):
     buyer = make_user()
 
     def order_through_the_proxy(_i):
-        with Proxy(int(connection.settings_dict["PORT"])) as proxy:
+        with CommitProxy(int(connection.settings_dict["PORT"])) as proxy:
             connections["default"].settings_dict["PORT"] = str(proxy.port)
             proxy.arm(moment)
             placed = group_commit(wish(buyer, (option, 1), key="once"))
@@ -203,7 +203,7 @@ def test_a_database_that_stays_away_after_commit_leaves_the_outcome_unknown(sett
     buyer = make_user()
 
     def order_through_the_proxy(_i):
-        with Proxy(int(connection.settings_dict["PORT"])) as proxy:
+        with CommitProxy(int(connection.settings_dict["PORT"])) as proxy:
             connections["default"].settings_dict["PORT"] = str(proxy.port)
             proxy.arm("after", stay_away=True)
             try:
@@ -253,7 +253,7 @@ def test_a_full_queue_refuses_and_says_so(settings, new_committer):
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(place, queue, wish(buyer, (option, 1))) for buyer in buyers[:2]]
         started.wait(30)
-        while len(queue._waiting) < 2:
+        while len(queue.queue) < 2:
             pass
         with pytest.raises(Busy):
             place(queue, wish(buyers[2], (option, 1)))
@@ -277,23 +277,23 @@ def test_a_repeated_key_waits_for_the_first_and_past_the_limit_says_so(monkeypat
         first = pool.submit(place, queue, wish(buyer, (option, 1), key="k"))
         started.wait(30)
         patient = pool.submit(place, queue, wish(buyer, (option, 1), key="k"))
-        while len(queue._waiting) < 2:
+        while len(queue.queue) < 2:
             pass
-        monkeypatch.setattr(lane, "QUEUE_SECONDS", 0.2)
+        monkeypatch.setattr(order_queue, "QUEUE_SECONDS", 0.2)
         with pytest.raises(IdempotencyInFlight):
             place(queue, wish(buyer, (option, 1), key="k"))
         hold.set()
         placed, repeated = first.result(), patient.result()
     assert (placed.replayed, repeated.replayed) == (False, True)
     assert placed.order.number == repeated.order.number
-    assert not queue._keys
+    assert not queue.queue._keys
 
 
 def test_who_gives_up_before_a_batch_claims_it_is_certainly_not_placed(monkeypatch, new_committer):
     (option,) = make_options([10])
     buyers = [make_user(), make_user()]
     hold, started = threading.Event(), threading.Event()
-    monkeypatch.setattr(lane, "QUEUE_SECONDS", 0.2)
+    monkeypatch.setattr(order_queue, "QUEUE_SECONDS", 0.2)
 
     def held(requests):
         started.set()
@@ -322,22 +322,22 @@ def test_a_claimed_order_that_is_not_answered_is_unknown_and_breaks_no_neighbour
         return place_batch(requests)
 
     queue = new_committer(held)
-    monkeypatch.setattr(lane, "CLAIMED_SECONDS", 0.1)
+    monkeypatch.setattr(order_queue, "CLAIMED_SECONDS", 0.1)
     with ThreadPoolExecutor(2) as pool:
         claimed = pool.submit(place, queue, wish(buyers[0], (option, 1)))
         started.wait(30)
-        (ticket,) = queue._waiting
+        (order,) = queue.queue._waiting
         with pytest.raises(OutcomeUnknown):
-            ticket.result()
-        monkeypatch.setattr(lane, "CLAIMED_SECONDS", 30)
+            order.result()
+        monkeypatch.setattr(order_queue, "CLAIMED_SECONDS", 30)
         later = pool.submit(place, queue, wish(buyers[1], (option, 1)))
         hold.set()
         assert not later.result(timeout=30).replayed
         with pytest.raises(OutcomeUnknown):
             claimed.result(timeout=30)
     assert Order.objects.count() == 2  # the first was placed: only its buyer does not know
-    assert not queue._waiting
-    assert not queue._keys
+    assert not len(queue.queue)
+    assert not queue.queue._keys
 
 
 def test_operators_and_cancelling_buyers_get_through_a_flood():
@@ -383,7 +383,7 @@ def test_operators_and_cancelling_buyers_get_through_a_flood():
 def post_order(server, buyer, option, key=None):
     """(status, problem code or order number) of an order over HTTP."""
     headers = {
-        "Authorization": f"Bearer {issue_token(user_id=buyer.pk, role='buyer', is_staff=False)}",
+        "Authorization": f"Bearer {token_of(buyer)}",
         "Content-Type": "application/json",
     }
     if key:
@@ -399,15 +399,7 @@ def post_order(server, buyer, option, key=None):
 
 @pytest.fixture
 def environment(tmp_path):
-    settings = connection.settings_dict
-    url = "mysql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**settings)
-    return {
-        "DATABASE_URL": url,
-        "PLACEMENT": "group_commit",
-        "WEB_CONCURRENCY": "1",
-        "WEB_THREADS": "4",
-        "VAR_DIR": str(tmp_path),
-    }
+    return environment_of_tests(tmp_path, PLACEMENT="group_commit", WEB_CONCURRENCY="1", WEB_THREADS="4")
 
 
 def test_waiting_orders_keep_no_threads(environment, tmp_path):

@@ -11,27 +11,14 @@ from orders.errors import OrderNotFound
 from orders.lifecycle import add_note
 from orders.models import MAX_NOTE, Hold, Order, OrderEvent, OrderNote
 from orders.payments.services import confirm_transfer
-from tests.conftest import Api
 from tests.support.desk import act, buttons, said, signed_in, staff, text, url
-from tests.support.factories import make_options, make_order, make_user, stock_of
+from tests.support.factories import make_options, make_order, stock_of
 from tests.support.invariants import assert_books_balance
+from tests.support.orders import status_of
+from tests.support.wire import Wire
 from yousinsa.errors import Invalid
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def operator(db):
-    return make_user("operator@example.com", staff=True)
-
-
-@pytest.fixture
-def desk(operator):
-    return signed_in(operator)
-
-
-def status_of(order) -> str:
-    return Order.objects.values_list("status", flat=True).get(pk=order.pk)
 
 
 def test_pending_orders_are_listed_by_when_they_end_with_units_and_time_left(desk, buyer):
@@ -144,7 +131,7 @@ def test_operators_keep_notes_that_the_buyer_does_not_see(desk, operator, buyer)
     assert (note.author, note.order_id) == (operator, order.pk)
     assert "Called: &lt;b&gt;wants&lt;/b&gt; blue" in page.content.decode()
     assert desk.get(url(OrderNote), {"q": order.number}).context["cl"].result_count == 1
-    shown = Api(buyer).get(f"orders/{order.number}/")
+    shown = Wire(buyer).get(f"orders/{order.number}/")
     assert shown.status_code == 200
     assert "wants" not in shown.content.decode()
     for wrong, problem in (({"text": " "}, Invalid), ({"order_id": 42}, OrderNotFound)):

@@ -2,17 +2,22 @@
 
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from orders.models import Order
+from inventory.models import Stock
+from orders.models import Order, OrderLine
 from orders.placement import distributed_lock as lock_lane
 from orders.placement.lanes import LANES, place_order
 from orders.placement.requests import PlaceRequest
-from tests.support.concurrency import in_processes, in_threads
+from tests.support.concurrency import ChildFailed, in_processes, in_threads
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.invariants import assert_books_balance
+from tests.support.locks import deadlocks
+from tests.support.races import buy, goes_wrong, nothing_locked, take_order_away, without_unique
+from tests.support.services import free_port
 from yousinsa.errors import Busy, Problem
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mariadb]
@@ -33,15 +38,8 @@ def use_redis(settings, server):
 
 
 def place(buyer_id, *lines, key=None):
-    """What became of an order: its number, or the problem's code. Busy is asked again."""
-    while True:
-        request = PlaceRequest.build(buyer_id=buyer_id, lines=lines, idempotency_key=key)
-        try:
-            return place_order(request).order.number
-        except Busy:
-            continue
-        except Problem as problem:
-            return problem.code
+    """What became of an order in the lane: its number, or the problem's code."""
+    return buy(buyer_id, *lines, key=key, lane=place_order)
 
 
 def test_it_places_an_order_with_all_that_belongs_to_it(lane, settings):
@@ -97,49 +95,118 @@ def test_a_placed_order_is_repeated_when_nothing_is_left(lane):
     assert place(buyer, (option.pk, 1), key="last") == number
 
 
-def test_a_race_for_fifty_units_sells_fifty(lane):
-    (option,) = make_options([50])
-    buyers = [make_user().pk for _ in range(8)]
+# --- Races --------------------------------------------------------------------------------------------
+
+
+def sold_of(units, *, processes, each):
+    """How many of these units are sold, and how many orders refused, when processes of two threads buy."""
+    (option,) = make_options([units])
+    buyers = [make_user().pk for _ in range(processes)]
 
     def process(i):
-        outcomes = in_threads(lambda _t: [place(buyers[i], (option.pk, 1)) for _ in range(5)], 2)
+        outcomes = in_threads(lambda _t: [place(buyers[i], (option.pk, 1)) for _ in range(each)], 2)
         return Counter(o if o == "insufficient_stock" else "sold" for each in outcomes for o in each)
 
-    assert sum(in_processes(process, 8), Counter()) == {"sold": 50, "insufficient_stock": 30}
-    assert stock_of(option) == (50, 50)
-    assert Order.objects.count() == 50
+    counts = sum(in_processes(process, processes), Counter())
+    assert counts["sold"] == OrderLine.objects.filter(option=option).count()
+    return counts
+
+
+def test_a_race_for_fifty_units_sells_fifty(lane):
+    assert sold_of(50, processes=8, each=5) == {"sold": 50, "insufficient_stock": 30}
     assert_books_balance()
 
 
-def test_baskets_in_any_order_never_deadlock_a_client(lane):
+def test_control_without_its_locks_a_lane_oversells(lane, monkeypatch):
+    """The row lock, and in front of it the lock in Redis; or the condition of the UPDATE that needs none."""
+    with nothing_locked(monkeypatch):
+        if lane == "distributed_lock":
+            monkeypatch.setattr(lock_lane, "option_lock", lambda option_id: OpenDoor())
+        if lane != "conditional_update":
+            counts = goes_wrong(lambda: sold_of(20, processes=4, each=5), lambda c: c["sold"] == 20)
+            assert counts["sold"] > 20
+            return
+        rows = Stock.objects.filter
+        monkeypatch.setattr(Stock.objects, "filter", lambda on_hand__gte=None, **terms: rows(**terms))
+        # More than there is would be promised, but for the database, which knows the rule as well.
+        with pytest.raises(ChildFailed, match="stock_reserved_within_on_hand"):
+            sold_of(20, processes=4, each=5)
+
+
+class OpenDoor:
+    """A lock that everybody has."""
+
+    def acquire(self):
+        return True
+
+    def release(self):
+        pass
+
+
+def outcomes_of_baskets(*, processes, each):
+    """What becomes of baskets of three of five options, in one direction and in the other."""
     options = [option.pk for option in make_options([1_000] * 5)]
-    buyers = [make_user().pk for _ in range(4)]
+    buyers = [make_user().pk for _ in range(processes)]
 
     def process(i):
-        placed = 0
-        for n in range(20):
+        outcomes = Counter()
+        for n in range(each):
             mine = options[n % 5 :] + options[: n % 5]
             if i % 2:
                 mine.reverse()
             request = PlaceRequest.build(buyer_id=buyers[i], lines=[(option, 1) for option in mine[:3]])
-            place_order(request)  # any error fails the child
-            placed += 1
-        return placed
+            try:
+                place_order(request)
+                outcomes["placed"] += 1
+            except Busy:
+                outcomes["busy"] += 1
+        return outcomes
 
-    assert sum(in_processes(process, 4)) == 80 == Order.objects.count()
+    before = deadlocks()
+    outcomes = sum(in_processes(process, processes), Counter())
+    assert Order.objects.filter(buyer__in=buyers).count() == outcomes["placed"]
+    return outcomes, deadlocks() - before
+
+
+def test_baskets_in_any_order_never_deadlock_a_client(lane):
+    outcomes, killed = outcomes_of_baskets(processes=4, each=20)
+    assert (outcomes, killed) == ({"placed": 80}, 0)
     assert_books_balance()
 
 
+def test_control_locks_in_line_order_do_deadlock(lane, monkeypatch, settings):
+    """Two doors in Redis that are closed crosswise stay closed until somebody gives up."""
+    take_order_away(monkeypatch)
+    settings.LOCK_WAIT_SECONDS = 1
+    if lane == "conditional_update":
+        monkeypatch.setattr("orders.placement.conditional_update.sorted", list, raising=False)
+    each = 5 if lane == "distributed_lock" else 20
+    right = ({"placed": 4 * each}, 0)
+    goes_wrong(lambda: outcomes_of_baskets(processes=4, each=each), lambda found: found == right)
+
+
 def test_parallel_repeats_of_one_key_make_one_order(lane):
-    (option,) = make_options([100])
+    assert orders_under_one_key() == (1, 1)
+    assert_books_balance()
+
+
+def test_control_without_the_unique_key_and_the_locks_one_key_makes_several_orders(lane, monkeypatch):
+    if lane == "distributed_lock":
+        monkeypatch.setattr(lock_lane, "option_lock", lambda option_id: OpenDoor())
+    with nothing_locked(monkeypatch), without_unique(Order, "buyer", "idempotency_key"):
+        goes_wrong(orders_under_one_key, lambda found: found == (1, 1))
+
+
+def orders_under_one_key():
+    """How many orders twenty threads of four processes make under one key, and how many they are told of."""
+    (option,) = make_options([1_000])
     buyer = make_user().pk
 
     def process(_i):
         return in_threads(lambda _t: place(buyer, (option.pk, 1), key="twice"), 5)
 
     numbers = {number for each in in_processes(process, 4) for number in each}
-    assert len(numbers) == 1
-    assert stock_of(option) == (100, 1)
+    return Order.objects.filter(buyer=buyer).count(), len(numbers)
 
 
 # --- What one lane alone can or cannot promise ----------------------------------------------------------
@@ -154,41 +221,48 @@ def test_an_expired_distributed_lock_lets_two_in_and_the_row_lock_still_counts(
     monkeypatch.setattr(lock_lane, "HOLD_SECONDS", 0.2)
     (option,) = make_options([1])
     buyers = [make_user().pk, make_user().pk]
-    inside, go_on = [], threading.Event()
-
-    def stopped_holder(request):
-        inside.append(request)
-        go_on.wait(30)  # a long pause: swapped out, stopped, a slow disk
-        return original([request[0]])
-
-    original = lock_lane.place_batch
-    first_done: list[str] = []
-    monkeypatch.setattr(lock_lane, "place_batch", stopped_holder)
-    holder = threading.Thread(target=lambda: first_done.append(place(buyers[0], (option.pk, 1))))
-    holder.start()
-    while not inside:
-        pass
+    holder = StoppedHolder(monkeypatch, lambda: place(buyers[0], (option.pk, 1)))
     # The lock expired under its holder: the second buyer gets it while the first still works inside.
-    monkeypatch.setattr(lock_lane, "place_batch", original)
     second = place(buyers[1], (option.pk, 1))
-    assert holder.is_alive()
-    go_on.set()
-    holder.join(30)
     assert second != "insufficient_stock"
-    assert first_done == ["insufficient_stock"]
+    assert holder.goes_on() == "insufficient_stock"
     assert stock_of(option) == (1, 1)
     assert_books_balance()
 
 
+class StoppedHolder:
+    """Somebody who has the locks of an order and is stopped before it is placed: swapped out, a slow disk."""
+
+    def __init__(self, monkeypatch, order):
+        original, inside, self._go_on = lock_lane.place_batch, threading.Event(), threading.Event()
+
+        def stopped(requests):
+            inside.set()
+            assert self._go_on.wait(60)
+            return original(requests)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(lock_lane, "place_batch", stopped)
+            self._order = ThreadPoolExecutor(1).submit(order)
+            assert inside.wait(60)
+
+    def goes_on(self):
+        """What becomes of the order."""
+        self._go_on.set()
+        return self._order.result(60)
+
+
 def test_a_late_holder_does_not_release_its_successors_lock(settings, redis_server, monkeypatch):
     use_redis(settings, redis_server)
+    settings.PLACEMENT = "distributed_lock"
     monkeypatch.setattr(lock_lane, "HOLD_SECONDS", 0.1)
-    late = lock_lane.option_lock(1)
-    assert late.acquire()
-    monkeypatch.setattr(lock_lane, "HOLD_SECONDS", 30)
-    successor = lock_lane.option_lock(1)
+    (option,) = make_options([1])
+    buyer = make_user().pk
+    holder = StoppedHolder(monkeypatch, lambda: place(buyer, (option.pk, 1)))
+    monkeypatch.setattr(lock_lane, "HOLD_SECONDS", 60)
+    successor = lock_lane.option_lock(option.pk)
     assert successor.acquire()  # waits until the first has expired
-    lock_lane._release(late)
+    assert holder.goes_on() == Order.objects.get().number
     assert successor.owned()
 
 
@@ -200,8 +274,6 @@ def test_the_distributed_lock_without_redis_says_what_is_missing(settings):
 
 
 def test_the_distributed_lock_is_busy_while_redis_is_away(settings):
-    from tests.support.services import free_port
-
     settings.PLACEMENT = "distributed_lock"
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
     settings.CACHES = {

@@ -1,6 +1,5 @@
 """Closed months: what they hold, that no change of them goes unnoticed, and reconciliation from there on."""
 
-import json
 from datetime import date, timedelta
 from io import StringIO
 
@@ -20,29 +19,14 @@ from inventory.seals import chain, closing
 from inventory.seals.closing import CannotClose, close_month
 from inventory.seals.verification import Verification
 from orders.order_book import ORDERS
+from tests.support.commands import reconcile, verify
 from tests.support.corruption import differences, open_shop, sql
 from tests.support.factories import make_options, make_order, make_user
-from tests.test_reconciliation import reconcile
+from tests.support.orders import date_what_is_new
 from yousinsa.errors import Invalid
 
 pytestmark = pytest.mark.django_db
 FEBRUARY, MARCH, APRIL = date(2020, 2, 1), date(2020, 3, 1), date(2020, 4, 1)
-
-
-def date_new_movements(at: str) -> None:
-    """Everything since the last seal happened at this moment (UTC), behind the ledger's back."""
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE inventory_movement SET created_at = %s WHERE created_at > '2021-01-01'", [at])
-
-
-def verify():
-    """What `verify_ledger` says: (exit status, its JSON)."""
-    out = StringIO()
-    try:
-        call_command("verify_ledger", "--json", stdout=out)
-    except SystemExit as ended:
-        return ended.code, json.loads(out.getvalue())
-    return 0, json.loads(out.getvalue())
 
 
 def found():
@@ -54,11 +38,11 @@ def found():
 def shop():
     """Two closed months and an open one: a full life in February, two receipts in March, one since."""
     shop = open_shop()
-    date_new_movements("2020-02-10 03:00:00.123456")
+    date_what_is_new("2020-02-10 03:00:00.123456")
     close_month(FEBRUARY, ORDERS)
     ledger.receive(option_id=shop.option.pk, quantity=5)
     ledger.receive(option_id=shop.option.pk, quantity=6, reason="late")
-    date_new_movements("2020-03-10 03:00:00")
+    date_what_is_new("2020-03-10 03:00:00")
     close_month(MARCH, ORDERS)
     ledger.receive(option_id=shop.option.pk, quantity=7)
     return shop
@@ -119,7 +103,7 @@ def test_a_month_before_anything_moved_is_not_closed():
 
 
 def test_open_differences_stand_in_the_way_unless_forced(shop):
-    date_new_movements("2020-04-10 03:00:00")
+    date_what_is_new("2020-04-10 03:00:00")
     from inventory.models import ReconciliationRun
 
     ReconciliationRun.objects.all().delete()
@@ -132,7 +116,7 @@ def test_open_differences_stand_in_the_way_unless_forced(shop):
 
 
 def test_what_was_interrupted_goes_on_and_comes_to_the_same(shop, monkeypatch):
-    date_new_movements("2020-04-10 03:00:00")
+    date_what_is_new("2020-04-10 03:00:00")
     monkeypatch.setattr(chain, "STOCKS_AT_A_TIME", 1)
 
     def stop(number):
@@ -150,7 +134,7 @@ def test_what_was_interrupted_goes_on_and_comes_to_the_same(shop, monkeypatch):
 
 
 def test_a_second_process_takes_over_and_the_first_one_stops(shop, monkeypatch):
-    date_new_movements("2020-04-10 03:00:00")
+    date_what_is_new("2020-04-10 03:00:00")
     monkeypatch.setattr(chain, "STOCKS_AT_A_TIME", 1)
     others = []
 
@@ -169,7 +153,7 @@ def test_what_is_posted_late_belongs_to_the_next_month_whatever_its_clock_says(s
     """The cut is a number: a movement that carries an old time after the seal is not part of it."""
     ledger.receive(option_id=shop.option.pk, quantity=1)
     sql("UPDATE inventory_movement SET created_at = '2020-03-31 23:00:00' WHERE sequence = 19")
-    date_new_movements("2020-04-10 03:00:00")
+    date_what_is_new("2020-04-10 03:00:00")
     assert found() == []
     april = close_month(APRIL, ORDERS)
     balance = april.balances.get(stock=shop.stock)
@@ -242,7 +226,7 @@ def test_an_added_movement_is_named(shop):
     gap = lost.sequence
     sql("DELETE FROM inventory_movement WHERE id = %s", lost.pk)
     reconcile("--fix")
-    date_new_movements("2020-04-10 03:00:00")
+    date_what_is_new("2020-04-10 03:00:00")
     close_month(APRIL, ORDERS)
     assert found() == [], "a gap that was there when the month was closed is no difference"
     names = ("kind", "delta_on_hand", "delta_reserved", "on_hand_after", "reserved_after", "reason")
@@ -282,7 +266,7 @@ def test_a_row_with_too_many_movements_is_sealed_as_a_whole(monkeypatch):
     (option,) = make_options([5])
     for _ in range(3):
         ledger.receive(option_id=option.pk, quantity=1)
-    date_new_movements("2020-02-10 03:00:00")
+    date_what_is_new("2020-02-10 03:00:00")
     close_month(FEBRUARY, ORDERS)
     assert found() == []
     sql("UPDATE inventory_movement SET reason = 'x' WHERE sequence = 2")
@@ -355,7 +339,7 @@ def test_any_ledger_verifies_until_any_of_its_sealed_rows_is_touched(db, months,
     for number, steps in enumerate(months):
         _move(stocks, steps)
         month = date(2020, 1 + number, 1)
-        date_new_movements(f"{month + timedelta(days=9)} 03:00:00")
+        date_what_is_new(f"{month + timedelta(days=9)} 03:00:00")
         close_month(month, ORDERS)
     _move(stocks, since)
     assert found() == []
@@ -377,7 +361,7 @@ def test_any_ledger_verifies_until_any_of_its_sealed_rows_is_touched(db, months,
 
 
 def test_closing_locks_no_stock_row(shop):
-    date_new_movements("2020-04-10 03:00:00")
+    date_what_is_new("2020-04-10 03:00:00")
     with CaptureQueriesContext(connection) as captured:
         close_month(APRIL, ORDERS)
     assert not [q["sql"] for q in captured if "FOR UPDATE" in q["sql"] and "inventory_stock" in q["sql"]]

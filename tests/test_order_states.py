@@ -23,12 +23,13 @@ from inventory.errors import InsufficientStock
 from inventory.models import Kind, Movement
 from orders import states
 from orders.errors import InvalidTransition, PaymentDeclined, PaymentInProgress, PaymentUnknown
-from orders.lifecycle import cancel_order, deliver_order, expire_due, return_order, ship_order
+from orders.lifecycle import deliver_order, expire_due, return_order, ship_order
 from orders.models import Order, OrderLine, Payment, Refund, Status
 from orders.payments.providers import APPROVED, Answer
 from orders.payments.services import confirm_transfer, decide, pay, resolve_unanswered
 from tests.support.factories import make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance, assert_money_balances
+from tests.support.orders import LEADS_TO, WAY_TO, run_out
 from tests.support.problems import nothing_changes
 
 pytestmark = pytest.mark.django_db
@@ -57,33 +58,6 @@ def test_the_table_allows_these_transitions_and_no_other(before, after):
 # --- Through the services ---------------------------------------------------------------------------------
 
 
-def run_out(order):
-    """The hold of an order ends, should it be held."""
-    Order.objects.filter(pk=order.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
-    return expire_due()
-
-
-def ship(order):
-    ship_order(order_id=order.pk, carrier="CJ", tracking_number="1", actor_id=None)
-
-
-LEADS_TO = {
-    "paid": lambda order: pay(order_id=order.pk, provider="sandbox", actor_id=order.buyer_id),
-    "shipped": ship,
-    "delivered": lambda order: deliver_order(order_id=order.pk, actor_id=None),
-    "returned": lambda order: return_order(order_id=order.pk, units=None, actor_id=None),
-    "cancelled": lambda order: cancel_order(order_id=order.pk, actor_id=order.buyer_id),
-    "expired": run_out,
-}
-WAY_TO = {
-    "pending": [],
-    "paid": ["paid"],
-    "shipped": ["paid", "shipped"],
-    "delivered": ["paid", "shipped", "delivered"],
-    "returned": ["paid", "shipped", "delivered", "returned"],
-    "cancelled": ["cancelled"],
-    "expired": ["expired"],
-}
 # (on hand, reserved) of an option with five units, three of which were ordered.
 STOCK_IN = {
     "pending": (5, 3),

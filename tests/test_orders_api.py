@@ -131,7 +131,7 @@ def test_another_buyers_order_is_not_there(api, buyer):
 
 def test_metrics_count_what_became_of_orders(api, buyer):
     def counted(outcome):
-        text = api().client.get("/metrics").content.decode()
+        text = api().get("/metrics").content.decode()
         name = f'yousinsa_order_requests_total{{outcome="{outcome}"}} '
         return sum(float(line.removeprefix(name)) for line in text.splitlines() if line.startswith(name))
 

@@ -7,28 +7,16 @@ from django.test.utils import CaptureQueriesContext
 from orders.admin import packing
 from orders.lifecycle import ship_order
 from orders.models import Order
-from orders.payments.services import confirm_transfer
-from tests.support.desk import act, said, signed_in, staff, text, url
-from tests.support.factories import ADDRESS, make_options, make_order, make_user
+from tests.support.desk import act, said, staff, text, url
+from tests.support.factories import ADDRESS, make_options, make_order
+from tests.support.orders import make_order_at
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def desk(db):
-    return signed_in(make_user("operator@example.com", staff=True))
-
-
-def paid_order(buyer, *lines):
-    order = make_order(buyer, *lines)
-    confirm_transfer(order_id=order.pk, actor_id=None)
-    order.refresh_from_db()
-    return order
-
-
 def test_a_list_says_what_goes_where_and_not_what_it_costs(desk, buyer):
     shirt, coat = make_options([10, 10], price=12_345, name="Linen shirt")
-    order = paid_order(buyer, (shirt, 2), (coat, 1))
+    order = make_order_at("paid", buyer, (shirt, 2), (coat, 1))
     page = desk.get(url(Order, "packing-list", order.pk))
     words = text(page)
     for part in (
@@ -47,8 +35,8 @@ def test_a_list_says_what_goes_where_and_not_what_it_costs(desk, buyer):
 
 def test_many_are_one_a_page_oldest_first_and_what_is_not_paid_is_named(desk, buyer):
     (option,) = make_options([10])
-    first, second = (paid_order(buyer, (option, 1)) for _ in range(2))
-    pending, shipped = make_order(buyer, (option, 1)), paid_order(buyer, (option, 1))
+    first, second = (make_order_at("paid", buyer, (option, 1)) for _ in range(2))
+    pending, shipped = make_order(buyer, (option, 1)), make_order_at("paid", buyer, (option, 1))
     ship_order(order_id=shipped.pk, carrier="CJ", tracking_number="1", actor_id=None)
     page = act(desk, "print_packing_lists", second, pending, first, shipped)
     assert [entry["order"] for entry in page.context["lists"]] == [first, second]
@@ -65,7 +53,7 @@ def test_many_are_one_a_page_oldest_first_and_what_is_not_paid_is_named(desk, bu
 
 def test_it_is_bounded_and_costs_the_same_number_of_queries(desk, buyer, monkeypatch):
     (option,) = make_options([10])
-    orders = [paid_order(buyer, (option, 1)) for _ in range(4)]
+    orders = [make_order_at("paid", buyer, (option, 1)) for _ in range(4)]
     monkeypatch.setattr(packing, "MOST_AT_ONCE", 3)
     assert said(act(desk, "print_packing_lists", *orders)) == [
         "At most 3 packing lists at once: select fewer."
@@ -81,7 +69,7 @@ def test_it_is_bounded_and_costs_the_same_number_of_queries(desk, buyer, monkeyp
 
 def test_who_may_see_orders_may_pack_them(buyer):
     (option,) = make_options([10])
-    order = paid_order(buyer, (option, 1))
+    order = make_order_at("paid", buyer, (option, 1))
     address = url(Order, "packing-list", order.pk)
     assert staff("orders.view_order").get(address).status_code == 200
     assert staff("shop.view_product").get(address).status_code == 403

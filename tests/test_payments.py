@@ -20,6 +20,7 @@ from tests.support.concurrency import in_threads
 from tests.support.factories import ADDRESS, make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance
 from tests.support.locks import kill_connection, until_somebody_waits
+from tests.support.orders import status_of
 from tests.support.problems import nothing_changes, problem
 from tests.support.wire import Wire
 
@@ -89,10 +90,6 @@ def order(buyer, option):
 
 def pay_for(order, provider="sandbox", user=None, **body):
     return Wire(user or order.buyer).post(f"orders/{order.number}/pay/", {"provider": provider, **body})
-
-
-def status_of(order):
-    return Order.objects.values_list("status", flat=True).get(pk=order.pk)
 
 
 def attempts(order):

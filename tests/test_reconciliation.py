@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
-from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from orders.lifecycle import expire_due, return_order
 from orders.models import Order, Status
 from orders.order_book import ORDERS
 from shop.models import Option
+from tests.support.commands import reconcile
 from tests.support.corruption import (
     CORRUPTIONS,
     SHIPPED,
@@ -38,16 +38,6 @@ from tests.support.factories import make_options, make_order, make_store, stock_
 from yousinsa.db.transactions import transact
 
 pytestmark = pytest.mark.django_db
-
-
-def reconcile(*arguments):
-    """Run the command: (exit status, stdout, stderr)."""
-    out, err = StringIO(), StringIO()
-    try:
-        call_command("reconcile_stock", *arguments, stdout=out, stderr=err)
-    except SystemExit as ended:
-        return ended.code, out.getvalue(), err.getvalue()
-    return 0, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture

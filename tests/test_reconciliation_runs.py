@@ -12,21 +12,15 @@ from inventory.models import Difference, Kind, Movement, ReconciliationRun, Stoc
 from inventory.reconciliation import OrderBook, Scope, causes, records, requests
 from inventory.reconciliation.requests import request_run, run_requested
 from orders.order_book import ORDERS
+from tests.support.commands import reconcile
 from tests.support.corruption import open_shop, sql
 from tests.support.desk import act, buttons, said, staff, url
 from tests.support.factories import make_options, make_store, make_user, stock_of
-from tests.test_reconciliation import reconcile
 from yousinsa.errors import Busy, Conflict
 
 pytestmark = pytest.mark.django_db
 RUN_NOW = "/admin/inventory/reconciliationrun/run/"
 PERMISSIONS = ("inventory.view_reconciliationrun", "inventory.view_difference")
-
-
-@pytest.fixture
-def option():
-    (option,) = make_options([10])
-    return option
 
 
 def gettext_in(language, text):

@@ -1,14 +1,9 @@
 """What the OpenAPI page says is what the API does."""
 
-import json
 import re
-from io import StringIO
-from typing import Any
 
 import pytest
 from django.contrib.staticfiles import finders
-from django.core.management import call_command
-from jsonschema import Draft202012Validator
 from rest_framework.renderers import BrowsableAPIRenderer
 
 from orders.api import OrderDetailView, OrdersView
@@ -16,6 +11,7 @@ from orders.lifecycle import deliver_order, ship_order
 from orders.models import Order
 from shop.api import ProductDetailView, ProductsView
 from shop.models import Role
+from tests.support.described import Checked
 from tests.support.factories import ADDRESS, PASSWORD, make_options, make_order, make_store, make_user
 from tests.support.wire import Wire
 from yousinsa.http.bodies import JSONRenderer
@@ -55,13 +51,6 @@ PUBLIC = {
 }
 
 
-@pytest.fixture(scope="module")
-def schema() -> dict[str, Any]:
-    out = StringIO()
-    call_command("spectacular", format="openapi-json", validate=True, fail_on_warn=True, stdout=out)
-    return json.loads(out.getvalue())
-
-
 def test_it_is_valid_and_made_without_a_warning(schema):
     assert schema["openapi"].startswith("3.1")
 
@@ -95,35 +84,6 @@ def test_every_refusal_is_described_as_a_problem(schema):
 
 
 # --- What comes back is what was described ------------------------------------------------------------------
-
-
-class Checked(Wire):
-    """A caller who looks each answer up in the schema."""
-
-    def __init__(self, schema, user=None):
-        super().__init__(user)
-        self.schema = schema
-
-    def __call__(self, method, path, *args, **headers):
-        answer = super().__call__(method, path, *args, **headers)
-        template = re.sub(r"^drops/\d+/", "drops/{id}/", path.partition("?")[0])
-        template = re.sub(r"^products/\d+/", "products/{id}/", template)
-        template = re.sub(r"^orders/[^/]+/", "orders/{number}/", template)
-        operation = self.schema["paths"][f"/api/v1/{template}"][method.lower()]
-        response = operation["responses"].get(str(answer.status_code))
-        assert response, f"{method} {path}: {answer.status_code} is not described, {answer.content!r}"
-        for name in response.get("headers", {}):
-            assert name in answer or name == "Idempotent-Replayed", f"{method} {path}: no {name}"
-        if "content" not in response:
-            assert answer.content == b""
-            return answer
-        ((media_type, content),) = response["content"].items()
-        assert answer["Content-Type"] == media_type
-        whole = {**content["schema"], "components": self.schema["components"]}
-        Draft202012Validator(whole, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(
-            answer.json()
-        )
-        return answer
 
 
 def test_a_whole_shopping_trip_is_described(schema, settings):

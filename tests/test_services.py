@@ -17,8 +17,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.support import services
-from tests.support.services import MariaDB, Redis, ServerFailed, ServerMissing
+from tests.support.services import MariaDB, Redis, ServerFailed, ServerMissing, free_port
+from tests.support.services import server as services
 
 # These tests start what they need: once is enough, in the run that has no MariaDB of its own.
 pytestmark = pytest.mark.sqlite
@@ -178,8 +178,8 @@ def test_a_server_dies_with_the_process_that_started_it(arguments: list[str]) ->
 def test_a_server_dies_with_its_supervisor() -> None:
     server = Redis().start()
     port, directory = server.port, server.directory
-    assert server._supervisor
-    server._supervisor.kill()
+    supervisor = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[1]
+    os.kill(int(supervisor), signal.SIGKILL)
     assert eventually(lambda: not listens(port))
     with pytest.raises(ServerFailed, match="supervisor"):
         server.stop()
@@ -189,7 +189,7 @@ def test_a_server_dies_with_its_supervisor() -> None:
 def test_a_port_that_somebody_took_meanwhile_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as somebody:
         taken = somebody.getsockname()[1]
-        ports = iter([taken, services.free_port()])
+        ports = iter([taken, free_port()])
         monkeypatch.setattr(services, "free_port", lambda: next(ports))
         with Redis() as server:
             assert server.port != taken

@@ -6,13 +6,13 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inventory.models import Movement
-from orders.lifecycle import cancel_order, deliver_order, return_order, ship_order
+from orders.lifecycle import cancel_order
 from orders.models import Order, OrderEvent, OrderLine, Settlement
 from orders.models.settlements import Frozen
 from orders.payments.services import pay
@@ -23,34 +23,12 @@ from tests.support.books import make_settlement
 from tests.support.corruption import sql
 from tests.support.desk import act, buttons, said, signed_in, staff, url
 from tests.support.factories import ADDRESS, make_options, make_order, make_store, make_user
+from tests.support.orders import MARCH, delivered, give_back
 from yousinsa.errors import Conflict, Invalid, NotFound
 
 pytestmark = pytest.mark.django_db
-FIRST, LAST = date(2020, 3, 1), date(2020, 3, 31)
+FIRST, LAST = MARCH
 VIEW = "orders.view_settlement"
-
-
-def date_what_is_new(at):
-    """What was written since the last call happened at this moment (UTC). To be called in order of time."""
-    with connection.cursor() as cursor:
-        for table in ("orders_orderevent", "inventory_movement"):
-            cursor.execute(f"UPDATE {table} SET created_at = %s WHERE created_at > '2021-01-01'", [at])
-
-
-def delivered(buyer, *lines, at="2020-03-10 03:00:00"):
-    """An order of these (option, units) that was delivered at this moment (UTC)."""
-    order = make_order(buyer, *lines)
-    pay(order_id=order.pk, provider="sandbox", token="tok-approve", shipping=ADDRESS, actor_id=buyer.pk)
-    ship_order(order_id=order.pk, carrier="CJ", tracking_number="1", actor_id=None)
-    deliver_order(order_id=order.pk, actor_id=None)
-    date_what_is_new(at)
-    return order
-
-
-def give_back(order, units, at):
-    """Units of an order that came back at this moment (UTC)."""
-    return_order(order_id=order.pk, units=units, actor_id=order.buyer_id)
-    date_what_is_new(at)
 
 
 def figures(**scope):

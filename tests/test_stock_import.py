@@ -13,20 +13,10 @@ from inventory import documents, ledger
 from inventory.admin import files, rows
 from inventory.models import MAX_UNITS, Delivery, DeliveryLine, Movement, Stocktake, StocktakeLine
 from tests.support.desk import said, signed_in, staff, text, url
-from tests.support.factories import make_options, make_order, make_user, stock_of
+from tests.support.factories import make_options, make_order, stock_of
 from tests.support.invariants import assert_books_balance
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def operator(db):
-    return make_user("operator@example.com", staff=True)
-
-
-@pytest.fixture
-def desk(operator):
-    return signed_in(operator)
 
 
 def as_csv(*lines, name="stock.csv") -> SimpleUploadedFile:

@@ -1,8 +1,9 @@
 """Receive, adjust, move between options: a form, a preview, a change of exactly what was looked at."""
 
+from collections import Counter
+
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.test import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
@@ -10,29 +11,13 @@ from hypothesis.extra.django import TestCase
 from inventory import ledger
 from inventory.errors import InsufficientStock, InvalidMovement, StockMoved
 from inventory.models import MAX_UNITS, Movement, Stock
-from shop.models import Option, User
 from tests.support.concurrency import in_processes
 from tests.support.desk import buttons, change_stock, said, signed_in, staff, text, url
 from tests.support.factories import make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance
-from tests.test_races import buy
+from tests.support.races import buy, goes_wrong, nothing_locked
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def operator(db: None) -> User:
-    return make_user("operator@example.com", staff=True)
-
-
-@pytest.fixture
-def desk(operator: User) -> Client:
-    return signed_in(operator)
-
-
-@pytest.fixture
-def option(db: None) -> Option:
-    return make_options([10], price=10_000)[0]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -263,23 +248,21 @@ class Moves(TestCase):
 # --- Everybody at once ------------------------------------------------------------------------------
 
 
-@pytest.mark.mariadb
-@pytest.mark.django_db(transaction=True)
-def test_two_operators_and_32_buyers_on_one_option():
-    """Each operator works through the screens: no update is lost, every movement has who made it."""
+CHANGES = [("receive", {"quantity": 3, "reason": "Delivery"}), ("adjust", {"delta": -1, "reason": "damaged"})]
+
+
+def operators_beside_buyers(operators, buyers):
+    """Operators work through the screens of one option while buyers buy three each.
+
+    Returns its stock, what is right, and the buyers' and operators' changes that there should be.
+    """
     option, spare = make_options([40, 0])
-    operators = [make_user(staff=True) for _ in range(2)]
-    buyers = [make_user().pk for _ in range(32)]
+    todo = [*CHANGES, ("transfer", {"to": spare.sku, "quantity": 2, "reason": "Wrong label"})] * 3
 
     def work(index):
-        if index >= 2:
-            return [buy(buyers[index - 2], (option.pk, 1)) for _ in range(3)]
+        if index >= len(operators):
+            return [buy(buyers[index - len(operators)], (option.pk, 1)) for _ in range(3)]
         desk, done = signed_in(operators[index]), []
-        todo = [
-            ("receive", {"quantity": 3, "reason": "Delivery"}),
-            ("adjust", {"delta": -1, "reason": "damaged"}),
-            ("transfer", {"to": spare.sku, "quantity": 2, "reason": "Wrong label"}),
-        ] * 3
         for change, form in todo:
             for _ in range(500):  # a stale form, a lock that was not had, or too few units: look again
                 page = change_stock(desk, change, option.stock, **form)
@@ -288,20 +271,27 @@ def test_two_operators_and_32_buyers_on_one_option():
                     break
         return done
 
-    results = in_processes(work, 34)
-    moved = {
-        change: sum(done.count(change) for done in results[:2])
-        for change in ("receive", "adjust", "transfer")
-    }
-    sold = sum(outcome != "insufficient_stock" for each in results[2:] for outcome in each)
-    assert moved["receive"] == 6
-    on_hand = 40 + 3 * moved["receive"] - moved["adjust"] - 2 * moved["transfer"]
-    assert stock_of(option) == (on_hand, sold)
-    assert stock_of(spare) == (2 * moved["transfer"], 0)
+    results = in_processes(work, len(operators) + len(buyers))
+    done = Counter(change for each in results[: len(operators)] for change in each)
+    sold = sum(outcome != "insufficient_stock" for each in results[len(operators) :] for outcome in each)
+    on_hand = 40 + 3 * done["receive"] - done["adjust"] - 2 * done["transfer"]
+    right = [(on_hand, sold), (2 * done["transfer"], 0)]
+    return [stock_of(option), stock_of(spare)], right, option, done, sold
+
+
+@pytest.mark.mariadb
+@pytest.mark.django_db(transaction=True)
+def test_two_operators_and_32_buyers_on_one_option():
+    """Each operator works through the screens: no update is lost, every movement has who made it."""
+    operators = [make_user(staff=True) for _ in range(2)]
+    buyers = [make_user().pk for _ in range(32)]
+    stock, right, option, done, sold = operators_beside_buyers(operators, buyers)
+    assert stock == right
+    assert done["receive"] == 6
     of_operators = Movement.objects.filter(kind__in=["receive", "adjust"], stock=option.stock).exclude(
         actor=None
     )
-    assert of_operators.count() == sum(moved.values())
+    assert of_operators.count() == sum(done.values())
     assert set(of_operators.values_list("actor", flat=True)) == {operator.pk for operator in operators}
     reserved = Movement.objects.filter(kind="reserve", stock=option.stock)
     assert reserved.count() == sold
@@ -311,18 +301,9 @@ def test_two_operators_and_32_buyers_on_one_option():
 
 @pytest.mark.mariadb
 @pytest.mark.django_db(transaction=True)
-def test_control_operators_who_save_what_they_saw_undo_each_other_and_sales():
-    """A form that writes the figure it showed, as shops do: the race above is a real one."""
-    (option,) = make_options([40])
-    buyers = [make_user().pk for _ in range(8)]
-
-    def work(index):
-        if index >= 2:
-            return sum(buy(buyers[index - 2], (option.pk, 1)) != "insufficient_stock" for _ in range(3))
-        for _ in range(100):
-            on_hand, reserved = stock_of(option)
-            Stock.objects.filter(option=option).update(on_hand=on_hand + 1, reserved=reserved)
-        return 0
-
-    sold = sum(in_processes(work, 10))
-    assert stock_of(option) != (240, sold)
+def test_control_without_the_lock_operators_and_sales_undo_each_other(monkeypatch):
+    """A form that was made for other figures is refused: that is worth nothing but under the lock."""
+    operators = [make_user(staff=True) for _ in range(2)]
+    buyers = [make_user().pk for _ in range(4)]
+    with nothing_locked(monkeypatch):
+        goes_wrong(lambda: operators_beside_buyers(operators, buyers)[:2], lambda found: found[0] == found[1])

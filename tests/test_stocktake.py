@@ -11,23 +11,13 @@ from inventory.models import MAX_UNITS, Movement, Stock, Stocktake, StocktakeLin
 from orders.lifecycle import cancel_order, ship_order
 from orders.payments.services import confirm_transfer
 from tests.support.concurrency import in_processes
-from tests.support.desk import act, said, signed_in, staff, text, url
+from tests.support.desk import act, said, staff, text, url
 from tests.support.factories import make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance
-from tests.test_races import buy
+from tests.support.races import buy, goes_wrong, nothing_locked
 from yousinsa.errors import Invalid
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def operator(db):
-    return make_user("operator@example.com", staff=True)
-
-
-@pytest.fixture
-def desk(operator):
-    return signed_in(operator)
 
 
 def begin(operator, *options) -> Stocktake:
@@ -264,9 +254,8 @@ class Counting(TestCase):
         assert_books_balance()
 
 
-@pytest.mark.mariadb
-def test_two_operators_apply_one_stocktake_while_buyers_buy():
-    """One of them applies it; nobody's units are counted twice, and no sale is lost."""
+def stock_after_a_stocktake_beside_sales():
+    """Two operators apply a count of 27 for 30 while ten buyers buy: stock after it, and what is right."""
     options = make_options([30, 30])
     operators = [make_user(staff=True) for _ in range(2)]
     buyers = [make_user().pk for _ in range(10)]
@@ -283,5 +272,18 @@ def test_two_operators_apply_one_stocktake_while_buyers_buy():
     results = in_processes(work, 12)
     assert sorted(results[:2]) == [0, 2]
     sold = sum(outcome != "insufficient_stock" for each in results[2:] for outcome in each)
-    assert [stock_of(option) for option in options] == [(27, sold // 2)] * 2
+    return [stock_of(option) for option in options], [(27, sold // 2)] * 2
+
+
+@pytest.mark.mariadb
+def test_two_operators_apply_one_stocktake_while_buyers_buy():
+    """One of them applies it; nobody's units are counted twice, and no sale is lost."""
+    stock, right = stock_after_a_stocktake_beside_sales()
+    assert stock == right
     assert_books_balance()
+
+
+@pytest.mark.mariadb
+def test_control_without_the_lock_a_stocktake_and_sales_undo_each_other(monkeypatch):
+    with nothing_locked(monkeypatch):
+        goes_wrong(stock_after_a_stocktake_beside_sales, lambda found: found[0] == found[1])

@@ -10,15 +10,10 @@ from inventory.models import Delivery, Movement, Stock
 from orders.lifecycle import cancel_order
 from orders.models import Order
 from shop.models import Option, Product
-from tests.support.desk import signed_in, staff, text, url
+from tests.support.desk import staff, text, url
 from tests.support.factories import make_options, make_order, make_user
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def desk(db):
-    return signed_in(make_user("operator@example.com", staff=True))
 
 
 def timeline(desk, option, query=""):

@@ -12,14 +12,10 @@ from shop import selectors, services
 from shop.models import TokenRevocation, User
 from tests.support.factories import PASSWORD, make_user
 from tests.support.problems import nothing_changes, problem
-from tests.support.wire import Wire
+from tests.support.wire import Wire, token_of
 from yousinsa.auth import Revocation, RevocationList, issue_token, read_token, revocations
 from yousinsa.errors import Busy, Unauthenticated
 from yousinsa.limits import shared_memory
-
-
-def token_of(user, **how):
-    return issue_token(user_id=user.pk, role=user.role, is_staff=user.is_staff, **how)
 
 
 def refused(wire, detail=""):

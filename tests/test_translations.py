@@ -21,7 +21,7 @@ from tests.support.desk import signed_in, url
 from tests.support.factories import ADDRESS, make_options, make_order, make_user
 from tests.support.messages import Message
 from tests.support.wire import Wire
-from yousinsa.http.endpoint import PendingResponse
+from yousinsa.http.deferred import Deferred, DeferredResponse
 from yousinsa.language import recorded
 
 pytestmark = pytest.mark.sqlite
@@ -173,9 +173,10 @@ def test_a_body_that_is_wrong_is_told_in_korean(buyer, body, code, told):
 def test_an_answer_that_other_threads_make_is_in_the_callers_language(refuse, korean, english):
     batch, finisher = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
     for language, detail in (("ko", korean), ("en", english)):
-        refused = batch.submit(refuse)
+        refused = Deferred()
+        batch.submit(lambda refused=refused: refused.decide(refuse())).result()
         with override(language):
-            response = PendingResponse(None, lambda refused=refused: refused.result().response())
+            response = DeferredResponse(refused, lambda refusal: refusal.response())
         finisher.submit(response.complete).result()
         assert detail in response.content.decode()
 

@@ -7,12 +7,11 @@ from orders.drops.definitions import definitions
 from orders.drops.redis.connections import client
 from orders.drops.redis.keys import keys_of
 from orders.models import Order
-from tests.support.drops import REDIS_LANES, drain_all, make_drop, on_redis
+from tests.support.drops import REDIS_LANES, drain_all, make_drop
 from tests.support.factories import make_options, make_user
 from tests.support.problems import problem
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("on_redis")]
-__all__ = ["on_redis"]
 
 
 class Queue:

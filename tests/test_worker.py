@@ -19,7 +19,7 @@ LARGE = b"x" * 4_000_000
 
 
 class Undecided:
-    """A body that starts its response when it is read, as `yousinsa.wsgi.Later`."""
+    """A body that starts its response when it is read, as a `DeferredResponse`."""
 
     def __init__(self, path, start_response):
         self.path = path

@@ -1,4 +1,4 @@
-"""The language of an answer: on the short chain, which has no LocaleMiddleware (yousinsa/wsgi.py), and in the
+"""The language of an answer: on the short chain, which has no LocaleMiddleware (http/handlers.py), and in the
 threads of batches, which know nothing of languages.
 """
 

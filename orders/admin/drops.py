@@ -20,6 +20,7 @@ from orders.drops import services
 from orders.drops.audit.observe import Numbers, numbers
 from orders.drops.audit.rebuild import rebuild
 from orders.drops.locks import lock_items
+from orders.drops.planning import MAX_ITEMS
 from orders.models.drops import DeadLetter, Drop, DropItem, DropRelease, DropStatus, DropTally, Lane
 from shop.admin.catalog import option_ids
 from shop.desk.base import DeskAdmin, ReadOnlyAdmin, admin_url, link, moment, won
@@ -159,7 +160,7 @@ class ItemInline(TabularInline):
     extra = 0
     min_num = 1
     validate_min = True
-    max_num = services.MAX_ITEMS
+    max_num = MAX_ITEMS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DropItem]:
         return super().get_queryset(request).select_related("option__product")

@@ -1,20 +1,14 @@
-"""Drops over HTTP: what is sold, and buying it by the orders' own address."""
+"""Drops over HTTP: what is sold. It is bought as any order is: orders/api.py."""
 
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
-from orders.drops.admission import waiting_room
-from orders.drops.admission.door import Accepted, Asked, Waiting, begin
 from orders.drops.schemas import DropList, DropView
-from orders.drops.selectors import board
-from orders.placement.requests import Placed, PlaceRequest
-from yousinsa.errors import Problem
+from orders.drops.selectors import drop_views
 from yousinsa.http.endpoint import Endpoint
 from yousinsa.http.schema import operation
-
-_TICKET = f"HTTP_{waiting_room.HEADER.upper().replace('-', '_')}"
 
 
 class DropsView(Endpoint):
@@ -22,7 +16,7 @@ class DropsView(Endpoint):
 
     @operation("Open and coming drops", response=DropList, public=True)
     def get(self, request: Request) -> HttpResponseBase:
-        return self.answer(DropList(timezone.now(), board.coming()))
+        return self.answer(DropList(timezone.now(), drop_views.coming()))
 
 
 class DropDetailView(Endpoint):
@@ -30,30 +24,4 @@ class DropDetailView(Endpoint):
 
     @operation("One drop: what remains, and when it opens", response=DropView, errors=(404,), public=True)
     def get(self, request: Request, id: int) -> HttpResponseBase:
-        return self.answer(board.one(id))
-
-
-def answer_purchase(view: Endpoint, request: Request, wish: PlaceRequest) -> HttpResponseBase:
-    """Buy what `wish` names from its drop, and answer: 201 once it is written, 202 while it is accepted."""
-    try:
-        bought = begin(wish, ticket=request.META.get(_TICKET))
-    except Problem as refusal:
-        # Nearly everybody is refused: what DRF does with an exception costs more than the refusal.
-        return refusal.response()
-    if isinstance(bought, Waiting | Asked):
-        return view.answer_later(bought, lambda: _later(view, request, bought))
-    return _answer(view, request, bought)
-
-
-def _later(view: Endpoint, request: Request, bought: Waiting | Asked) -> HttpResponseBase:
-    try:
-        return _answer(view, request, bought.result())
-    except Problem as refusal:
-        return refusal.response()
-
-
-def _answer(view: Endpoint, request: Request, bought: Placed | Accepted) -> HttpResponseBase:
-    headers = {"Location": f"{request.path}{bought.order.number}/"}
-    if bought.replayed:
-        headers["Idempotent-Replayed"] = "true"
-    return view.answer(bought.order, status=202 if isinstance(bought, Accepted) else 201, headers=headers)
+        return self.answer(drop_views.one(id))

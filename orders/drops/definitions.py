@@ -63,10 +63,9 @@ def read_definition(drop_id: int) -> Definition | None:
     drop = Drop.objects.filter(pk=drop_id).first()
     if drop is None:
         return None
-    epoch = DropItem.objects.filter(drop_id=drop_id).order_by("id").values_list("epoch", flat=True).first()
     return Definition(
         drop.pk, drop.lane, drop.status, drop.opens_at, drop.closes_at, drop.limit_per_customer,
-        drop.admission_rate, epoch or 0, drop_offers(drop_id), time.monotonic(),
+        drop.admission_rate, drop.epoch, drop_offers(drop_id), time.monotonic(),
     )  # fmt: skip
 
 

@@ -67,7 +67,7 @@ class Queued(TooManyRequests):
         )  # fmt: skip
 
 
-class OrderNotSettled(Conflict):
+class OrderNotWritten(Conflict):
     """409: the order was admitted and is not in the database yet: it can be paid or cancelled in a moment."""
 
     code = "order_not_settled"
@@ -77,7 +77,7 @@ class OrderNotSettled(Conflict):
         super().__init__(retry_after=1)
 
 
-class StaleEntry(Conflict):
+class StaleEpoch(Conflict):
     """An order that was admitted in an epoch that the database has taken back."""
 
     code = "stale_epoch"

@@ -14,24 +14,17 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from inventory import ledger
-from inventory.errors import InsufficientStock, Shortage
+from inventory.errors import InsufficientStock
 from inventory.locks import lock_stock
 from inventory.models import Kind
-from orders.drops.errors import DropNotOpen, PurchaseLimit, StaleEntry
+from orders.drops.errors import DropNotOpen, PurchaseLimit, StaleEpoch
 from orders.drops.limits import units_bought
 from orders.drops.locks import lock_items
 from orders.drops.redis.entries import AdmittedRequest
-from orders.models.drops import DeadLetter, Drop, DropItem, DropRelease, DropStatus
-from orders.placement.batch import (
-    Offers,
-    Outcomes,
-    insert_orders,
-    order_maker,
-    placed_under_keys,
-    repeat,
-    repeated,
-)
-from orders.placement.requests import Placed, PlaceRequest
+from orders.models.drops import LIVE, DeadLetter, Drop, DropItem, DropRelease, DropStatus, epoch_of
+from orders.placement.decisions import Decisions
+from orders.placement.requests import PlaceRequest
+from orders.placement.writing import Offers, order_maker, promises, shortages, write
 from orders.schemas import OrderView
 from yousinsa.db.rows import insert_rows
 from yousinsa.errors import Conflict
@@ -53,71 +46,73 @@ class SetAside(Conflict):
 
 
 def write_from_escrow(
-    requests: list[PlaceRequest], on_sale: Offers, *, look_up_numbers: bool
-) -> tuple[Outcomes, dict[str, str]]:
+    requests: Sequence[PlaceRequest], on_sale: Offers, *, look_up_numbers: bool
+) -> Decisions:
     """Write orders of one drop (see `orders.placement.batch.Write`): units come from the drop's items.
 
-    Numbers are always looked up: a stream delivers an entry again whenever it is in doubt.
+    The numbers of admitted orders are always looked up: a stream delivers an entry again whenever it is in
+    doubt.
     """
-    drop_id = requests[0].drop_id or 0
-    items = lock_items([drop_id])[drop_id]
-    drop = Drop.objects.get(pk=drop_id)
-    locked = lock_stock(on_sale[option_id].stock_id for r in requests for option_id, _ in r.lines)
-    known = placed_under_keys(requests)
-    admitted = [r.number for r in requests if isinstance(r, AdmittedRequest)]
-    outcomes, replays = repeated(requests, known, look_up_numbers=look_up_numbers or bool(admitted))
-    set_aside = set(DeadLetter.objects.filter(number__in=admitted).values_list("number", flat=True))
-    bought = Counter(units_bought(drop_id, {r.buyer_id for r in requests}))
-    new_order = order_maker()
+    admitted = any(isinstance(request, AdmittedRequest) for request in requests)
+    source = EscrowUnits(requests[0].drop_id or 0, on_sale)
+    return write(requests, source, look_up_numbers=look_up_numbers or admitted)
 
-    accepted: list[PlaceRequest] = []
-    for request in requests:
-        key = (request.buyer_id, request.idempotency_key or "")
-        if request.number in outcomes or request.number in replays:
-            continue
-        if request.number in set_aside:
-            outcomes[request.number] = SetAside()
-        elif request.idempotency_key and key in known:
-            repeat(request, known[key], outcomes, replays)
-        elif refusal := _refusal(request, drop, items, bought):
-            outcomes[request.number] = refusal
-        else:
-            bought[request.buyer_id] += sum(units for _option, units in request.lines)
+
+class EscrowUnits:
+    """What one drop has left to sell (`orders.placement.writing.UnitSource`)."""
+
+    def __init__(self, drop_id: int, on_sale: Offers) -> None:
+        self._drop_id = drop_id
+        self._on_sale = on_sale
+
+    def lock(self, requests: Sequence[PlaceRequest]) -> None:
+        self._items = lock_items([self._drop_id])[self._drop_id]
+        self._left = {option_id: item.left for option_id, item in self._items.items()}
+        self._drop = Drop.objects.get(pk=self._drop_id)
+        self._locked = lock_stock(
+            self._on_sale[option_id].stock_id for r in requests for option_id, _ in r.lines
+        )
+        admitted = [r.number for r in requests if isinstance(r, AdmittedRequest)]
+        self._set_aside = set(DeadLetter.objects.filter(number__in=admitted).values_list("number", flat=True))
+        self._bought = Counter(units_bought(self._drop_id, {r.buyer_id for r in requests}))
+        self._new_order = order_maker(self._on_sale)
+
+    def refusal(self, request: PlaceRequest) -> Exception | None:
+        if request.number in self._set_aside:
+            return SetAside()
+        drop = self._drop
+        if isinstance(request, AdmittedRequest):
+            if drop.status not in LIVE or epoch_of(self._items.values()) != request.epoch:
+                return StaleEpoch()
+        elif not is_open(drop):
+            return DropNotOpen(drop.opens_at, drop.closes_at)
+        requested, bought = request.units, self._bought[request.buyer_id]
+        if bought + requested > drop.limit_per_customer:
+            return PurchaseLimit(limit=drop.limit_per_customer, bought=bought, requested=requested)
+        short = shortages(request, self._left)
+        return InsufficientStock(short) if short else None
+
+    def take(self, request: PlaceRequest) -> OrderView:
+        for option_id, units in request.lines:
+            self._left[option_id] -= units
+            self._items[option_id].applied += units
+            self._bought[request.buyer_id] += units
+        return _as_admitted(request, self._new_order(request))
+
+    def post(self, accepted: Sequence[PlaceRequest]) -> None:
+        """Units leave the drop's escrow and are promised to the orders."""
+        sold: Counter[int] = Counter()
+        for request in accepted:
             for option_id, units in request.lines:
-                items[option_id].applied += units
-            if request.idempotency_key:
-                known[key] = (request.number, request.fingerprint)
-            accepted.append(request)
-            outcomes[request.number] = Placed(_as_admitted(request, new_order(request, on_sale)))
-    if accepted:
-        insert_orders(accepted, outcomes)
-        _sell(drop_id, accepted, items, locked, on_sale)
-    return outcomes, replays
-
-
-def _refusal(request: PlaceRequest, drop: Drop, items: Items, bought: Counter[int]) -> Exception | None:
-    if isinstance(request, AdmittedRequest):
-        current = {item.epoch for item in items.values()}
-        if drop.status not in (DropStatus.OPEN, DropStatus.CLOSED) or current != {request.epoch}:
-            return StaleEntry()
-    elif not is_open(drop):
-        return DropNotOpen(drop.opens_at, drop.closes_at)
-    wanted = sum(units for _option, units in request.lines)
-    if bought[request.buyer_id] + wanted > drop.limit_per_customer:
-        return PurchaseLimit(limit=drop.limit_per_customer, bought=bought[request.buyer_id], requested=wanted)
-    short = [
-        Shortage(option=option_id, requested=units, available=items[option_id].left)
-        for option_id, units in request.lines
-        if units > items[option_id].left
-    ]
-    return InsufficientStock(short) if short else None
-
-
-def is_open(drop: Drop) -> bool:
-    """Whether it sells at this moment, by the clock of this machine."""
-    now = timezone.now()
-    begun = drop.status == DropStatus.OPEN and drop.opens_at <= now
-    return begun and not drop.paused and (drop.closes_at is None or now < drop.closes_at)
+                sold[option_id] += units
+        unallotted = [
+            ledger.Entry(
+                self._on_sale[option_id].stock_id, Kind.UNALLOT, 0, -n, reference(self._drop_id), None, "sold"
+            )
+            for option_id, n in sold.items()
+        ]
+        ledger.post(self._locked, unallotted + promises(accepted, self._on_sale))
+        save_items(self._items[option_id] for option_id in sold)
 
 
 def _as_admitted(request: PlaceRequest, order: OrderView) -> OrderView:
@@ -131,26 +126,11 @@ def _as_admitted(request: PlaceRequest, order: OrderView) -> OrderView:
     return order
 
 
-def _sell(
-    drop_id: int, accepted: Sequence[PlaceRequest], items: Items, locked: ledger.Locked, on_sale: Offers
-) -> None:
-    """Units of accepted orders leave the drop's escrow and are promised to the orders."""
-    sold: Counter[int] = Counter()
-    promises = []
-    for r in accepted:
-        for option_id, units in r.lines:
-            stock_id = on_sale[option_id].stock_id
-            sold[option_id] += units
-            promises.append(ledger.Entry(stock_id, Kind.RESERVE, 0, units, r.number, r.buyer_id))
-    ledger.post(
-        locked,
-        [
-            ledger.Entry(on_sale[option_id].stock_id, Kind.UNALLOT, 0, -n, reference(drop_id), None, "sold")
-            for option_id, n in sold.items()
-        ]
-        + promises,
-    )
-    save_items(items[option_id] for option_id in sold)
+def is_open(drop: Drop) -> bool:
+    """Whether it sells at this moment, by the clock of this machine."""
+    now = timezone.now()
+    begun = drop.status == DropStatus.OPEN and drop.opens_at <= now
+    return begun and not drop.paused and (drop.closes_at is None or now < drop.closes_at)
 
 
 def save_items(items: Iterable[DropItem]) -> None:
@@ -161,7 +141,7 @@ def save_items(items: Iterable[DropItem]) -> None:
         )
 
 
-class Held(NamedTuple):
+class HeldLine(NamedTuple):
     """Units that an order gives up: its line, its drop if it has one, the stock row."""
 
     number: str
@@ -174,7 +154,7 @@ class Held(NamedTuple):
 
 def release(
     locked: ledger.Locked,
-    held: Sequence[Held],
+    held: Sequence[HeldLine],
     items: Mapping[int, Items],
     *,
     actor_id: int | None = None,
@@ -187,36 +167,43 @@ def release(
     """
     drops = {drop.pk: drop for drop in Drop.objects.filter(pk__in=items)} if items else {}
     back: Counter[tuple[int, int]] = Counter()
-    told: dict[str, tuple[Held, list[tuple[int, int]]]] = {}
+    # What Redis has to hear of, by order: the outbox delivers it after the commit.
+    to_deliver: dict[str, tuple[HeldLine, list[tuple[int, int]]]] = {}
     entries = []
     touched = {}
-    for unit in held:
+    for line in held:
         entries.append(
-            ledger.Entry(unit.stock_id, Kind.RELEASE, 0, -unit.units, unit.number, actor_id, reason)
+            ledger.Entry(line.stock_id, Kind.RELEASE, 0, -line.units, line.number, actor_id, reason)
         )
-        if unit.drop_id is None:
+        if line.drop_id is None:
             continue
-        drop, item = drops[unit.drop_id], items[unit.drop_id][unit.option_id]
+        drop, item = drops[line.drop_id], items[line.drop_id][line.option_id]
         touched[item.pk] = item
-        item.applied -= unit.units
+        item.applied -= line.units
         if drop.status == DropStatus.SETTLED:
-            item.returned += unit.units
+            item.returned += line.units
             continue
-        back[unit.stock_id, unit.drop_id] += unit.units
+        back[line.stock_id, line.drop_id] += line.units
         if drop.on_redis:
-            told.setdefault(unit.number, (unit, []))[1].append((unit.option_id, unit.units))
+            to_deliver.setdefault(line.number, (line, []))[1].append((line.option_id, line.units))
     entries += [
         ledger.Entry(stock_id, Kind.ALLOT, 0, n, reference(drop_id), actor_id, gettext_noop("came back"))
         for (stock_id, drop_id), n in back.items()
     ]
     ledger.post(locked, entries)
     save_items(touched.values())
+    _write_releases(to_deliver, items)
+
+
+def _write_releases(
+    to_deliver: Mapping[str, tuple[HeldLine, list[tuple[int, int]]]], items: Mapping[int, Items]
+) -> None:
     now = timezone.now()
     rows = [
         (
-            unit.drop_id, f"order-{number}", number, unit.buyer_id, msgspec.json.encode(units).decode(),
-            items[unit.drop_id or 0][unit.option_id].epoch, "", now,
+            line.drop_id, f"order-{number}", number, line.buyer_id, msgspec.json.encode(units).decode(),
+            epoch_of(items[line.drop_id or 0].values()), "", now,
         )
-        for number, (unit, units) in told.items()
+        for number, (line, units) in to_deliver.items()
     ]  # fmt: skip
     insert_rows(DropRelease, _RELEASE_FIELDS, rows)

@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Gauge
 
+from orders.drops.redis.answers import Answer
+
 ADMISSIONS = Counter(
     "yousinsa_drop_requests", "Requests to buy from a drop, by what became of them.", ["outcome"]
 )
@@ -25,17 +27,6 @@ WAITING = Gauge(
 LEFT = Gauge(
     "yousinsa_drop_units_left", "Units that a drop can still sell.", ["drop"], multiprocess_mode="mostrecent"
 )
-COUNTED = (
-    "accepted",
-    "placed",
-    "replayed",
-    "limit",
-    "short",
-    "queued",
-    "closed",
-    "lost",
-    "reused",
-    "busy",
-    "unknown",
-)
-BY_OUTCOME = {outcome: ADMISSIONS.labels(outcome) for outcome in COUNTED}
+BY_ANSWER: dict[Answer, Counter] = {
+    answer: ADMISSIONS.labels(answer.value) for answer in Answer if answer != Answer.EPOCH
+}

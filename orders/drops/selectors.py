@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
-from redis.exceptions import RedisError
 
-from orders.drops.errors import DropNotFound, RedisNeeded
+from orders.drops.errors import DropNotFound
 from orders.drops.redis import gate
-from orders.drops.redis.connections import client, run_id
+from orders.drops.redis.connections import NO_REDIS, client, run_id
 from orders.drops.schemas import DropOptionView, DropView
-from orders.models.drops import Drop, DropItem, DropStatus
+from orders.models.drops import LIVE, Drop, DropItem, DropStatus, Lane
 from yousinsa.db.transactions import reading
 
 logger = logging.getLogger(__name__)
@@ -23,9 +22,24 @@ SHOWN = 100
 MAX_AGE = 0.25
 
 
+def get_drop(drop_id: int) -> Drop:
+    """A drop; raises `DropNotFound`."""
+    drop = Drop.objects.filter(pk=drop_id).first()
+    if drop is None:
+        raise DropNotFound
+    return drop
+
+
 def with_items(drops: QuerySet[Drop]) -> QuerySet[Drop]:
     items = DropItem.objects.select_related("option__product").order_by("id")
     return drops.prefetch_related(Prefetch("items", items))
+
+
+def live_drops() -> list[int]:
+    """Drops whose orders come through a stream and may not all be written yet."""
+    lanes = [lane for lane in Lane if lane.needs_redis]
+    drops = Drop.objects.filter(status__in=LIVE, lane__in=lanes).order_by("id")
+    return reading(lambda: list(drops.values_list("id", flat=True)))
 
 
 def escrow_units(option_ids: Sequence[int]) -> dict[int, int]:
@@ -49,11 +63,10 @@ def remaining(drops: Iterable[Drop]) -> dict[int, dict[int, int]]:
             redis = client()
             run = run_id(redis)
             for drop in on_redis:
-                epoch = drop.items.all()[0].epoch
-                left = gate.read(drop, epoch, run).left
+                left = gate.read(drop, run).left
                 # Without a counter nothing can be bought, whatever the escrow holds.
                 found[drop.pk] = left if left is not None else dict.fromkeys(found[drop.pk], 0)
-        except (RedisError, RedisNeeded) as exc:
+        except NO_REDIS as exc:
             logger.warning("what remains of drops is not known: %s", exc)
             found |= {drop.pk: dict.fromkeys(found[drop.pk], 0) for drop in on_redis}
     for drop in drops:
@@ -85,7 +98,7 @@ def _views(drops: QuerySet[Drop]) -> list[DropView]:
     return views
 
 
-class Board:
+class DropViews:
     """Drops as they are shown, read at most every MAX_AGE: before an opening everybody looks at the clock."""
 
     def __init__(self) -> None:
@@ -128,4 +141,4 @@ def _at_this_moment(view: DropView) -> DropView:
     return msgspec.structs.replace(view, server_time=now, opens_in_seconds=round(opens_in, 3))
 
 
-board = Board()
+drop_views = DropViews()

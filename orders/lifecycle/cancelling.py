@@ -31,5 +31,5 @@ def cancel_order(*, order_id: int, actor_id: int | None, note: str = "", only_pe
 
     order, due = transact(work)
     if order.drop_id:
-        outbox.tell_now(order.number)
+        outbox.deliver_now(order.number)
     refunds.pay_out_now(due)

@@ -54,7 +54,7 @@ def _expire(order_ids: list[int], now: datetime) -> int:
         [(id, Status.PENDING, Status.EXPIRED, None, "", now) for id in numbers],
     )  # fmt: skip
     held = [
-        escrow.Held(*numbers[order_id], drop_of.get(order_id), option_id, stock_of[option_id], quantity)
+        escrow.HeldLine(*numbers[order_id], drop_of.get(order_id), option_id, stock_of[option_id], quantity)
         for order_id, option_id, quantity in lines
         if order_id in numbers
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
@@ -29,6 +31,10 @@ class DropStatus(models.TextChoices):
     OPEN = "open", _("open")
     CLOSED = "closed", _("closed")
     SETTLED = "settled", _("settled")
+
+
+# Of a drop with units in escrow, and orders that may not be written yet.
+LIVE = (DropStatus.OPEN, DropStatus.CLOSED)
 
 
 class Drop(models.Model):
@@ -90,6 +96,11 @@ class Drop(models.Model):
     def on_redis(self) -> bool:
         return Lane(self.lane).needs_redis
 
+    @property
+    def epoch(self) -> int:
+        """Which count of its units Redis must name to be believed; 0 before the first. A query at most."""
+        return epoch_of(self.items.all())
+
 
 class DropItem(models.Model):
     """The escrow of one option of a drop, in units: the truth that Redis sells from.
@@ -105,6 +116,7 @@ class DropItem(models.Model):
     allotted = models.IntegerField(_("allotment"), validators=[MinValueValidator(1)])
     applied = models.IntegerField(_("sold"), default=0, db_default=0, editable=False)
     returned = models.IntegerField(_("returned to stock"), default=0, db_default=0, editable=False)
+    # The drop's, on each of its items, since they are what is locked: `Drop.epoch`, `epoch_of`.
     epoch = models.IntegerField(_("epoch"), default=0, db_default=0, editable=False)
 
     class Meta:
@@ -132,8 +144,19 @@ class DropItem(models.Model):
         return self.allotted - self.applied - self.returned
 
 
+def epoch_of(items: Iterable[DropItem]) -> int:
+    """The epoch of the drop that these are the items of."""
+    return next((item.epoch for item in items), 0)
+
+
+def begin_epoch(items: Iterable[DropItem]) -> None:
+    """Give a drop's locked items its next epoch, to be saved."""
+    for item in items:
+        item.epoch += 1
+
+
 class DeadLetter(models.Model):
-    """An admitted order that could not be placed: set aside, its units given back, its buyer told why."""
+    """An admitted order that could not be placed: set aside, its units given back, its buyer shown why."""
 
     drop = models.ForeignKey(Drop, models.PROTECT, related_name="dead_letters", verbose_name=_("drop"))
     number = ExactCharField(_("number"), max_length=40, unique=True)
@@ -158,9 +181,9 @@ class DeadLetter(models.Model):
 
 
 class DropRelease(models.Model):
-    """Units and limit that come back to an open drop: written with the decision, told to Redis after it.
+    """Units and limit that come back to an open drop: written with the decision, delivered to Redis after it.
 
-    `release_id` makes telling it twice harmless. `told_at` is set once Redis knows, or once its counters
+    `release_id` makes delivering it twice harmless. `told_at` is set once Redis knows, or once its counters
     were computed anew from the database.
     """
 

@@ -5,20 +5,16 @@ beforehand; InnoDB keeps the row locked from the UPDATE to the COMMIT all the sa
 is as exact as `row_lock` on a hot row, and hardly faster.
 """
 
+from collections.abc import Sequence
+
 from django.db import transaction
 
 from inventory import ledger
 from inventory.errors import InsufficientStock
-from orders.placement.batch import (
-    Offers,
-    Outcomes,
-    insert_orders,
-    order_maker,
-    place_batch,
-    placed_under_keys,
-    repeated,
-)
+from orders.placement.batch import place_batch
+from orders.placement.decisions import Decisions
 from orders.placement.requests import Placed, PlaceRequest
+from orders.placement.writing import Offers, insert_orders, order_maker
 
 
 def conditional_update(request: PlaceRequest) -> Placed:
@@ -30,20 +26,21 @@ def conditional_update(request: PlaceRequest) -> Placed:
 
 
 def write_conditionally(
-    requests: list[PlaceRequest], on_sale: Offers, *, look_up_numbers: bool
-) -> tuple[Outcomes, dict[str, str]]:
+    requests: Sequence[PlaceRequest], on_sale: Offers, *, look_up_numbers: bool
+) -> Decisions:
     """A batch of one (see `orders.placement.batch.Write`)."""
-    (request,) = requests
     # Before the UPDATE nothing is locked: the unique key, not this look-up, decides between two at once.
-    outcomes, replays = repeated(requests, placed_under_keys(requests), look_up_numbers=look_up_numbers)
-    if outcomes or replays:
-        return outcomes, replays
+    decisions = Decisions(requests, look_up_numbers=look_up_numbers)
+    (request,) = requests
+    if decisions.repeats(request):
+        return decisions
     units = sorted((on_sale[option_id].stock_id, option_id, n) for option_id, n in request.lines)
     try:
         with transaction.atomic():
             ledger.reserve_conditionally(units, reference=request.number, actor_id=request.buyer_id)
     except InsufficientStock as refusal:
-        return {request.number: refusal}, {}
-    outcomes = {request.number: Placed(order_maker()(request, on_sale))}
-    insert_orders(requests, outcomes)
-    return outcomes, {}
+        decisions.refuse(request, refusal)
+    else:
+        decisions.accept(request, order_maker(on_sale)(request))
+        insert_orders(decisions.accepted)
+    return decisions

@@ -8,8 +8,9 @@ from django.core.exceptions import ImproperlyConfigured
 from orders.placement.batch import place_batch
 from orders.placement.conditional_update import conditional_update
 from orders.placement.distributed_lock import distributed_lock
-from orders.placement.group_commit import Ticket, begin, group_commit
+from orders.placement.group_commit import begin, group_commit
 from orders.placement.requests import Placed, PlaceRequest
+from yousinsa.http.deferred import Deferred
 
 
 def row_lock(request: PlaceRequest) -> Placed:
@@ -40,6 +41,6 @@ def place_order(request: PlaceRequest) -> Placed:
     return lane(request)
 
 
-def begin_order(request: PlaceRequest) -> Ticket | Placed:
-    """Like `place_order`, but an order that waits for its group is a `Ticket`: no thread waits with it."""
-    return begin(request) if settings.PLACEMENT == "group_commit" else place_order(request)
+def begin_order(request: PlaceRequest) -> Deferred[Placed]:
+    """Like `place_order`, but no thread waits with an order that waits for its group."""
+    return begin(request) if settings.PLACEMENT == "group_commit" else Deferred.of(place_order(request))

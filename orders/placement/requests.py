@@ -10,7 +10,7 @@ from orders.schemas import OrderView
 
 @dataclass(slots=True)
 class PlaceRequest:
-    """One buyer's wish. `lines` are (option id, units), each option once, in ascending order."""
+    """What one buyer asks for. `lines` are (option id, units), each option once, in ascending order."""
 
     buyer_id: int
     lines: tuple[tuple[int, int], ...]
@@ -18,6 +18,7 @@ class PlaceRequest:
     number: str = field(default_factory=new_number)
     order_id: int = field(default_factory=new_order_id)
     drop_id: int | None = None
+    _fingerprint: str = field(default="", init=False, repr=False, compare=False)
 
     @classmethod
     def build(
@@ -35,10 +36,17 @@ class PlaceRequest:
         return cls(buyer_id, tuple(sorted(units.items())), idempotency_key, drop_id=drop_id)
 
     @property
+    def units(self) -> int:
+        """Over all lines."""
+        return sum(units for _option, units in self.lines)
+
+    @property
     def fingerprint(self) -> str:
         """What was asked for, as 32 hexadecimal digits: tells a repeated request from a reused key."""
-        wanted = self.lines if self.drop_id is None else (self.drop_id, self.lines)
-        return hashlib.blake2b(repr(wanted).encode(), digest_size=16).hexdigest()
+        if not self._fingerprint:
+            wanted = self.lines if self.drop_id is None else (self.drop_id, self.lines)
+            self._fingerprint = hashlib.blake2b(repr(wanted).encode(), digest_size=16).hexdigest()
+        return self._fingerprint
 
 
 @dataclass(slots=True, frozen=True)

@@ -36,7 +36,8 @@ def furnish(url: str) -> dict[str, str]:
     from inventory.documents import begin_stocktake, record_counts
     from inventory.models import Stock
     from inventory.reconciliation import Scope, records
-    from orders.drops.services import ItemDraft, create_drop, open_drop
+    from orders.drops.planning import ItemDraft, create_drop
+    from orders.drops.services import open_drop
     from orders.lifecycle import add_note
     from orders.models import Order, Settlement, Status
     from orders.models.drops import Lane

@@ -13,7 +13,7 @@ from shop.models import Option, Store
 from tests.browser.conftest import Desk
 from tests.support.corruption import sql
 from tests.support.factories import ADDRESS, make_options, make_order, make_store, make_user, stock_of
-from tests.test_settlement import FIRST, LAST, delivered
+from tests.support.orders import MARCH, delivered
 
 pytestmark = pytest.mark.sqlite
 
@@ -200,7 +200,7 @@ def test_a_difference_is_found_and_fixed(desk: Desk) -> None:
 def test_a_settlement_is_approved(desk: Desk) -> None:
     option, *_ = make_options([10], name="Canvas bag", price=20_000)
     delivered(make_user(address=True), (option, 2))
-    settle(FIRST, LAST, store_id=option.product.store_id)
+    settle(*MARCH, store_id=option.product.store_id)
     page = desk.page
 
     desk.room("Settlements")

@@ -4,7 +4,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from inventory.documents import begin_stocktake
-from orders.drops.services import ItemDraft, create_drop, open_drop
+from orders.drops.planning import ItemDraft, create_drop
+from orders.drops.services import open_drop
 from orders.lifecycle import add_note
 from orders.models.drops import Lane
 from tests.browser.conftest import Desk

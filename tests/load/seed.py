@@ -20,8 +20,9 @@ from django.contrib.auth.hashers import check_password, make_password
 from django.core.management import call_command
 
 from inventory.listing import list_product
-from orders.drops.audit.escrow_check import escrow_differences
-from orders.drops.services import ItemDraft, close_drop, create_drop, open_drop
+from orders.drops.audit.escrow_check import check_escrow
+from orders.drops.planning import ItemDraft, create_drop
+from orders.drops.services import close_drop, open_drop
 from orders.drops.writing.drain import Drain
 from orders.models.drops import Lane
 from orders.placement.batch import place_batch
@@ -86,7 +87,7 @@ def drain() -> dict[str, Any]:
         "orders": written,
         "seconds": time.monotonic() - start,
         "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "differences": [str(difference) for difference in escrow_differences()],
+        "differences": [str(difference) for difference in check_escrow()],
     }
 
 

@@ -1,13 +1,19 @@
-"""Rows of the books for tests that need any: a run with a difference, a closed month, a settlement."""
+"""Rows for tests that need any: of the books (a run, a closed month, a settlement), of every model."""
 
 from datetime import date, timedelta
 
-from django.db import connection
+from django.contrib.auth.models import Group
 from django.utils import timezone
 
+from inventory import documents, ledger
 from inventory.models import Difference, MonthSeal, Movement, ReconciliationRun, SealedBalance, Stock
+from orders.lifecycle import add_note, cancel_order
 from orders.models import Settlement
+from orders.payments.services import confirm_transfer
+from shop import services
 from shop.models import Option, User
+from tests.support.drop_rows import make_drop_rows
+from tests.support.factories import make_category, make_options, make_order, make_user
 
 FIRST = date(2000, 1, 1)
 
@@ -46,7 +52,22 @@ def make_settlement(store_id: int, *, approved_by: User | None = None, **changes
     return Settlement.objects.create(**(fields | changes))
 
 
-def time_of_movements(*, to: str) -> None:
-    """Date every movement that there is to a moment (UTC) in the past, behind the ledger's back."""
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE inventory_movement SET created_at = %s", [to])
+def make_rows(count: int) -> None:
+    """At least so many rows of every model, each with related rows of its own."""
+    clerk = make_user(staff=True)
+    for n in range(count):
+        Group.objects.create(name=f"Group {clerk.pk} {n}")
+        make_category(f"root-{clerk.pk}-{n}")
+        (option,) = make_options([5])
+        ledger.adjust(option_id=option.pk, delta=-1, reason="counted", actor_id=clerk.pk)
+        buyer = make_user(address=True)
+        order = make_order(buyer, (option, 1))
+        confirm_transfer(order_id=order.pk, actor_id=clerk.pk)
+        cancel_order(order_id=order.pk, actor_id=clerk.pk)
+        services.revoke_all_tokens(user_id=buyer.pk)
+        make_books(option, clerk)
+        make_drop_rows(option)
+        add_note(order_id=order.pk, author_id=clerk.pk, text="Called the buyer")
+        make_order(buyer, (option, 1))
+        documents.draft_delivery(receipts=[documents.Receipt(option.stock.pk, 1)], actor_id=clerk.pk)
+        documents.begin_stocktake(stock_ids=[option.stock.pk], actor_id=clerk.pk)

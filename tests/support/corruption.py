@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 from django.db import connection
@@ -11,21 +10,24 @@ from django.utils import timezone
 from inventory import ledger
 from inventory.models import Kind, Movement, Stock
 from inventory.reconciliation import Reconciliation, Scope
-from orders.lifecycle import cancel_order, deliver_order, expire_due, return_order, ship_order
+from orders.lifecycle import cancel_order, return_order
 from orders.models import Order, OrderLine, Status
 from orders.order_book import ORDERS
-from orders.payments.services import pay
 from orders.placement.numbers import new_number, new_order_id
 from shop.models import Option, User
-from tests.support.factories import ADDRESS, make_options, make_order, make_user, stock_of
+from tests.support.factories import make_options, make_order, make_user, stock_of
+from tests.support.orders import make_order_at
+
+Found = tuple[str, int, int, str]
+"""(kind, expected, found, cause) of a difference."""
 
 
-def differences(**scope):
-    """What a run finds, as (kind, expected, found, cause)."""
-    return [difference[3:7] for difference in Reconciliation(ORDERS, Scope(**scope))]
+def differences(**scope: Any) -> list[Found]:
+    """What a run finds."""
+    return [(d.kind, d.expected, d.found, d.cause) for d in Reconciliation(ORDERS, Scope(**scope))]
 
 
-def sql(statement, *values):
+def sql(statement: str, *values: Any) -> None:
     """What no service would do. One row must be hit, lest a corruption corrupt nothing."""
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
@@ -43,23 +45,7 @@ class Shop:
 
     def order(self, units: int, status: str) -> Order:
         """An order that lived up to `status`."""
-        order = make_order(self.buyer, (self.option, units))
-        if status == Status.EXPIRED:
-            # Only this one: other shops' pending orders stay.
-            Order.objects.filter(pk=order.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
-            expire_due()
-        elif status == Status.CANCELLED:
-            cancel_order(order_id=order.pk, actor_id=self.buyer.pk)
-        elif status != Status.PENDING:
-            pay(
-                order_id=order.pk, provider="sandbox", token="tok-approve", shipping=ADDRESS,
-                actor_id=self.buyer.pk,
-            )  # fmt: skip
-        if status in (Status.SHIPPED, Status.DELIVERED):
-            ship_order(order_id=order.pk, carrier="CJ", tracking_number="1", actor_id=None)
-        if status == Status.DELIVERED:
-            deliver_order(order_id=order.pk, actor_id=None)
-        return order
+        return make_order_at(status, self.buyer, (self.option, units))
 
     def movement(self, kind: str, order: str = "", **having: Any) -> Movement:
         """The only movement of this kind (of this order)."""
@@ -84,56 +70,59 @@ def open_shop() -> Shop:
     return shop
 
 
-def counter(column, delta):
-    def corrupt(shop):
+Corrupt = Callable[[Shop], None]
+
+
+def counter(column: str, delta: int) -> Corrupt:
+    def corrupt(shop: Shop) -> None:
         sql(f"UPDATE inventory_stock SET {column} = {column} + %s WHERE id = %s", delta, shop.stock.pk)
 
     return corrupt
 
 
-def delete_movement(kind, order="", **having):
-    def corrupt(shop):
+def delete_movement(kind: str, order: str = "", **having: Any) -> Corrupt:
+    def corrupt(shop: Shop) -> None:
         sql("DELETE FROM inventory_movement WHERE id = %s", shop.movement(kind, order, **having).pk)
 
     return corrupt
 
 
-def alter_movement(kind, column, delta, order=""):
-    def corrupt(shop):
+def alter_movement(kind: str, column: str, delta: int, order: str = "") -> Corrupt:
+    def corrupt(shop: Shop) -> None:
         statement = f"UPDATE inventory_movement SET {column} = {column} + %s WHERE id = %s"
         sql(statement, delta, shop.movement(kind, order).pk)
 
     return corrupt
 
 
-def set_status(order, status):
-    def corrupt(shop):
+def set_status(order: str, status: str) -> Corrupt:
+    def corrupt(shop: Shop) -> None:
         sql("UPDATE orders_order SET status = %s WHERE id = %s", status, shop.orders[order].pk)
 
     return corrupt
 
 
-def alter_line(order, delta):
-    def corrupt(shop):
+def alter_line(order: str, delta: int) -> Corrupt:
+    def corrupt(shop: Shop) -> None:
         line = OrderLine.objects.get(order=shop.orders[order])
         sql("UPDATE orders_orderline SET quantity = quantity + %s WHERE id = %s", delta, line.pk)
 
     return corrupt
 
 
-def return_by_hand(shop):
+def return_by_hand(shop: Shop) -> None:
     set_status(Status.DELIVERED, Status.RETURNED)(shop)
     line = OrderLine.objects.get(order=shop.orders[Status.DELIVERED])
     sql("UPDATE orders_orderline SET returned = quantity WHERE id = %s", line.pk)
 
 
-def delete_order(shop):
+def delete_order(shop: Shop) -> None:
     order_id = shop.orders[Status.PENDING].pk
     sql("DELETE FROM orders_orderline WHERE order_id = %s", order_id)
     sql("DELETE FROM orders_order WHERE id = %s", order_id)
 
 
-def insert_order(shop, units=2):
+def insert_order(shop: Shop, units: int = 2) -> None:
     now = timezone.now()
     order = Order.objects.create(
         id=new_order_id(), number=new_number(), buyer=shop.buyer, total=0, expires_at=now
@@ -143,7 +132,7 @@ def insert_order(shop, units=2):
     )
 
 
-def insert_movement(shop):
+def insert_movement(shop: Shop) -> None:
     last = Movement.objects.filter(stock=shop.stock).latest("sequence")
     Movement.objects.create(
         stock=shop.stock, sequence=last.sequence + 1, kind=Kind.RECEIVE, delta_on_hand=5, delta_reserved=0,
@@ -151,17 +140,17 @@ def insert_movement(shop):
     )  # fmt: skip
 
 
-def delete_reserve_and_release(shop):
+def delete_reserve_and_release(shop: Shop) -> None:
     delete_movement(Kind.RESERVE, Status.CANCELLED)(shop)
     delete_movement(Kind.RELEASE, Status.CANCELLED)(shop)
 
 
-def move_the_counter_and_go_on_selling(shop):
+def move_the_counter_and_go_on_selling(shop: Shop) -> None:
     counter("on_hand", 3)(shop)
     cancel_order(order_id=make_order(shop.buyer, (shop.option, 1)).pk, actor_id=None)
 
 
-def delete_the_last_movement(shop):
+def delete_the_last_movement(shop: Shop) -> None:
     ledger.receive(option_id=shop.option.pk, quantity=6)
     delete_movement(Kind.RECEIVE, delta_on_hand=6)(shop)
 
@@ -172,8 +161,8 @@ SHIPPED, RETURNED = "shipped order without movement", "returned order without mo
 class Corruption(NamedTuple):
     """What is done, the (kind, expected, found, cause) that must be found, and what the correction adds."""
 
-    corrupt: Callable[[Shop], None]
-    expected: list[tuple[str, int, int, str]]
+    corrupt: Corrupt
+    expected: list[Found]
     deltas: tuple[int, int]
 
 

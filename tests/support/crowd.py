@@ -91,7 +91,7 @@ class Crowd:
             self._count += 1
             if wish is None:
                 break
-            status, answer = 0, {}
+            status, answer = 0, dict[str, Any]()
             try:
                 streams = streams or await asyncio.open_connection(*self._address, limit=1 << 20)
                 status, answer = await asyncio.wait_for(self._ask(*streams, wish), ANSWER_SECONDS)

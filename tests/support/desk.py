@@ -9,7 +9,7 @@ from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
 
-from shop.models import User
+from shop.models import Product, User
 
 
 def url(model: type[Model], page: str = "changelist", *args: Any) -> str:
@@ -65,3 +65,34 @@ def buttons(client: Client, record: Any) -> set[str]:
     page = client.get(url(type(record), "change", record.pk)).content.decode()
     found = re.findall(rf'href="{url(type(record))}{record.pk}/([a-z-]+)/"', page)
     return set(found) - LOOKING
+
+
+def account_form(user: User, **changes: Any) -> dict[str, Any]:
+    """What the change form of a user posts."""
+    form = {name: getattr(user, name) for name in ("email", "name", "role")}
+    form |= {
+        name: getattr(user, name) for name in ("recipient", "phone", "postal_code", "address1", "address2")
+    }
+    form |= {name: "on" for name in ("is_active", "is_staff", "is_superuser") if getattr(user, name)}
+    form |= changes
+    return {name: value for name, value in form.items() if value is not None}
+
+
+def product_form(product: Product, *new: tuple[str, str, str], **changes: Any) -> dict[str, Any]:
+    """What the change form of a product posts, with further options (sku, size, colour)."""
+    options = list(product.options.all()) if product.pk else []
+    form = {
+        "name": product.name,
+        "store": product.store_id,
+        "category": product.category_id,
+        "price": product.price,
+        "is_active": "on",
+        "options-TOTAL_FORMS": len(options) + len(new),
+        "options-INITIAL_FORMS": len(options),
+    }
+    for i, option in enumerate(options):
+        form |= {f"options-{i}-id": option.pk, f"options-{i}-product": product.pk}
+        form |= {f"options-{i}-size": option.size, f"options-{i}-color": option.color}
+    for i, (sku, size, color) in enumerate(new, start=len(options)):
+        form |= {f"options-{i}-sku": sku, f"options-{i}-size": size, f"options-{i}-color": color}
+    return form | changes

@@ -3,16 +3,15 @@
 import time
 from typing import Any
 
-import pytest
-
-from orders.drops.audit import rebuild as rebuild_module
-from orders.drops.audit.escrow_check import escrow_differences
+from orders.drops.audit.escrow_check import check_escrow
+from orders.drops.planning import ItemDraft, create_drop
 from orders.drops.redis.connections import client
 from orders.drops.redis.keys import keys_of
-from orders.drops.services import ItemDraft, create_drop, open_drop
+from orders.drops.services import open_drop
 from orders.drops.writing.drain import Drain
 from orders.models.drops import Drop, DropItem, Lane
 from shop.models import Option
+from tests.support.invariants import assert_books_balance
 from tests.support.services import Redis
 
 REDIS_LANES = [Lane.REDIS_LUA, Lane.REDIS_TRANSACTION]
@@ -22,13 +21,6 @@ def use_redis(settings: Any, server: Redis) -> None:
     """This process's drops are on this server, which is empty."""
     settings.REDIS_URL = server.url
     client().flushall()
-
-
-@pytest.fixture
-def on_redis(settings: Any, redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> Redis:
-    use_redis(settings, redis_server)
-    monkeypatch.setattr(rebuild_module, "TALLIES_SECONDS", 0)  # no process but this one
-    return redis_server
 
 
 def make_drop(
@@ -66,4 +58,10 @@ def left_in_redis(drop: Drop, option: Option) -> int | None:
 
 def assert_escrow_adds_up() -> None:
     """Counter, stream, orders, what is on its way back and what went back are the allotment, to the unit."""
-    assert escrow_differences() == []
+    assert check_escrow() == []
+
+
+def assert_all_adds_up() -> None:
+    """The books balance, and so does what the drops set aside."""
+    assert_books_balance()
+    assert_escrow_adds_up()

@@ -1,7 +1,7 @@
 """A pytest plugin (`-p tests.support.environment`) that sets the stage before Django reads its settings.
 
 TEST_DATABASE=sqlite (default) or mariadb: the whole suite runs on either. MariaDB is a private server of
-this run, started here and stopped at the end; tests/support/services.py makes sure that even a crash
+this run, started here and stopped at the end; tests/support/services makes sure that even a crash
 stops it.
 """
 

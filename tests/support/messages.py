@@ -65,8 +65,9 @@ def of_python(text: str) -> Iterator[tuple[int, Message]]:
         name = getattr(node.func, "id", getattr(node.func, "attr", ""))
         if not (parts := FUNCTIONS.get(name)):
             continue
-        texts = [getattr(argument, "value", None) for argument in node.args[: len(parts)]]
-        if len(texts) == len(parts) and all(isinstance(text, str) for text in texts):
+        values = [getattr(argument, "value", None) for argument in node.args[: len(parts)]]
+        texts = [value for value in values if isinstance(value, str)]
+        if len(texts) == len(parts):
             given = dict(zip(parts, texts, strict=True))
             yield node.lineno, Message(given.get("c"), given["s"], given.get("p"))
 

@@ -12,10 +12,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+from django.db import connection
+
 from tests.support.services import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
+
+
+def environment_of_tests(var_dir: Path, *, database_port: int = 0, **more: str) -> dict[str, str]:
+    """What a process needs to work on this test run's MariaDB, by way of another port if one is given."""
+    place = {**connection.settings_dict}
+    place["PORT"] = database_port or place["PORT"]
+    url = "mysql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**place)
+    return {"DATABASE_URL": url, "VAR_DIR": str(var_dir), **more}
 
 
 class WebServer:

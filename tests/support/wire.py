@@ -20,6 +20,11 @@ from yousinsa.wsgi import application
 JSON = "application/json"
 
 
+def token_of(user: User, **how: Any) -> str:
+    """A bearer token of this user; `how` as `issue_token` takes it."""
+    return issue_token(user_id=user.pk, role=user.role, is_staff=user.is_staff, **how)
+
+
 class Answer:
     """What came back: `status_code`, `content`, and headers by `answer["Name"]`."""
 
@@ -42,8 +47,9 @@ class Wire:
     """One caller: with a bearer token if there is a user, or with the `token` that is given."""
 
     def __init__(self, user: User | None = None, *, token: str | None = None) -> None:
+        self.user = user
         if user is not None:
-            token = issue_token(user_id=user.pk, role=user.role, is_staff=user.is_staff)
+            token = token_of(user)
         self.headers = {} if token is None else {"Authorization": f"Bearer {token}"}
 
     def __call__(
@@ -78,11 +84,12 @@ class Wire:
             environ["CONTENT_TYPE"] = content_type
         for name, value in {**self.headers, **headers}.items():
             environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
-        started: list[Any] = []
+        started: list[tuple[str, list[tuple[str, str]]]] = []
         # The connection stays with the test, whose transaction may be open; Django's client sees to that too.
         with patch.object(connections["default"], "close_if_unusable_or_obsolete"):
-            content = b"".join(application(environ, lambda status, head, *_: started.extend((status, head))))
-        return Answer(*started, content)
+            content = b"".join(application(environ, lambda status, head, *_: started.append((status, head))))
+        ((status, head),) = started
+        return Answer(status, head, content)
 
     def get(self, path: str, **headers: str) -> Answer:
         return self("GET", path, **headers)

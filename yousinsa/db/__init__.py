@@ -1,1 +1,4 @@
-"""How the shop speaks to its database. Begin with transactions.py."""
+"""How the shop speaks to its database: transactions, what its errors mean, the pool.
+
+Begin with transactions.py.
+"""

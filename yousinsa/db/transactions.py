@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -19,27 +19,39 @@ MAX_ATTEMPTS = 10
 BACKOFF_SECONDS = 0.01
 
 
-def transact(work: Callable[[], T], *, attempts: int = MAX_ATTEMPTS) -> T:
+def bounded_attempts() -> Iterator[int]:
+    """Number the attempts at a transaction, from 1, with longer and longer pauses between them.
+
+    It ends when MAX_ATTEMPTS, or twice the lock wait, are used up. The pauses are random, so that those
+    who ran into each other do not do so again.
+    """
+    give_up_at = time.monotonic() + 2 * settings.LOCK_WAIT_SECONDS
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        yield attempt
+        if attempt == MAX_ATTEMPTS or time.monotonic() >= give_up_at:
+            return
+        time.sleep(BACKOFF_SECONDS * attempt * random.uniform(0.5, 1.5))
+
+
+def transact(work: Callable[[], T]) -> T:
     """Run `work` in one outermost transaction; on a lock conflict roll all of it back and try again.
 
     Never inside another transaction: MariaDB's 1205 rolls back only the statement and 1213 everything, so
     a retry below a savepoint would go on in a half-dead transaction (`durable=True` refuses to nest).
 
-    Raises `Busy` when the bounded attempts, or twice the lock wait, are used up.
+    Raises `Busy` when the attempts (see `bounded_attempts`) are used up.
     """
-    give_up_at = time.monotonic() + 2 * settings.LOCK_WAIT_SECONDS
-    for attempt in range(1, attempts + 1):
+    conflict: OperationalError | None = None
+    for attempt in bounded_attempts():
         try:
             with transaction.atomic(durable=True):
                 return work()
         except OperationalError as exc:
             if not is_lock_conflict(exc):
                 raise
-            if attempt == attempts or time.monotonic() >= give_up_at:
-                raise Busy from exc
             logger.info("lock conflict, attempt %d: %s", attempt, exc)
-        time.sleep(BACKOFF_SECONDS * attempt * random.uniform(0.5, 1.5))
-    raise AssertionError("unreachable")
+            conflict = exc
+    raise Busy from conflict
 
 
 def reading(question: Callable[[], T]) -> T:

@@ -2,10 +2,11 @@
 
 An order waits for its group's commit. A thread for each waiting order costs two switches between threads and
 a fight for the interpreter lock, more than the order itself. Here a request whose answer is not decided yet
-(`yousinsa.wsgi.Later`) is put aside with its connection; once a group is decided, one thread writes all of
+(a `DeferredResponse`) is put aside with its connection; once a group is decided, one thread writes all of
 its answers.
 
-gunicorn's master imports this module: it must not import the application.
+gunicorn's master imports this module and keeps it when it loads the application anew: nothing of the
+application is imported here, not even `DeferredResponse`, which is known by what it can do.
 """
 
 import socket
@@ -22,8 +23,8 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 ANSWERS_AT_ONCE = 32
 
 
-class _NotYet(BaseException):
-    """Leads out of gunicorn's handling of a request, past everything that would answer it.
+class _PutAside(BaseException):
+    """A request that cannot be answered yet, and the way out of gunicorn's handling of it.
 
     No `Exception`, since gunicorn answers those with 500.
     """
@@ -54,7 +55,7 @@ class Worker(ThreadWorker):
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self._lock = threading.Lock()
-        self._decided: deque[tuple[TConn, _NotYet]] = deque()
+        self._decided: deque[tuple[TConn, _PutAside]] = deque()
         self._answering = False
 
     # --- Putting aside ------------------------------------------------------------------------------
@@ -66,14 +67,14 @@ class Worker(ThreadWorker):
         def call(environ: dict[str, Any], start_response: Any) -> Any:
             body = application(environ, start_response)
             if hasattr(body, "when_ready"):
-                raise _NotYet(body, start_response.__self__, environ)
+                raise _PutAside(body, start_response.__self__, environ)
             return body
 
         self.wsgi = call
 
     def enqueue_req(self, conn: TConn) -> None:
         def done(future: "Future[Any]") -> None:
-            if future.cancelled() or not isinstance(future.exception(), _NotYet):
+            if future.cancelled() or not isinstance(future.exception(), _PutAside):
                 self.method_queue.defer(self.finish_request, conn, future)
 
         self.tpool.submit(self.handle, conn).add_done_callback(done)
@@ -81,13 +82,13 @@ class Worker(ThreadWorker):
     def handle(self, conn: TConn) -> Any:
         try:
             return super().handle(conn)
-        except _NotYet as request:
+        except _PutAside as request:
             request.body.when_ready(partial(self._put, conn, request))
             raise
 
     # --- Answering ----------------------------------------------------------------------------------
 
-    def _put(self, conn: TConn, request: _NotYet) -> None:
+    def _put(self, conn: TConn, request: _PutAside) -> None:
         """The request can be answered. Called in the thread that decided it, which must not be kept."""
         if request.body.takes_long:
             self.tpool.submit(self._answer_alone, conn, request)
@@ -110,10 +111,10 @@ class Worker(ThreadWorker):
             answered = [(conn, self._answer(conn, request)) for conn, request in requests]
             self.method_queue.defer(self._finish_all, answered)
 
-    def _answer_alone(self, conn: TConn, request: _NotYet) -> None:
+    def _answer_alone(self, conn: TConn, request: _PutAside) -> None:
         self.method_queue.defer(self._finish_all, [(conn, self._answer(conn, request))])
 
-    def _answer(self, conn: TConn, request: _NotYet) -> Future[bool]:
+    def _answer(self, conn: TConn, request: _PutAside) -> Future[bool]:
         """Write one answer; returns whether the connection can be kept, which a slow reader leaves open."""
         response, outbox = request.response, _Outbox()
         response.sock = outbox
@@ -147,7 +148,7 @@ class Worker(ThreadWorker):
         except BlockingIOError:
             return 0
 
-    def _send_slowly(self, conn: TConn, request: _NotYet, data: bytes) -> bool:
+    def _send_slowly(self, conn: TConn, request: _PutAside, data: bytes) -> bool:
         try:
             conn.sock.sendall(data)
         except OSError:

@@ -9,11 +9,11 @@ from redis.exceptions import RedisError
 
 from inventory.selectors import Offer
 from orders.drops.definitions import drop_offers
-from orders.drops.errors import OrderNotSettled, RedisNeeded
+from orders.drops.errors import OrderNotWritten, RedisNeeded
 from orders.drops.redis.connections import client
-from orders.drops.redis.entries import Entry, decode_entry
+from orders.drops.redis.entries import AdmittedOrder, decode_order
 from orders.drops.redis.keys import keys_of
-from orders.drops.writing.drain import live_drops
+from orders.drops.selectors import live_drops
 from orders.errors import InvalidTransition
 from orders.models.drops import DeadLetter
 from orders.schemas import LineView, OrderView
@@ -23,12 +23,12 @@ ACCEPTED, REJECTED = "accepted", "rejected"
 
 
 def accepted_view(
-    entry: Entry, drop_id: int, offers: Mapping[int, Offer], *, status: str = ACCEPTED, note: str = ""
+    order: AdmittedOrder, drop_id: int, offers: Mapping[int, Offer], *, status: str = ACCEPTED, note: str = ""
 ) -> OrderView:
     """An order as it was admitted. Its hold begins when the database has it: nothing is said of its end."""
     lines = []
     total = 0
-    for option_id, units, price in entry.lines:
+    for option_id, units, price in order.lines:
         if offer := offers.get(option_id):
             lines.append(
                 LineView(
@@ -37,33 +37,35 @@ def accepted_view(
                 )
             )  # fmt: skip
         total += units * price
-    return OrderView(entry.number, status, lines, total, None, entry.admitted_at, note=note, drop=drop_id)
+    return OrderView(order.number, status, lines, total, None, order.admitted_at, note=note, drop=drop_id)
 
 
-def find_unsettled(number: str, buyer_id: int) -> OrderView | None:
+def find_unwritten(number: str, buyer_id: int) -> OrderView | None:
     """This buyer's order of that number, if it waits in Redis or was set aside. Raises `Busy`.
 
     An order that is written at this very moment is in neither place any more: look into the database again.
     """
-    drop_ids = live_drops()
-    if drop_ids:
-        with suppress(RedisNeeded):
-            try:
-                pipe = client().pipeline(transaction=False)
-                for drop_id in drop_ids:
-                    pipe.hget(keys_of(drop_id).orders, number)
-                answers = pipe.execute()
-            except RedisError as exc:
-                raise Busy from exc
-            for drop_id, raw in zip(drop_ids, answers, strict=True):
-                entry = decode_entry(raw) if raw else None
-                if (
-                    entry
-                    and entry.buyer == buyer_id
-                    and not DeadLetter.objects.filter(number=number).exists()
-                ):
-                    return accepted_view(entry, drop_id, drop_offers(drop_id))
+    for drop_id, order in _in_redis(number):
+        if order.buyer == buyer_id and not DeadLetter.objects.filter(number=number).exists():
+            return accepted_view(order, drop_id, drop_offers(drop_id))
     return _rejected(number, buyer_id)
+
+
+def _in_redis(number: str) -> list[tuple[int, AdmittedOrder]]:
+    """The drops in which an order of that number waits, with the order. Raises `Busy`."""
+    drop_ids = live_drops()
+    if not drop_ids:
+        return []
+    try:
+        pipe = client().pipeline(transaction=False)
+        for drop_id in drop_ids:
+            pipe.hget(keys_of(drop_id).orders, number)
+        answers = pipe.execute()
+    except RedisNeeded:
+        return []
+    except RedisError as exc:
+        raise Busy from exc
+    return [(drop_id, decode_order(raw)) for drop_id, raw in zip(drop_ids, answers, strict=True) if raw]
 
 
 def _rejected(number: str, buyer_id: int) -> OrderView | None:
@@ -72,17 +74,17 @@ def _rejected(number: str, buyer_id: int) -> OrderView | None:
         return None
     with suppress(msgspec.DecodeError):
         return accepted_view(
-            decode_entry(letter.entry), letter.drop_id, drop_offers(letter.drop_id),
+            decode_order(letter.entry), letter.drop_id, drop_offers(letter.drop_id),
             status=REJECTED, note=gettext("This order could not be placed: %s") % letter.reason,
         )  # fmt: skip
     return None
 
 
-def refuse_unsettled(number: str, buyer_id: int) -> None:
-    """Raises `OrderNotSettled` for an accepted order, `InvalidTransition` for a rejected one."""
-    view = find_unsettled(number, buyer_id)
+def refuse_unwritten(number: str, buyer_id: int) -> None:
+    """Raises `OrderNotWritten` for an accepted order, `InvalidTransition` for a rejected one."""
+    view = find_unwritten(number, buyer_id)
     if view is not None and view.status == ACCEPTED:
-        raise OrderNotSettled
+        raise OrderNotWritten
     if view is not None:
         raise InvalidTransition(
             REJECTED, "", gettext("This order was rejected: there is nothing to do with it.")

@@ -37,6 +37,6 @@ def slot_on(ticket: str | None, *, drop_id: int, buyer_id: int) -> str:
 
 
 def queued(*, drop_id: int, buyer_id: int, slot: str, place: int, wait_ms: int) -> Queued:
-    """What to tell a shopper whose turn it is not."""
+    """The answer to a shopper whose turn it is not."""
     ticket = issue(drop_id=drop_id, buyer_id=buyer_id, slot=slot)
     return Queued(position=int(place), wait_seconds=int(wait_ms) / 1000, ticket=ticket)

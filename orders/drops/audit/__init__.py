@@ -1,1 +1,4 @@
-"""Whether Redis and the database agree, and what to do where they do not."""
+"""Whether Redis and the database agree on a drop, what to do where they do not, and what operators see.
+
+Begin with escrow_check.py.
+"""

@@ -12,17 +12,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 from django.utils.translation import gettext_noop
-from redis.exceptions import RedisError
 
-from orders.drops.errors import RedisNeeded
 from orders.drops.locks import lock_items
 from orders.drops.redis import gate
-from orders.drops.redis.connections import client, run_id
-from orders.drops.redis.entries import decode_entry
+from orders.drops.redis.connections import NO_REDIS, client, run_id
+from orders.drops.redis.entries import decode_order
 from orders.drops.redis.keys import keys_of
-from orders.drops.writing.outbox import UNSETTLED
 from orders.models import Order
-from orders.models.drops import DeadLetter, Drop, DropItem, DropRelease
+from orders.models.drops import LIVE, DeadLetter, Drop, DropItem, DropRelease, epoch_of
 from yousinsa.db.transactions import reading, transact
 
 PAGE = 1000
@@ -33,7 +30,7 @@ TOO_MANY = gettext_noop("Redis sells units that the drop does not have")
 UNREACHABLE = gettext_noop("Redis does not answer")
 
 
-class EscrowDifference(NamedTuple):
+class EscrowFinding(NamedTuple):
     """An option of a drop that does not add up: `found` of the `allotted` units were found."""
 
     drop_id: int
@@ -43,33 +40,33 @@ class EscrowDifference(NamedTuple):
     cause: str
 
 
-def escrow_differences(*, option_id: int | None = None) -> list[EscrowDifference]:
+def check_escrow(*, option_id: int | None = None) -> list[EscrowFinding]:
     """What does not add up, in all drops that are open or being closed. Raises `Busy`."""
-    drops = [drop for drop in Drop.objects.filter(status__in=UNSETTLED).order_by("id") if drop.on_redis]
-    differences: list[EscrowDifference] = []
+    drops = [drop for drop in Drop.objects.filter(status__in=LIVE).order_by("id") if drop.on_redis]
+    findings: list[EscrowFinding] = []
     for drop in drops:
         if reading(lambda: _compare(drop)):  # noqa: B023 (asked at once)
-            differences += transact(lambda: _under_lock(drop.pk))  # noqa: B023
-    return [d for d in differences if option_id is None or d.option_id == option_id]
+            findings += transact(lambda: _under_lock(drop.pk))  # noqa: B023
+    return [found for found in findings if option_id is None or found.option_id == option_id]
 
 
-def _under_lock(drop_id: int) -> list[EscrowDifference]:
+def _under_lock(drop_id: int) -> list[EscrowFinding]:
     lock_items([drop_id])
     drop = Drop.objects.get(pk=drop_id)
-    return _compare(drop) if drop.status in UNSETTLED else []
+    return _compare(drop) if drop.status in LIVE else []
 
 
-def _compare(drop: Drop) -> list[EscrowDifference]:
+def _compare(drop: Drop) -> list[EscrowFinding]:
     items = list(DropItem.objects.filter(drop=drop).order_by("id"))
     releases = list(DropRelease.objects.filter(drop=drop, told_at__isnull=True))
     try:
         left, in_stream, coming_back = _ask_redis(drop, items, releases)
-    except (RedisError, RedisNeeded):
+    except NO_REDIS:
         return [
-            EscrowDifference(drop.pk, i.option_id, i.allotted, i.applied + i.returned, UNREACHABLE)
+            EscrowFinding(drop.pk, i.option_id, i.allotted, i.applied + i.returned, UNREACHABLE)
             for i in items
         ]
-    differences = []
+    findings = []
     for item in items:
         counter = (left or {}).get(item.option_id, 0)
         found = (
@@ -77,8 +74,8 @@ def _compare(drop: Drop) -> list[EscrowDifference]:
         )
         if found != item.allotted:
             cause = TOO_MANY if found > item.allotted else UNACCOUNTED if left is not None else LOST
-            differences.append(EscrowDifference(drop.pk, item.option_id, item.allotted, found, cause))
-    return differences
+            findings.append(EscrowFinding(drop.pk, item.option_id, item.allotted, found, cause))
+    return findings
 
 
 def _ask_redis(
@@ -92,14 +89,14 @@ def _ask_redis(
     for release in releases:
         pipe.sismember(names.released, release.release_id)
     fields, last, *given_back = pipe.execute()
-    believed = fields.get("epoch") == str(items[0].epoch) and fields.get("run") == run_id(redis)
+    epoch = epoch_of(items)
     coming_back: Counter[int] = Counter()
-    for release, told in zip(releases, given_back, strict=True):
-        if not told and release.epoch == items[0].epoch:
+    for release, is_delivered in zip(releases, given_back, strict=True):
+        if not is_delivered and release.epoch == epoch:
             for option_id, units in msgspec.json.decode(release.units):
                 coming_back[option_id] += units
     in_stream = _in_stream(redis, names.stream, last[0][0]) if last else Counter()
-    return (gate.left_of(fields) if believed else None), in_stream, coming_back
+    return gate.believed_left(fields, epoch, run_id(redis)), in_stream, coming_back
 
 
 def _in_stream(redis: Any, stream: str, last: str) -> Counter[int]:
@@ -110,10 +107,10 @@ def _in_stream(redis: Any, stream: str, last: str) -> Counter[int]:
         waiting: dict[str, list[tuple[int, int, int]]] = {}
         for _id, fields in page:
             try:
-                entry = decode_entry(fields.get("o", ""))
+                order = decode_order(fields.get("o", ""))
             except msgspec.DecodeError:
                 continue  # nobody knows what it took, if anything
-            waiting[entry.number] = entry.lines
+            waiting[order.number] = order.lines
         for number in _written(waiting):
             del waiting[number]
         for lines in waiting.values():

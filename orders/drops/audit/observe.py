@@ -3,14 +3,11 @@
 from typing import NamedTuple
 
 from django.db.models import Sum
-from redis.exceptions import RedisError
 
-from orders.drops.errors import RedisNeeded
 from orders.drops.metrics import DEAD_LETTERS, LAG, LEFT, SOLD, WAITING
 from orders.drops.redis import gate
-from orders.drops.redis.connections import client, run_id
-from orders.drops.writing.outbox import UNSETTLED
-from orders.models.drops import Drop, DropStatus
+from orders.drops.redis.connections import NO_REDIS, client, run_id
+from orders.models.drops import LIVE, Drop, DropStatus
 
 
 class Numbers(NamedTuple):
@@ -38,10 +35,10 @@ def numbers(drop: Drop) -> Numbers:
     waiting: int | None = 0
     lag: int | None = 0
     state = ""
-    if drop.on_redis and drop.status in UNSETTLED:
+    if drop.on_redis and drop.status in LIVE:
         try:
-            reading = gate.read(drop, items[0].epoch, run_id(client()))
-        except (RedisError, RedisNeeded):
+            reading = gate.read(drop, run_id(client()))
+        except NO_REDIS:
             pending = remaining = waiting = lag = None
             state = "away"
         else:
@@ -62,7 +59,7 @@ def numbers(drop: Drop) -> Numbers:
 
 def observe() -> None:
     """Set Prometheus's gauges for the drops that are running."""
-    for drop in Drop.objects.filter(status__in=UNSETTLED).prefetch_related("items"):
+    for drop in Drop.objects.filter(status__in=LIVE).prefetch_related("items"):
         seen = numbers(drop)
         measures = (
             (seen.sold, SOLD), (seen.dead_letters, DEAD_LETTERS), (seen.lag, LAG), (seen.waiting, WAITING),

@@ -8,18 +8,17 @@ from typing import NamedTuple
 from django.db.models import Sum
 from django.utils import timezone
 from django.utils.translation import gettext
-from redis.exceptions import RedisError
 
-from orders.drops.errors import DropNotFound
 from orders.drops.escrow import save_items
 from orders.drops.limits import units_bought
 from orders.drops.locks import lock_items
 from orders.drops.redis import gate
-from orders.drops.redis.connections import client, run_id
+from orders.drops.redis.connections import client, redis_or_busy, run_id
+from orders.drops.selectors import get_drop
 from orders.drops.writing import outbox
 from orders.drops.writing.drain import drain_drop
 from orders.models import Order, OrderLine
-from orders.models.drops import DeadLetter, Drop, DropItem, DropStatus
+from orders.models.drops import DeadLetter, Drop, DropItem, DropStatus, begin_epoch, epoch_of
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Busy, Conflict
 
@@ -45,15 +44,11 @@ def rebuild(drop_id: int) -> Rebuilt:
     when several try: one does it. Raises `Conflict` for a drop that has no gate to rebuild, `RedisNeeded`,
     `Busy` where Redis or the database does not answer.
     """
-    drop = Drop.objects.filter(pk=drop_id).first()
-    if drop is None:
-        raise DropNotFound
+    drop = get_drop(drop_id)
     if not drop.on_redis or drop.status != DropStatus.OPEN:
         raise Conflict(gettext("Only an open drop on Redis has counters to rebuild."))
-    try:
+    with redis_or_busy():
         return _rebuild(drop)
-    except RedisError as exc:
-        raise Busy(gettext("Redis does not answer: %s") % exc) from exc
 
 
 def _rebuild(drop: Drop) -> Rebuilt:
@@ -74,12 +69,12 @@ def _rebuild(drop: Drop) -> Rebuilt:
     if not opened:
         raise Conflict(gettext("The rebuild took too long and was given up: try again."))
     Drop.objects.filter(pk=drop.pk).update(primed_at=timezone.now(), problem="")
-    return Rebuilt({item.option_id: item.left for item in items}, lost, items[0].epoch)
+    return Rebuilt({item.option_id: item.left for item in items}, lost, epoch_of(items))
 
 
 def _drain_behind_the_gate(drop: Drop) -> None:
     """Admit nothing more, and write what was admitted. Raises `RedisError`, `Busy`."""
-    gate.shut(drop.pk, gate.FENCED)
+    gate.fence(drop.pk)
     if not drain_drop(drop.pk, seconds=DRAIN_SECONDS):
         raise Busy(gettext("The stream could not be written to the database in time."))
     if drop.primed_at:
@@ -92,8 +87,7 @@ def _next_epoch(drop_id: int) -> tuple[list[DropItem], dict[int, int], int]:
     drop = Drop.objects.get(pk=drop_id)
     if drop.status != DropStatus.OPEN:
         raise Conflict(gettext("The drop was closed meanwhile."))
-    for item in items:
-        item.epoch += 1
+    begin_epoch(items)
     save_items(items)
     outbox.counted_anew(drop)
     return items, units_bought(drop_id), count_unaccounted(drop)

@@ -5,14 +5,11 @@ twice: after a lost answer only `OutcomeUnknown` is true. Each connection of the
 the server that it leads to, since a server that was restarted may have forgotten what it sold.
 """
 
-import hashlib
-import os
 import select
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import redis
@@ -20,39 +17,26 @@ from django.conf import settings
 from django.utils.translation import gettext
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError, TimeoutError
+from redis.exceptions import RedisError, ResponseError, TimeoutError
 from redis.retry import Retry
 
 from orders.drops.errors import RedisNeeded
 from yousinsa.errors import Busy
+from yousinsa.process.once import PerProcess
 
 T = TypeVar("T")
-LUA = Path(__file__).parent / "lua"
 CONNECT_SECONDS = 1.0
 ANSWER_SECONDS = 2.0
 # As many as Redis can keep busy from one process; who finds none free waits for one, shortly.
 POOL_SIZE = 16
 POOL_WAIT_SECONDS = 2.0
 WORKER_SECONDS = 10.0
+# What a client raises where there is no Redis that answers.
+NO_REDIS = (RedisError, RedisNeeded)
 
 
 class AnswerLost(Exception):
     """A command was sent and not answered: nobody knows whether it was done."""
-
-
-class Script:
-    """A Lua script from the files of `lua/`, put together in order."""
-
-    def __init__(self, *names: str) -> None:
-        self.source = "\n".join((LUA / name).read_text() for name in names)
-        self.sha = hashlib.sha1(self.source.encode()).hexdigest()  # noqa: S324 (it names the script)
-
-    def run(self, client: Any, keys: Sequence[str], *args: Any) -> Any:
-        """Run it by an ordinary client. Raises `RedisError`."""
-        try:
-            return client.evalsha(self.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            return client.eval(self.source, len(keys), *keys, *args)
 
 
 def redis_url() -> str:
@@ -64,15 +48,24 @@ def redis_url() -> str:
 
 def client() -> Any:
     """A redis-py client that decodes answers and never repeats a command. Raises `RedisNeeded`."""
-    return _client(redis_url(), os.getpid())
+    return _client(redis_url())
 
 
-@lru_cache(maxsize=8)
-def _client(url: str, pid: int) -> Any:
+@PerProcess
+def _client(url: str) -> Any:
     return redis.Redis.from_url(
         url, decode_responses=True, protocol=2, socket_timeout=WORKER_SECONDS,
         socket_connect_timeout=CONNECT_SECONDS, retry=Retry(NoBackoff(), 0),
     )  # fmt: skip
+
+
+@contextmanager
+def redis_or_busy() -> Iterator[None]:
+    """For what an operator or a worker does with Redis: raises `Busy` where that raises `RedisError`."""
+    try:
+        yield
+    except RedisError as exc:
+        raise Busy(gettext("Redis does not answer: %s") % exc) from exc
 
 
 def run_id(of: Any) -> str:
@@ -83,7 +76,7 @@ def run_id(of: Any) -> str:
 def _introduce(connection: Any) -> None:
     """Sign in, and learn which life of the server the connection leads to."""
     connection.on_connect()
-    for line in ask(connection, "INFO", "server").splitlines():
+    for line in call(connection, "INFO", "server").splitlines():
         if line.startswith("run_id:"):
             connection.run_id = line.partition(":")[2]
 
@@ -101,7 +94,7 @@ class OrderPool:
         self._idle: deque[Any] = deque()
 
     def use(self, work: Callable[[Any], T]) -> T:
-        """`work(connection)` with a connection that is up (see `ask`).
+        """`work(connection)` with a connection that is up (see `call`).
 
         Raises `Busy` where nothing was sent, `AnswerLost` where nobody knows what was done.
         """
@@ -144,23 +137,17 @@ class OrderPool:
         return connection
 
 
-def ask(connection: Any, *command: Any) -> Any:
+def call(connection: Any, *command: Any) -> Any:
     """Send one command and return its answer. Raises `RedisError`."""
     connection.send_command(*command)
     return connection.read_response()
 
 
-_pools: dict[tuple[int, str], OrderPool] = {}
-_pools_lock = threading.Lock()
+_order_pool = PerProcess(OrderPool)
 
 
 def order_pool() -> OrderPool:
-    """This process's pool (connections do not survive a fork). Raises `Busy` without REDIS_URL."""
-    key = (os.getpid(), str(settings.REDIS_URL))
-    pool = _pools.get(key)
-    if pool is None:
-        if not settings.REDIS_URL:
-            raise Busy(gettext("This drop needs Redis, which is not configured here."), retry_after=5)
-        with _pools_lock:
-            pool = _pools.setdefault(key, OrderPool(key[1]))
-    return pool
+    """This process's pool. Raises `Busy` without REDIS_URL."""
+    if not settings.REDIS_URL:
+        raise Busy(gettext("This drop needs Redis, which is not configured here."), retry_after=5)
+    return _order_pool(str(settings.REDIS_URL))

@@ -4,18 +4,19 @@ The gate is admission, never the truth. One that is missing, of another epoch, o
 the server admits nobody until `rebuild` has computed it anew from the database.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from django.utils.translation import gettext
 
 from orders.drops.errors import RedisNeeded
-from orders.drops.redis.connections import Script, client
+from orders.drops.redis.answers import GateStatus
+from orders.drops.redis.connections import client
 from orders.drops.redis.keys import keys_of, left
-from orders.models.drops import Drop, DropItem
+from orders.drops.redis.scripts import Script
+from orders.models.drops import Drop, DropItem, epoch_of
 
-OPEN, PAUSED, CLOSED, FENCED = "open", "paused", "closed", "fenced"
 REBUILD_MS = 120_000
 CHUNK = 1000
 
@@ -31,14 +32,24 @@ def check_server(redis: Any) -> None:
         raise RedisNeeded(text % (policy or "?"))
 
 
-def set_status(drop_id: int, status: str, *, after: Iterable[str]) -> str:
-    """Set the gate's status if it is one of `after`; returns what it is then, '' without a gate."""
-    return str(_set_status.run(client(), [keys_of(drop_id).gate], status, *after))
+def set_paused(drop_id: int, paused: bool) -> None:
+    """Let an open gate pause, or a paused one go on; any other stays as it is."""
+    status = GateStatus.PAUSED if paused else GateStatus.OPEN
+    _change(drop_id, status, (GateStatus.OPEN, GateStatus.PAUSED))
 
 
-def shut(drop_id: int, status: str = CLOSED) -> None:
+def shut(drop_id: int) -> None:
     """From now on nothing is admitted. A gate that is missing is shut already."""
-    set_status(drop_id, status, after=(OPEN, PAUSED, FENCED))
+    _change(drop_id, GateStatus.CLOSED, (GateStatus.OPEN, GateStatus.PAUSED, GateStatus.FENCED))
+
+
+def fence(drop_id: int) -> None:
+    """The same while a drop's counters are computed anew."""
+    _change(drop_id, GateStatus.FENCED, (GateStatus.OPEN, GateStatus.PAUSED))
+
+
+def _change(drop_id: int, status: GateStatus, after: Iterable[GateStatus]) -> None:
+    _set_status.run(client(), [keys_of(drop_id).gate], status, *after)
 
 
 def begin_rebuild(redis: Any, drop_id: int, token: str) -> bool:
@@ -69,17 +80,18 @@ def write_people(
         )
 
 
-def write_gate(redis: Any, drop: Drop, items: Iterable[DropItem], *, token: str, run: str) -> bool:
+def write_gate(redis: Any, drop: Drop, items: Sequence[DropItem], *, token: str, run: str) -> bool:
     """Open (or, while paused, not) a gate with what the database says is left; False if it was too late."""
     names = keys_of(drop.pk)
     fields: list[Any] = [
-        "run", run, "status", PAUSED if drop.paused else OPEN, "limit", drop.limit_per_customer,
+        "run", run, "epoch", epoch_of(items), "status", GateStatus.PAUSED if drop.paused else GateStatus.OPEN,
+        "limit", drop.limit_per_customer,
         "opens", int(drop.opens_at.timestamp() * 1000),
         "closes", int(drop.closes_at.timestamp() * 1000) if drop.closes_at else "",
         "rate", drop.admission_rate or "",
     ]  # fmt: skip
     for item in items:
-        fields += ["epoch", item.epoch, left(item.option_id), item.left]
+        fields += [left(item.option_id), item.left]
     return bool(_open_gate.run(redis, [names.gate, names.rebuilding, names.released], token, *fields))
 
 
@@ -96,18 +108,23 @@ class Reading(NamedTuple):
     stream: int
     waiting: int
 
+    @property
+    def is_fenced(self) -> bool:
+        return self.status == GateStatus.FENCED
 
-def read(drop: Drop, epoch: int, run: str) -> Reading:
-    """The gate as operators and shoppers see it. Raises `RedisError`."""
+
+def read(drop: Drop, run: str) -> Reading:
+    """The gate as operators and shoppers see it; `run` is the server's run_id. Raises `RedisError`."""
     names = keys_of(drop.pk)
     redis = client()
     gate, stream = redis.pipeline().hgetall(names.gate).xlen(names.stream).execute()
     seconds, micros = redis.time()
     waiting = redis.zcount(names.queue, f"({seconds * 1000 + micros / 1000:.3f}", "+inf")
-    believed = gate.get("run") == run and gate.get("epoch") == str(epoch)
-    return Reading(left_of(gate) if believed else None, gate.get("status", ""), stream, waiting)
+    return Reading(believed_left(gate, drop.epoch, run), gate.get("status", ""), stream, waiting)
 
 
-def left_of(gate: Mapping[str, str]) -> dict[int, int]:
-    """The counters among a gate's fields."""
+def believed_left(gate: Mapping[str, str], epoch: int, run: str) -> dict[int, int] | None:
+    """The counters among a gate's fields, by option; None where they are not to be believed."""
+    if gate.get("run") != run or gate.get("epoch") != str(epoch):
+        return None
     return {int(name[5:]): int(value) for name, value in gate.items() if name.startswith("left:")}

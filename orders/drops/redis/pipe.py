@@ -8,40 +8,34 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from redis.exceptions import NoScriptError, ResponseError
 
-from orders.drops.redis.connections import AnswerLost, OrderPool, Script
+from orders.drops.redis.connections import AnswerLost, OrderPool, order_pool
+from orders.drops.redis.scripts import Script
 from yousinsa.errors import Busy
-from yousinsa.http.deferred import Promise
+from yousinsa.http.deferred import Deferred
+from yousinsa.process.once import PerProcess
 
 logger = logging.getLogger(__name__)
 
 MAX_TOGETHER = 64
-# Whoever waited for longer than this before being sent is told to come again.
+# Whoever waited for longer than this before being sent has to come again.
 QUEUE_SECONDS = 2.0
 
 
-class Question(Promise[Any]):
-    """A script that waits to be run. Its outcome is the answer, or the exception that stands for it."""
+@dataclass(slots=True, eq=False)
+class Question:
+    """A script that is to be run, and where its answer goes."""
 
-    __slots__ = ("args", "keys", "script", "since")
-
-    def __init__(
-        self, script: Script, keys: Sequence[str], args: Sequence[Any], lock: threading.Lock
-    ) -> None:
-        super().__init__(lock)
-        self.script, self.keys, self.args = script, keys, args
-        self.since = time.monotonic()
-
-    def answer(self) -> Any:
-        """Wait for the answer. Raises `Busy` where the script certainly did not run, else `AnswerLost`."""
-        outcome = self.wait()
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[Any]
+    answer: Deferred[Any] = field(default_factory=Deferred)
+    since: float = field(default_factory=time.monotonic)
 
 
 class OrderPipe:
@@ -50,40 +44,38 @@ class OrderPipe:
     def __init__(self, pool: OrderPool) -> None:
         self._pool = pool
         self._inbox: SimpleQueue[Question] = SimpleQueue()
-        self._lock = threading.Lock()
         threading.Thread(target=self._run, name="drop-admission", daemon=True).start()
 
-    def ask(self, script: Script, keys: Sequence[str], *args: Any) -> Question:
-        """Have a script run whose first argument is the connection's run_id."""
-        question = Question(script, keys, args, self._lock)
+    def ask(self, script: Script, keys: Sequence[str], *args: Any) -> Deferred[Any]:
+        """Have a script run whose first argument is the connection's run_id, and get what it answers.
+
+        `Busy` where it certainly did not run, `AnswerLost` where nobody knows.
+        """
+        question = Question(script, keys, args)
         self._inbox.put(question)
-        return question
+        return question.answer
 
     def _run(self) -> None:
         while True:
             together, late = self._gather()
-            answers: dict[Question, Any] = dict.fromkeys(late, Busy())
-            failure: Exception = AnswerLost()  # nobody is left without an answer
-            try:
-                if together:
-                    self._pool.use(lambda connection: _ask(connection, together, answers))  # noqa: B023
-            except (Busy, AnswerLost) as exc:
-                failure = exc
-            except Exception:
-                logger.exception("the admission goes on")
-            self._tell(
-                [
-                    (question, failure if answers.get(question) is None else answers[question])
-                    for question in (*together, *late)
-                ]
-            )
+            for question in late:
+                question.answer.decide(Busy())
+            if together:
+                answers: dict[Question, Any] = {}
+                failure = self._ask(together, answers)
+                for question in together:
+                    answer = answers.get(question)
+                    question.answer.decide(failure if answer is None else answer)
 
-    def _tell(self, answers: Sequence[tuple[Question, Any]]) -> None:
-        with self._lock:
-            callbacks = [question.decide(answer) for question, answer in answers]
-        for callback in callbacks:
-            if callback:
-                callback()
+    def _ask(self, together: Sequence[Question], answers: dict[Question, Any]) -> Exception:
+        """Fill `answers`; returns what there is to say to those who get none. Raises nothing."""
+        try:
+            self._pool.use(lambda connection: _exchange(connection, together, answers))
+        except (Busy, AnswerLost) as exc:
+            return exc
+        except Exception:
+            logger.exception("the admission goes on")
+        return AnswerLost()
 
     def _gather(self) -> tuple[list[Question], list[Question]]:
         """Those who wait now, and those who waited too long; without any, sleep until somebody comes."""
@@ -97,7 +89,15 @@ class OrderPipe:
         return [q for q in found if q.since >= patience], [q for q in found if q.since < patience]
 
 
-def _ask(connection: Any, together: Sequence[Question], answers: dict[Question, Any]) -> None:
+_pipes = PerProcess(OrderPipe)
+
+
+def order_pipe() -> OrderPipe:
+    """What asks this process's Redis for its orders. Raises `Busy` without REDIS_URL."""
+    return _pipes(order_pool())
+
+
+def _exchange(connection: Any, together: Sequence[Question], answers: dict[Question, Any]) -> None:
     """Send all, then read all. Raises `RedisError` where the connection is lost on the way."""
     _send(connection, together, "EVALSHA")
     for question in together:

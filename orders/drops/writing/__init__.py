@@ -1,1 +1,4 @@
-"""From what Redis admitted into the database, and back. Begin with drain.py."""
+"""From what Redis admitted into the database, and what comes back from there to Redis.
+
+Begin with drain.py.
+"""

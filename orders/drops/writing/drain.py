@@ -18,16 +18,14 @@ from django.db.utils import DataError
 from orders.drops.definitions import drop_offers
 from orders.drops.escrow import write_from_escrow
 from orders.drops.redis.connections import client
-from orders.drops.redis.entries import AdmittedRequest, Entry, decode_entry
+from orders.drops.redis.entries import AdmittedOrder, AdmittedRequest, decode_order
 from orders.drops.redis.stream import Delivered, Stream
+from orders.drops.selectors import live_drops
 from orders.drops.writing.dead_letters import set_aside
-from orders.drops.writing.outbox import UNSETTLED
 from orders.errors import IdempotencyKeyReused, OutcomeUnknown
-from orders.models.drops import Drop, Lane
 from orders.placement.batch import Offers, place_batch
 from orders.placement.requests import Outcome, Placed
 from yousinsa.db.errors import is_connection_lost, is_lock_conflict
-from yousinsa.db.transactions import reading
 from yousinsa.errors import Busy, Problem
 
 logger = logging.getLogger(__name__)
@@ -47,13 +45,6 @@ WAIT_SECONDS = 0.05
 
 def worker_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-
-
-def live_drops() -> list[int]:
-    """Drops whose orders come through a stream and may not all be written yet."""
-    lanes = [lane for lane in Lane if lane.needs_redis]
-    drops = Drop.objects.filter(status__in=UNSETTLED, lane__in=lanes).order_by("id")
-    return reading(lambda: list(drops.values_list("id", flat=True)))
 
 
 class DropDrain:
@@ -88,46 +79,46 @@ class DropDrain:
         return not self._again and self.stream.is_empty()
 
     def _apply(self, batch: Sequence[Delivered]) -> int:
-        readable: list[tuple[Delivered, Entry]] = []
+        readable: list[tuple[Delivered, AdmittedOrder]] = []
         finished: list[tuple[str, str]] = []
         for delivered in batch:
-            entry = _read(delivered)
-            if isinstance(entry, str):
-                self._set_aside(delivered, None, "malformed", entry)
+            order = _read(delivered)
+            if isinstance(order, str):
+                self._set_aside(delivered, None, "malformed", order)
                 finished.append((delivered.id, ""))
             elif delivered.times > MAX_DELIVERIES:
                 reason = f"It was tried {delivered.times} times and never finished."
-                self._set_aside(delivered, entry, "undeliverable", reason)
-                finished.append((delivered.id, entry.number))
+                self._set_aside(delivered, order, "undeliverable", reason)
+                finished.append((delivered.id, order.number))
             else:
-                readable.append((delivered, entry))
-        outcomes = self._place([AdmittedRequest.of(self.drop_id, entry) for _, entry in readable])
-        for (delivered, entry), outcome in zip(readable, outcomes, strict=True):
-            if self._finish(delivered, entry, outcome):
-                finished.append((delivered.id, entry.number))
+                readable.append((delivered, order))
+        outcomes = self._place([AdmittedRequest.of(self.drop_id, order) for _, order in readable])
+        for (delivered, order), outcome in zip(readable, outcomes, strict=True):
+            if self._finish(delivered, order, outcome):
+                finished.append((delivered.id, order.number))
             else:
                 self._again.append(delivered)
         self.stream.done(finished)
         return len(finished)
 
-    def _finish(self, delivered: Delivered, entry: Entry, outcome: Outcome) -> bool:
-        """Whether this entry needs no further attempt; what is refused is set aside."""
+    def _finish(self, delivered: Delivered, order: AdmittedOrder, outcome: Outcome) -> bool:
+        """Whether this order needs no further attempt; what is refused is set aside."""
         if isinstance(outcome, Placed):
-            if outcome.order.number == entry.number:
+            if outcome.order.number == order.number:
                 return True
             outcome = IdempotencyKeyReused()  # another order was placed under its key before
         if isinstance(outcome, Busy | OutcomeUnknown):
             return False
         if isinstance(outcome, Problem):
-            self._set_aside(delivered, entry, outcome.code, str(outcome.detail or outcome.title))
+            self._set_aside(delivered, order, outcome.code, str(outcome.detail or outcome.title))
         else:
-            self._set_aside(delivered, entry, "unwritable", str(outcome))
+            self._set_aside(delivered, order, "unwritable", str(outcome))
         return True
 
-    def _set_aside(self, delivered: Delivered, entry: Entry | None, code: str, reason: str) -> None:
+    def _set_aside(self, delivered: Delivered, order: AdmittedOrder | None, code: str, reason: str) -> None:
         raw = delivered.fields.get("o") or repr(delivered.fields)
-        if set_aside(self.drop_id, entry, code=code, reason=reason, raw=raw, entry_id=delivered.id):
-            logger.error("drop %d: order %s was set aside: %s", self.drop_id, entry and entry.number, reason)
+        if set_aside(self.drop_id, order, code=code, reason=reason, raw=raw, entry_id=delivered.id):
+            logger.error("drop %d: order %s was set aside: %s", self.drop_id, order and order.number, reason)
 
     def _place(self, requests: Sequence[AdmittedRequest], tries: int = 1) -> list[Outcome]:
         """What became of each: a batch that fails for one of its orders is halved until that one is alone."""
@@ -156,10 +147,10 @@ class DropDrain:
         return self._offers
 
 
-def _read(delivered: Delivered) -> Entry | str:
-    """An entry, or what is wrong with it."""
+def _read(delivered: Delivered) -> AdmittedOrder | str:
+    """An order, or what is wrong with the entry."""
     try:
-        return decode_entry(delivered.fields.get("o", ""))
+        return decode_order(delivered.fields.get("o", ""))
     except msgspec.DecodeError as exc:
         return f"Not an order: {exc}"
 

@@ -8,7 +8,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from orders.drops.services import ItemDraft, create_drop, open_drop
+from orders.drops.planning import ItemDraft, create_drop
+from orders.drops.services import open_drop
 from orders.models.drops import Lane
 from yousinsa.errors import Problem
 

@@ -35,15 +35,15 @@ class Command(BaseCommand):
         except RedisNeeded as exc:
             raise CommandError(str(exc.title)) from exc
         drain = Drain()
-        written, told_at = 0, float("-inf")
+        written, delivered_at = 0, float("-inf")
 
         def once() -> int:
-            nonlocal written, told_at
+            nonlocal written, delivered_at
             done = drain.once()
             written += done
-            if time.monotonic() - told_at >= OUTBOX_EVERY_SECONDS:
-                outbox.tell_due()
-                told_at = time.monotonic()
+            if time.monotonic() - delivered_at >= OUTBOX_EVERY_SECONDS:
+                outbox.deliver_due()
+                delivered_at = time.monotonic()
             if until_empty and not done and drain.is_done:
                 stop.set()
             return done

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from orders.drops.services import run_due
+from orders.drops.schedule import run_due
 from yousinsa.process.loop import Job, run_job, stop_on_signals
 
 

@@ -5,14 +5,13 @@
 --       idempotency key ('' for none), fingerprint, the stream's entry, units in all, time on the ticket,
 --       then option and units of each line
 --
--- Answers {'accepted'}, {'replayed', number}, {'reused'}, {'lost'}, {'epoch', it}, {'closed', status},
--- {'limit', units bought}, {'short', option, left, ...} or {'queued', time, place, ms}.
+-- Answers a table: the answer, and what is said besides (Answer, orders/drops/redis/answers.py).
 local gate = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'status', 'opens', 'closes', 'limit', 'rate', 'slot')
 if gate[1] ~= ARGV[1] then
-  return {'lost'}
+  return {ANSWER_LOST}
 end
 if gate[2] ~= ARGV[2] then
-  return {'epoch', gate[2]}
+  return {ANSWER_EPOCH, gate[2]}
 end
 local number, buyer, key, units = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[8])
 if key ~= '' then
@@ -20,35 +19,32 @@ if key ~= '' then
   if seen then
     local space = string.find(seen, ' ', 1, true)
     if string.sub(seen, space + 1) == ARGV[6] then
-      return {'replayed', string.sub(seen, 1, space - 1)}
+      return {ANSWER_REPLAYED, string.sub(seen, 1, space - 1)}
     end
-    return {'reused'}
+    return {ANSWER_REUSED}
   end
 end
 if redis.call('HEXISTS', KEYS[4], number) == 1 then
-  return {'accepted'}
+  return {ANSWER_ACCEPTED}
 end
-if gate[3] ~= 'open' then
-  return {'closed', gate[3]}
+if gate[3] ~= GATE_OPEN then
+  return {ANSWER_CLOSED}
 end
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-if now < tonumber(gate[4]) then
-  return {'closed', 'early'}
-end
-if gate[5] ~= '' and now >= tonumber(gate[5]) then
-  return {'closed', 'over'}
+if now < tonumber(gate[4]) or (gate[5] ~= '' and now >= tonumber(gate[5])) then
+  return {ANSWER_CLOSED}
 end
 
 local bought = tonumber(redis.call('HGET', KEYS[2], buyer) or 0)
 if bought + units > tonumber(gate[6]) then
-  return {'limit', bought}
+  return {ANSWER_LIMIT, bought}
 end
-local short = {'short'}
+local short = {ANSWER_SHORT}
 for i = 10, #ARGV, 2 do
   local left = redis.call('HGET', KEYS[1], 'left:' .. ARGV[i])
   if not left then
-    return {'lost'}
+    return {ANSWER_LOST}
   end
   if tonumber(left) < tonumber(ARGV[i + 1]) then
     short[#short + 1] = ARGV[i]
@@ -61,7 +57,7 @@ end
 if gate[7] ~= '' then
   local turn = turn_of(KEYS[1], KEYS[6], buyer, ARGV[9], tonumber(gate[7]), gate[8])
   if turn then
-    return {'queued', turn[1], turn[2], turn[3]}
+    return {ANSWER_QUEUED, turn[1], turn[2], turn[3]}
   end
 end
 
@@ -74,4 +70,4 @@ if key ~= '' then
 end
 redis.call('HSET', KEYS[4], number, ARGV[7])
 redis.call('XADD', KEYS[5], '*', 'o', ARGV[7])
-return {'accepted'}
+return {ANSWER_ACCEPTED}

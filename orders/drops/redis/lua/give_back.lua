@@ -3,15 +3,15 @@
 -- KEYS  gate, customers, keys, orders, released
 -- ARGV  epoch, release id, buyer, number, idempotency key to forget ('' for none),
 --       1 if the order must be one that is waiting here, then option and units of each line
--- Answers 'done', 'again', 'epoch' or 'unknown'.
+-- Answers a GiveBack (orders/drops/redis/answers.py).
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then
-  return 'epoch'
+  return GIVE_BACK_EPOCH
 end
 if redis.call('SISMEMBER', KEYS[5], ARGV[2]) == 1 then
-  return 'again'
+  return GIVE_BACK_AGAIN
 end
 if ARGV[6] == '1' and redis.call('HEXISTS', KEYS[4], ARGV[4]) == 0 then
-  return 'unknown'
+  return GIVE_BACK_UNKNOWN
 end
 redis.call('SADD', KEYS[5], ARGV[2])
 local units = 0
@@ -28,4 +28,4 @@ end
 if ARGV[6] == '1' then
   redis.call('HDEL', KEYS[4], ARGV[4])
 end
-return 'done'
+return GIVE_BACK_DONE

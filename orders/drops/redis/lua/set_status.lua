@@ -1,15 +1,9 @@
 -- Set the gate's status, where there is a gate and its status is one of those it may follow.
 --
 -- KEYS  gate      ARGV  new status, then the statuses that it may follow
--- Answers the status as it is now, or '' where there is no gate.
 local status = redis.call('HGET', KEYS[1], 'status')
-if not status then
-  return ''
-end
 for i = 2, #ARGV do
   if status == ARGV[i] then
     redis.call('HSET', KEYS[1], 'status', ARGV[1])
-    return ARGV[1]
   end
 end
-return status

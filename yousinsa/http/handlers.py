@@ -1,0 +1,124 @@
+"""From a WSGI environment to a response: Django's handlers, and which of them a request takes.
+
+Calls of programs (`/api/v1/`, with a token or without any cookie) need no session, no CSRF token, no messages
+and no static files: they take a chain that has none of that middleware. All others, and all that concern
+accounts, take settings.MIDDLEWARE.
+"""
+
+import logging
+from collections.abc import Iterable
+from io import BytesIO
+from typing import Any
+
+from django.conf import settings
+from django.core.handlers.exception import convert_exception_to_response
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.db import close_old_connections, connections
+from django.middleware.security import SecurityMiddleware
+from django.urls import get_resolver
+from django.utils import translation
+
+from yousinsa.http.deferred import WAITS_WITHOUT_THREAD, DeferredResponse, StartResponse, start
+from yousinsa.language import preferred
+
+logger = logging.getLogger(__name__)
+
+
+class Request(WSGIRequest):
+    """What Django makes of a request before any view or error handler could answer for it."""
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        if environ.get("wsgi.input_terminated") and "HTTP_TRANSFER_ENCODING" in environ:
+            # Sent in chunks, without its length, which Django takes for no body at all.
+            try:
+                body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+            except Exception:
+                logger.info("a chunked body could not be read", exc_info=True)
+                body = b""
+            environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        super().__init__(environ)
+
+    def _set_content_type_params(self, meta: dict[str, Any]) -> None:
+        try:
+            super()._set_content_type_params(meta)  # type: ignore[misc]
+        except ValueError:
+            # As in `application/json; charset*=no-such-charset''x`.
+            self.content_type, self.content_params = "", {}
+
+
+class PageHandler(WSGIHandler):
+    """Django's handler with the middleware of the settings."""
+
+    request_class = Request
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Any:
+        started: list[Any] = []
+        try:
+            response: Any = super().__call__(environ, lambda *start: started.append(start))  # type: ignore[arg-type]
+        finally:
+            # LocaleMiddleware leaves its language to the thread's next request, which may be a program's.
+            translation.deactivate()
+        if isinstance(response, DeferredResponse):
+            close_old_connections()  # this thread's: another one will finish the request
+            response.start_response = start_response
+        else:
+            start_response(*started[0])
+        return response
+
+
+class ProgramHandler(WSGIHandler):
+    """Django's handler with the one middleware that every answer needs, and without its signals' cost.
+
+    `request_started` and `request_finished` make Django walk all databases' thread-local connections three
+    times; an order uses none in its thread. Here the connection is given back if there is one.
+    """
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        super().load_middleware(is_async)
+        handler: Any = self
+        handler._view_middleware = []
+        handler._template_response_middleware = []
+        handler._exception_middleware = []
+        inner = convert_exception_to_response(handler._get_response)
+        handler._middleware_chain = convert_exception_to_response(SecurityMiddleware(inner))
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Any:
+        response: Any = self.in_language(environ, environ.get("HTTP_ACCEPT_LANGUAGE"))
+        for close in response._resource_closers:
+            close()
+        connection = getattr(connections._connections, "default", None)  # type: ignore[attr-defined]
+        if connection is not None and connection.connection is not None:
+            connection.close_if_unusable_or_obsolete()
+        if isinstance(response, DeferredResponse):
+            response.start_response = start_response
+            return response
+        body = start(response, start_response)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else body
+
+    def in_language(self, environ: dict[str, Any], accepted: str | None) -> Any:
+        """The response; its errors in the language that the caller prefers. None and English cost nothing."""
+        if not accepted or (language := preferred(accepted)) == settings.LANGUAGE_CODE:
+            return self.get_response(Request(environ))
+        with translation.override(language, deactivate=True):
+            response = self.get_response(Request(environ))
+        response["Content-Language"] = language
+        return response
+
+
+class Application:
+    """The WSGI application. To be made once Django is set up: it loads every view."""
+
+    def __init__(self) -> None:
+        self._pages = PageHandler()
+        self._programs = ProgramHandler()
+        # Now instead of during the first request.
+        get_resolver().url_patterns  # noqa: B018
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        environ[WAITS_WITHOUT_THREAD] = True
+        path: str = environ["PATH_INFO"]
+        # Signing in and out changes the session as well.
+        is_call = path.startswith("/api/v1/") and not path.startswith("/api/v1/users/")
+        if is_call and ("HTTP_AUTHORIZATION" in environ or "HTTP_COOKIE" not in environ):
+            return self._programs(environ, start_response)
+        return self._pages(environ, start_response)
