@@ -15,11 +15,14 @@ from orders.drops.admission.tallies import tallies
 from orders.drops.audit import rebuild as rebuild_module
 from orders.drops.definitions import definitions
 from orders.drops.selectors import drop_views
+from orders.models import Order
+from orders.payments.providers import PROVIDERS
 from shop.models import Option, User
 from tests.support.desk import signed_in
 from tests.support.drops import use_redis
 from tests.support.environment import DATABASE
-from tests.support.factories import make_options, make_user
+from tests.support.factories import make_options, make_order, make_user
+from tests.support.payments import Bank
 from tests.support.services import Redis
 from tests.support.wire import Wire
 from yousinsa.auth import revocations
@@ -102,6 +105,21 @@ def desk(operator: User) -> Client:
 def option(db: None) -> Option:
     """An option of which there are ten."""
     return make_options([10], price=10_000)[0]
+
+
+@pytest.fixture
+def order(buyer: User, option: Option) -> Order:
+    """The buyer's pending order of two of them."""
+    return make_order(buyer, (option, 2))
+
+
+@pytest.fixture
+def bank(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bank]:
+    """Nothing but the shop's own transactions are open when it is asked."""
+    bank = Bank()
+    monkeypatch.setitem(PROVIDERS, "bank", bank)
+    yield bank
+    assert not bank.asked_inside_a_transaction
 
 
 @pytest.fixture(scope="session")

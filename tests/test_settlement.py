@@ -206,10 +206,10 @@ def test_the_command_settles_one_store_or_all_and_says_so(buyer, option):
     out = StringIO()
     period = ("--from", "2020-03-01", "--to", "2020-03-31")
     call_command("settle", *period, "--store", str(option.product.store_id), stdout=out)
-    assert out.getvalue().startswith("1 settlements computed, 9,000 won payable, 0 approved before")
+    assert out.getvalue().startswith("1 settlement computed, 9,000 won payable, 0 approved before")
     approve(Settlement.objects.get().pk, actor_id=buyer.pk)
     call_command("settle", *period, stdout=out)
-    assert "approved already, left as it is\n1 settlements computed, 9,000 won" in out.getvalue()
+    assert "approved already, left as it is\n1 settlement computed, 9,000 won" in out.getvalue()
     assert Settlement.objects.count() == 2
     with pytest.raises(CommandError, match="There is no store 999"):
         call_command("settle", *period, "--store", "999")

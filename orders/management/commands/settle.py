@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from orders.settlements.services import rows_to_read, settle
-from yousinsa.commands.arguments import day_argument
+from yousinsa.commands.arguments import counted, day_argument, whole_number
 from yousinsa.commands.progress import progress
 from yousinsa.errors import Problem
 
@@ -27,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--to", dest="last", type=day_argument, required=True, metavar="DATE", help="Last day, included."
         )
-        parser.add_argument("--store", type=int, metavar="ID", help="Settle with one store only.")
+        parser.add_argument("--store", type=whole_number(), metavar="ID", help="Settle with one store only.")
 
     def handle(self, *args: Any, first: date, last: date, store: int | None, **options: Any) -> None:
         started = time.monotonic()
@@ -43,6 +43,6 @@ class Command(BaseCommand):
             self.stdout.write(f"{row}: approved already, left as it is")
         payable = sum(row.payable for row in settled.written)
         self.stdout.write(
-            f"{len(settled.written):,} settlements computed, {payable:,} won payable, "
+            f"{counted(len(settled.written), 'settlement')} computed, {payable:,} won payable, "
             f"{len(settled.frozen):,} approved before, in {time.monotonic() - started:.1f} s"
         )
