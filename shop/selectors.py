@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from msgspec import Meta
 
-from shop.models import Category, Product, SearchTerm, Store, TokenRevocation, User
+from shop.models import Category, Option, Product, SearchTerm, Store, TokenRevocation, User
 from shop.schemas import AddressView, Id, Price, StoreView, UserView
 from yousinsa.auth import Revocation
 from yousinsa.errors import Invalid
@@ -27,6 +27,8 @@ ORDERINGS: dict[str, Ordering] = {
     "-name": Ordering(("name_key", "id"), (str, int), descending=True),
 }
 MAX_SEARCH_WORDS = 8
+# How many records a search by another record's name looks at.
+MATCH_LIMIT = 500
 
 
 class ProductQuery(Query, frozen=True):
@@ -108,6 +110,31 @@ def search_names(products: QuerySet[Product], text: str) -> QuerySet[Product]:
         begun = SearchTerm.objects.filter(term__gte=word[:MAX_TERM], term__lt=after(word[:MAX_TERM]))
         products = products.filter(pk__in=begun.values("product_id"))
     return products
+
+
+def find_options(term: str) -> list[int]:
+    """The ids of the options that a search means, a bounded number of them.
+
+    Those whose SKU begins with `term` if there are any, else those of products with these words in the name.
+    """
+    by_sku = Option.objects.filter(sku__istartswith=term).order_by("sku").values_list("id", flat=True)
+    if found := list(by_sku[:MATCH_LIMIT]):
+        return found
+    products = search_names(Product.objects.order_by("-id"), term).values_list("id", flat=True)
+    by_name = Option.objects.filter(product__in=list(products[:MATCH_LIMIT])).order_by("-id")
+    return list(by_name.values_list("id", flat=True)[: 4 * MATCH_LIMIT])
+
+
+def find_users(email: str) -> list[int]:
+    """The ids of users whose e-mail address begins like this, up to `MATCH_LIMIT` of them."""
+    found = User.objects.filter(email__istartswith=email).order_by()
+    return list(found.values_list("id", flat=True)[:MATCH_LIMIT])
+
+
+def find_stores(name: str) -> list[int]:
+    """The ids of stores whose name begins like this, up to `MATCH_LIMIT` of them."""
+    found = Store.objects.filter(name__istartswith=name).order_by()
+    return list(found.values_list("id", flat=True)[:MATCH_LIMIT])
 
 
 def visible_stores(*, viewer_id: int | None) -> QuerySet[Store]:
