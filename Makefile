@@ -12,13 +12,13 @@ python := .venv/bin/python
 # means that nothing was selected: fine for one database (some tests are for the other), not for all of them.
 define pytest
 	@outcome=5; for database in $(DATABASES); do \
-		TEST_DATABASE=$$database $(python) -m pytest -n $(WORKERS) -m "$(1)" $(ARGS); code=$$?; \
+		TEST_DATABASE=$$database $(python) -m pytest -n $(WORKERS) -m "$(1)" $(2) $(ARGS); code=$$?; \
 		case $$code,$$outcome in 5,*) ;; *,[05]) outcome=$$code ;; esac; \
 	done; exit $$outcome
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-faults screenshots bench bench-quick lint format messages clean
+.PHONY: help setup run serve test test-faults screenshots bench bench-quick lint format messages requirements clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,7 +34,9 @@ serve: ## Serve what the environment names (DATABASE_URL, REDIS_URL, ...), witho
 
 test: ## Run the tests on SQLite, then on a private MariaDB (ARGS="-k name" narrows them)
 	@deploy/setup.sh dev
-	$(call pytest,not faults)
+	@rm -f var/coverage
+	$(call pytest,not faults,--cov --cov-append --cov-report=)
+	@[ -n "$(ARGS)" ] || $(python) -m coverage report
 
 test-faults: ## Run the long fault injection tests (kill -9, lost servers)
 	@deploy/setup.sh dev
@@ -52,10 +54,12 @@ bench-quick: ## Measure for a few minutes only, to see that nothing became slow
 	@deploy/setup.sh bench
 	@$(python) -m tests.load --quick $(ARGS)
 
-lint: ## Check style, formatting and types
+lint: ## Check style, formatting, the way imports go, requirements and types
 	@deploy/setup.sh dev
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
+	.venv/bin/lint-imports --no-cache --no-logo
+	$(python) -m deptry .
 	DEBUG=1 $(python) -m mypy
 
 format: ## Rewrite the code in the house style
@@ -66,6 +70,15 @@ format: ## Rewrite the code in the house style
 messages: ## Bring the translations (locale/) up to date with the source
 	@deploy/setup.sh dev
 	@$(python) -m tests.support.messages
+
+# The index is whichever pip is set to use; its name does not belong into the files.
+compile = CUSTOM_COMPILE_COMMAND="make requirements" $(python) -m piptools compile --quiet --generate-hashes \
+	--allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links $(ARGS)
+
+requirements: ## Lock what requirements*.in name (ARGS=--upgrade for newer versions)
+	@deploy/setup.sh dev
+	$(compile) --output-file requirements.txt requirements.in
+	$(compile) --output-file requirements-dev.txt requirements-dev.in
 
 clean: ## Remove .venv and caches (the demo database in var/ stays)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis var/static var/metrics

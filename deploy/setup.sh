@@ -136,8 +136,9 @@ else
     ! needs_mysqlclient || die "DATABASE_URL names a MySQL server: without these there is no driver for it"
     explain_without
     source=.venv
-    cp requirements-dev.txt .venv/
-    sed '/^mysqlclient==/d' requirements.txt >.venv/requirements.txt
+    for file in requirements.txt requirements-dev.txt; do # its line goes, and the indented ones below it
+        awk '/^mysqlclient==/ { left_out = 1; next } /^[^ ]/ { left_out = 0 } !left_out' "$file" >".venv/$file"
+    done
     touch .venv/without-mysqlclient
 fi
 say "installing $requirements into .venv"
