@@ -248,6 +248,7 @@ class SearchTerm(models.Model):
     class Meta:
         verbose_name = _("search term")
         verbose_name_plural = _("search terms")
+        default_permissions = ()
         indexes = [models.Index(fields=["term", "product"], name="search_term_product")]
         constraints = [
             models.UniqueConstraint(fields=["product", "term"], name="search_product_term_unique"),

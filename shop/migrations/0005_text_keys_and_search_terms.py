@@ -78,6 +78,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "search term",
                 "verbose_name_plural": "search terms",
+                "default_permissions": (),
                 "indexes": [models.Index(fields=["term", "product"], name="search_term_product")],
                 "constraints": [
                     models.UniqueConstraint(fields=("product", "term"), name="search_product_term_unique")
