@@ -4,16 +4,20 @@ import unicodedata
 from urllib.parse import urlencode
 
 import pytest
+from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import reverse
 
 from inventory.models import Stock
 from orders.models import Order, OrderLine
 from shop.models import Category, Option, Product, Store, User
+from shop.selectors import search_names
 from tests.support.desk import change_stock, signed_in, url
 from tests.support.factories import PASSWORD, make_category, make_options, make_order, make_store, make_user
 from tests.support.problems import problem
 from tests.support.wire import Wire
+from yousinsa.text.cleaning import tidied
+from yousinsa.text.keys import key, search_terms, search_words
 
 pytestmark = pytest.mark.django_db
 
@@ -175,6 +179,53 @@ def test_names_are_in_one_order_on_every_database(store):
         make_options([1], store=store, name=name)
     rows = Wire().get("products/?ordering=name&page_size=100").json()["results"]
     assert [row["name"] for row in rows] == ["1", "A", "a", "b", "C", "e", "Z", "É", "ㄱ", "가방", "😀"]
+
+
+ALIKE = [
+    "S", "s", "ſ", "é", "É", "e", "e\u0301", "ß", "SS", "ﬁ", "fi", "ı", "i", "İ", "😀", "😁", "가", "ㄱ", "カ", "か",
+    "Ａ", "a", "ς", "Σ", "1", "①", "a b", "a\u3000b",
+]  # fmt: skip
+
+
+def test_every_database_tells_the_same_texts_apart():
+    (option,) = make_options([1])
+    for i, one in enumerate(ALIKE):
+        for j, other in enumerate(ALIKE[:i]):
+            Option.objects.create(product=option.product, sku=f"{i}-{j}", size=one)
+            try:
+                with transaction.atomic():
+                    Option.objects.create(product=option.product, sku=f"{i}-{j}-other", size=other)
+                apart = True
+            except IntegrityError:
+                apart = False
+            assert apart == (key(one) != key(other)), (one, other)
+            Option.objects.filter(sku__startswith=f"{i}-{j}").delete()
+
+
+def test_every_database_finds_what_the_terms_say(store):
+    names = [
+        *ALIKE,
+        "데님셔츠",
+        "와이드 청바지",
+        "나이키air",
+        "Café Crème",
+        "STRASSE",
+        "T_Shirt",
+        "100% wool",
+    ]
+    for name in dict.fromkeys(tidied(name) for name in names):
+        Product.objects.create(store=store, category=make_category(), name=name, price=1)
+    everything = dict(Product.objects.values_list("pk", "name"))
+    for text in {
+        text for name in names for text in (name, name[:1], name[:2], name.upper(), name.swapcase())
+    }:
+        words = search_words(text)
+        expected = {
+            pk for pk, name in everything.items()
+            if words and all(any(t.startswith(word) for t in search_terms(name)) for word in words)
+        }  # fmt: skip
+        found = set(search_names(Product.objects.all(), text).values_list("pk", flat=True))
+        assert found == expected, text
 
 
 # --- The desk -----------------------------------------------------------------------------------------
