@@ -189,7 +189,6 @@ def test_movements_are_found_by_the_number_of_an_order_in_either_case(desk, buye
     assert desk.get(url(Movement), {"kind__exact": "receive"}).context["cl"].result_count == 1
 
 
-@pytest.mark.django_db(transaction=True)  # the full-text index knows what was committed
 @pytest.mark.parametrize("model", [Product, Option, Stock])
 def test_words_of_a_products_name_find_it(model):
     make_options([5], name="Linen shirt")
