@@ -20,7 +20,7 @@ from orders.payments.services import confirm_transfer
 from orders.services import add_note, cancel_order
 from shop import services
 from shop.desk import bounds
-from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User
+from shop.models import Category, Option, Product, Role, SearchTerm, Store, TokenRevocation, User
 from tests.support.books import make_books
 from tests.support.desk import act, said, signed_in, staff, url
 from tests.support.drop_rows import make_drop_rows
@@ -83,7 +83,8 @@ def test_every_model_of_the_shop_is_on_the_desk():
     from django.apps import apps
 
     ours = {m for app in ("shop", "inventory", "orders") for m in apps.get_app_config(app).get_models()}
-    assert ours <= set(MODELS)
+    # What finds a product is made of its name: there is nothing to see in it, and nothing to change.
+    assert ours - {SearchTerm} <= set(MODELS)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
