@@ -75,7 +75,10 @@ def test_an_order_shows_ones_own_lines_and_not_who_bought_it(desk, own, other, b
     for secret in (other.sku, buyer.email, f"{order.total:,}"):
         assert secret not in page
     assert buttons(desk, order) == set()
-    assert buyer.email not in desk.get(url(Order)).content.decode()
+    listed_orders = desk.get(url(Order)).content.decode()
+    assert f"1 × {own.product.name}" in listed_orders
+    for secret in (buyer.email, other.product.name, "+1 more", f"{order.total:,}", "Seongsui-ro"):
+        assert secret not in listed_orders
     assert listed(desk, Order, q=buyer.email) == []
     assert listed(desk, Order, q=order.number[:10]) == [order]
 

@@ -96,9 +96,7 @@ class HoldAdmin(OperatedAdmin, ReadOnlyAdmin):
     def left(self, hold: Hold) -> SafeString:
         """By the server's clock; a script in the page counts down from there."""
         seconds = max(0, int((hold.expires_at - timezone.now()).total_seconds()))
-        return format_html(
-            '<span class="nowrap" data-seconds-left="{}">{}</span>', seconds, time_left(seconds)
-        )
+        return format_html('<span data-seconds-left="{}">{}</span>', seconds, time_left(seconds))
 
     def facts(self, record: Hold, operation: Operation) -> Sequence[tuple[Any, Any]]:
         return [

@@ -9,7 +9,7 @@ from django.contrib.admin.utils import quote
 from django.db.models import Model
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from yousinsa.language import recorded
@@ -41,15 +41,15 @@ def linked(path: str, label: Any) -> Callable[[Any, Any], SafeString]:
 
 
 def moment(field: str, label: Any) -> Callable[[Any, Any], SafeString | None]:
-    """A column that shows a time to the second and fits into a table: `at = moment("created_at", …)`."""
+    """A column of times to the second, in two lines where it is tight: `at = moment("created_at", …)`."""
 
     @admin.display(description=label)
     def shown(self: Any, record: Any) -> SafeString | None:
         at = getattr(record, field)
         if at is None:
             return None
-        text = timezone.localtime(at).strftime("%Y-%m-%d %H:%M:%S")
-        return format_html('<span class="nowrap">{}</span>', text)
+        day, time = timezone.localtime(at).strftime("%Y-%m-%d %H:%M:%S").split()
+        return format_html('<span><span class="nowrap">{}</span> {}</span>', day, time)
 
     return shown
 
@@ -72,6 +72,12 @@ def money(field: str, label: Any) -> Callable[[Any, Any], str]:
         return won(getattr(record, field))
 
     return shown
+
+
+def stacked(first: Any, *below: Any) -> SafeString:
+    """A cell of several lines: what matters on top, the rest below. Empty lines are left out."""
+    rest = format_html_join("", '<div class="desk-sub">{}</div>', ((line,) for line in below if line))
+    return format_html("<div><div>{}</div>{}</div>", first, rest)
 
 
 def won(amount: int) -> str:

@@ -31,7 +31,7 @@ from inventory.errors import StockMoved
 from inventory.models import Delivery, Movement, Stock, Stocktake
 from shop.desk.access.owners import is_store_owner, may_do
 from shop.desk.base import ReadOnlyAdmin
-from shop.desk.columns import admin_url, link, text_link
+from shop.desk.columns import admin_url, link, stacked, text_link
 from shop.desk.operations import complaints
 from shop.selectors import find_options
 from yousinsa.errors import Problem
@@ -54,7 +54,7 @@ class StockAdmin(ReadOnlyAdmin):
         "colour": "option__color", "on hand": "on_hand", "reserved": "reserved",
         "available": F("on_hand") - F("reserved"), "movements": "sequence",
     }  # fmt: skip
-    list_display = ("option", "product", "size", "color", "on_hand", "reserved", "available", "movements")
+    list_display = ("sku", "article", "on_hand", "reserved", "available")
     list_select_related = ("option__product",)
     list_filter = (AvailabilityFilter,)
     search_fields = ("option",)
@@ -67,21 +67,18 @@ class StockAdmin(ReadOnlyAdmin):
     def product(self, stock: Stock) -> SafeString:
         return link(stock.option.product)
 
-    @admin.display(description=_("size"))
-    def size(self, stock: Stock) -> str:
-        return stock.option.size
+    @admin.display(description=_("SKU"))
+    def sku(self, stock: Stock) -> str:
+        return stock.option.sku
 
-    @admin.display(description=_("colour"))
-    def color(self, stock: Stock) -> str:
-        return stock.option.color
+    @admin.display(description=_("product"))
+    def article(self, stock: Stock) -> SafeString:
+        option = stock.option
+        return stacked(link(option.product), " · ".join(filter(None, [option.size, option.color])))
 
     @admin.display(description=_("available"))
     def available(self, stock: Stock) -> int:
         return stock.available
-
-    @admin.display(description=_("ledger"))
-    def movements(self, stock: Stock) -> SafeString:
-        return text_link(admin_url(stock, "timeline", stock.pk), _("timeline"))
 
     @admin.display(description=_("ledger"))
     def all_movements(self, stock: Stock) -> SafeString:
@@ -93,17 +90,18 @@ class StockAdmin(ReadOnlyAdmin):
         )
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        """With links to what the operator may do to each row."""
-        allowed = [change for change in CHANGES if may_do(request.user, change.permission)]
-        columns = super().get_list_display(request)
+        """With links to each row's timeline and to what the operator may do to it."""
+        pages = [("timeline", _("timeline"))]
+        pages += [
+            (change.name, change.label) for change in CHANGES if may_do(request.user, change.permission)
+        ]
 
-        @admin.display(description=_("change"))
-        def changes(stock: Stock) -> SafeString:
-            links = ((admin_url(stock, change.name, stock.pk), change.label) for change in allowed)
-            shown = format_html_join(" · ", '<a href="{}" class="text-link">{}</a>', links)
-            return format_html('<span class="nowrap">{}</span>', shown)
+        @admin.display(description=_("movements"))
+        def movements(stock: Stock) -> SafeString:
+            links = ((text_link(admin_url(stock, name, stock.pk), label),) for name, label in pages)
+            return format_html('<span class="nowrap">{}</span>', format_html_join(" · ", "{}", links))
 
-        return [*columns, changes] if allowed else columns
+        return [*super().get_list_display(request), movements]
 
     def find(self, queryset: QuerySet[Stock], term: str) -> QuerySet[Stock]:
         return queryset.filter(option__in=find_options(term))

@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from inventory.models import Movement
+from orders.admin.orders.columns import ListColumns
 from orders.admin.orders.filters import PlacedFilter
 from orders.admin.orders.inlines import EventInline, LineInline, NoteInline, PaymentInline
 from orders.admin.orders.operations import ADD_NOTE, CANCEL, CONFIRM_PAYMENT, DELIVER, RETURN, SHIP
@@ -20,20 +21,21 @@ from orders.selectors import find_order_ids, search_orders
 from shop.desk.access.owners import is_store_owner, own_options, own_stores
 from shop.desk.base import ReadOnlyAdmin
 from shop.desk.bounds import newest_keys
-from shop.desk.columns import admin_url, moment, money, recorded_text, text_link, won
+from shop.desk.columns import admin_url, money, recorded_text, text_link, won
 from shop.desk.operations import OperatedAdmin, Operation
 
 
 @admin.register(Order)
-class OrderAdmin(PackingLists, OperatedAdmin, ReadOnlyAdmin):
+class OrderAdmin(ListColumns, PackingLists, OperatedAdmin, ReadOnlyAdmin):
     operations = (CONFIRM_PAYMENT, SHIP, DELIVER, CANCEL, RETURN, ADD_NOTE)
     actions = ("print_packing_lists",)
     inlines = (LineInline, NoteInline, EventInline, PaymentInline)
     owned_by = "lines__option__product__store"
     # Who bought it, and what else, is none of a store owner's business: operators ship.
     hidden_from_owners = frozenset(
-        {"buyer", "total_won", "total", "note", "said", "recipient", "phone", "postal_code", "address1",
-         "address2", "carrier", "tracking_number", "movements", "idempotency_key", "fingerprint"}
+        {"buyer", "customer", "total_won", "total", "payment", "note", "said", "recipient", "phone",
+         "postal_code", "address1", "address2", "carrier", "tracking_number", "movements",
+         "idempotency_key", "fingerprint"}
     )  # fmt: skip
     exported = {
         "number": "number", "status": "status", "buyer": "buyer__email", "total": "total",
@@ -41,8 +43,6 @@ class OrderAdmin(PackingLists, OperatedAdmin, ReadOnlyAdmin):
         "postal code": "postal_code", "address": "address1", "address 2": "address2", "carrier": "carrier",
         "tracking number": "tracking_number", "note": "note",
     }  # fmt: skip
-    list_display = ("number", "status", "buyer", "total_won", "placed")
-    list_select_related = ("buyer",)
     facts_related = ("buyer", "lines__option")
     list_filter = ("status", PlacedFilter)
     search_fields = ("number",)
@@ -58,7 +58,6 @@ class OrderAdmin(PackingLists, OperatedAdmin, ReadOnlyAdmin):
                                   "classes": ("collapse",)}),
     )  # fmt: skip
 
-    placed = moment("created_at", _("ordered at"))
     said = recorded_text("note", _("note"))
     total_won = money("total", _("total (won)"))
 
