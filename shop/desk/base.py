@@ -1,7 +1,7 @@
 """What every page of the desk shares: bounded lists, read-only records, rows below a record.
 
 A list must answer at a million rows. It therefore counts up to a limit only, sorts by indexed columns only,
-and searches by one indexed column, which it tells from the words that were typed.
+and searches by one indexed column, which it knows by the words that were typed.
 """
 
 from collections.abc import Callable, Sequence

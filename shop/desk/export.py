@@ -93,10 +93,10 @@ def csv_lines(names: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> Iterator
 def xlsx_file(names: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> Any:
     """A workbook in a temporary file, at its beginning. Written row by row."""
     book = Workbook(write_only=True)
-    sheet = book.create_sheet()
-    sheet.append(list(names))
+    worksheet = book.create_sheet()
+    worksheet.append(list(names))
     for row in rows:
-        sheet.append(row)
+        worksheet.append(row)
     file = tempfile.TemporaryFile()  # noqa: SIM115 (the response closes it)
     book.save(file)
     file.seek(0)

@@ -85,7 +85,7 @@ class OperationForm(forms.Form):
 class Operation:
     """`name` is the address of its page and the name of its action; texts are lazy translations.
 
-    `possible` tells from a record whether it can be done now: the button is shown then, and only then.
+    `possible`: whether it can be done to a record now. The button is shown then, and only then.
     `permission` (`app.codename`) is what it takes; without one, the change permission of the model.
     """
 

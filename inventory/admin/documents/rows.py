@@ -44,7 +44,7 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
 }
 
 
-class Draft:
+class ParsedRow:
     """What a row says; its attributes are the fields of the resource."""
 
     stock: Any
@@ -145,10 +145,10 @@ class Rows(Resource):
         )
         self.skus.known = {sku: tuple(numbers) for sku, *numbers in found}  # type: ignore[misc]
 
-    def get_or_init_instance(self, instance_loader: Any, row: Any) -> tuple[Draft, bool]:
-        return Draft(), True
+    def get_or_init_instance(self, instance_loader: Any, row: Any) -> tuple[ParsedRow, bool]:
+        return ParsedRow(), True
 
-    def import_instance(self, instance: Draft, row: Any, **kwargs: Any) -> None:
+    def import_instance(self, instance: ParsedRow, row: Any, **kwargs: Any) -> None:
         instance.row = row[ROW]
         super().import_instance(instance, row, **kwargs)
 

@@ -35,7 +35,7 @@ class Hour(NamedTuple):
     orders: int
 
 
-class Held(NamedTuple):
+class HeldUnits(NamedTuple):
     """What pending orders hold: units of so many orders, from the next hold's end to the last one's."""
 
     orders: int
@@ -45,7 +45,7 @@ class Held(NamedTuple):
     overdue: int
 
 
-class Row(NamedTuple):
+class OptionRow(NamedTuple):
     """An option in a list: its stock row, its names, units available, units ordered lately."""
 
     stock_id: int
@@ -126,7 +126,7 @@ class Figures:
         )
         return due["won"] or 0, due["refunds"]
 
-    def held(self) -> Held:
+    def held(self) -> HeldUnits:
         """What pending orders hold, looking at the `COUNT_LIMIT` that end first."""
         pending = Order.objects.filter(status=Status.PENDING).order_by("expires_at")
         further = list(
@@ -142,7 +142,7 @@ class Figures:
         orders, units = found["orders"], found["units"] or 0
         if further:
             orders, units = AtLeast(orders), AtLeast(units)
-        return Held(orders, units, found["first"], found["last"], overdue)
+        return HeldUnits(orders, units, found["first"], found["last"], overdue)
 
     @cached_property
     def recent(self) -> Recent:
@@ -168,25 +168,25 @@ class Figures:
         )
         return [(id, option_id, on_hand - reserved) for id, option_id, on_hand, reserved in rows]
 
-    def low(self) -> tuple[int, list[Row]]:
+    def low(self) -> tuple[int, list[OptionRow]]:
         """Options that sell and of which few are left: how many, and those that sell best."""
         return self._best(lambda available: available > 0)
 
-    def missed(self) -> tuple[int, list[Row]]:
+    def missed(self) -> tuple[int, list[OptionRow]]:
         """Options that were ordered lately and are sold out now: how many, and those that sold best."""
         return self._best(lambda available: available <= 0)
 
-    def _best(self, wanted: Callable[[int], bool]) -> tuple[int, list[Row]]:
+    def _best(self, wanted: Callable[[int], bool]) -> tuple[int, list[OptionRow]]:
         units = self.recent.units
         chosen = sorted((row for row in self._short if wanted(row[2])), key=lambda row: -units[row[1]])
         return len(chosen), list(self._rows(chosen[:SHOWN]))
 
-    def _rows(self, chosen: list[tuple[int, int, int]]) -> Iterable[Row]:
+    def _rows(self, chosen: list[tuple[int, int, int]]) -> Iterable[OptionRow]:
         stocks = Stock.objects.select_related("option__product").in_bulk([row[0] for row in chosen])
         for stock_id, option_id, available in chosen:
             option = stocks[stock_id].option
             name = " · ".join(filter(None, [option.sku, option.size, option.color]))
-            yield Row(stock_id, name, option.product.name, available, self.recent.units[option_id])
+            yield OptionRow(stock_id, name, option.product.name, available, self.recent.units[option_id])
 
     def top_options(self) -> list[tuple[str, int]]:
         """(option, units) that were ordered most today, whatever became of the orders.

@@ -16,7 +16,7 @@ from django.utils.translation import gettext, ngettext
 
 from inventory.models import Difference, ReconciliationRun, Stock
 from inventory.selectors import LOW_STOCK
-from orders.admin.front_page.figures import NEWEST_LINES, Figures, Row
+from orders.admin.front_page.figures import NEWEST_LINES, Figures, OptionRow
 from orders.models import Drop, DropStatus, Hold, Order, Payment, Refund, Status
 from shop.desk.bounds import AtLeast
 from shop.desk.columns import admin_url, won
@@ -167,7 +167,7 @@ def sold_out(figures: Figures) -> Card:
     )
 
 
-def _option(row: Row, value: str) -> Line:
+def _option(row: OptionRow, value: str) -> Line:
     return Line(f"{row.option} – {row.product}", value, admin_url(Stock, "change", row.stock_id))
 
 
