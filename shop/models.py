@@ -135,7 +135,11 @@ class Store(Keyed):
         permissions = [("decide_store", _("Can accept, reject and close store"))]
         indexes = [models.Index(fields=["status", "id"], name="store_status_id")]
         constraints = [
-            models.UniqueConstraint(fields=["owner", "name_key"], name="store_owner_name_key_unique"),
+            models.UniqueConstraint(
+                fields=["owner", "name_key"],
+                name="store_owner_name_key_unique",
+                violation_error_message=_("The owner has a store of this name already."),
+            ),
             models.CheckConstraint(
                 condition=models.Q(commission_rate__isnull=True) | models.Q(commission_rate__lte=10_000),
                 name="store_commission_rate_in_range",
@@ -244,6 +248,7 @@ class SearchTerm(models.Model):
     class Meta:
         verbose_name = _("search term")
         verbose_name_plural = _("search terms")
+        default_permissions = ()
         indexes = [models.Index(fields=["term", "product"], name="search_term_product")]
         constraints = [
             models.UniqueConstraint(fields=["product", "term"], name="search_product_term_unique"),
@@ -272,7 +277,11 @@ class Option(Keyed):
         verbose_name_plural = _("options")
         ordering = ["id"]
         constraints = [
-            models.UniqueConstraint(fields=["product", "look_key"], name="option_look_unique"),
+            models.UniqueConstraint(
+                fields=["product", "look_key"],
+                name="option_look_unique",
+                violation_error_message=_("The product has an option of this size and colour already."),
+            ),
         ]
 
     def __str__(self) -> str:

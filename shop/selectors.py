@@ -16,7 +16,7 @@ from yousinsa.auth import Revocation
 from yousinsa.errors import Invalid
 from yousinsa.http.bodies import Query
 from yousinsa.http.paging import MAX_PAGE_SIZE, PAGE_SIZE, Ordering
-from yousinsa.text.keys import MAX_TERM, after, search_words
+from yousinsa.text.keys import MAX_TERM, after, key, search_words
 
 ORDERINGS: dict[str, Ordering] = {
     "newest": Ordering(("id",), (int,), descending=True),
@@ -107,9 +107,20 @@ def search_names(products: QuerySet[Product], text: str) -> QuerySet[Product]:
     if text.strip() and not words:
         return products.none()
     for word in words:
-        begun = SearchTerm.objects.filter(term__gte=word[:MAX_TERM], term__lt=after(word[:MAX_TERM]))
+        begun = SearchTerm.objects.filter(begins("term", word[:MAX_TERM]))
         products = products.filter(pk__in=begun.values("product_id"))
     return products
+
+
+def begins(field: str, text: str) -> Q:
+    """That a column which is compared by code points begins with `text`: a range of its index everywhere."""
+    return Q(**{f"{field}__gte": text, f"{field}__lt": after(text)})
+
+
+def find_sku(term: str) -> list[int]:
+    """The ids of the options with this SKU, in whatever case it is typed: one, or few."""
+    found = Option.objects.filter(sku_key=key(term)).order_by()
+    return list(found.values_list("id", flat=True)[:MATCH_LIMIT])
 
 
 def find_options(term: str) -> list[int]:
@@ -117,7 +128,9 @@ def find_options(term: str) -> list[int]:
 
     Those whose SKU begins with `term` if there are any, else those of products with these words in the name.
     """
-    by_sku = Option.objects.filter(sku__istartswith=term).order_by("sku").values_list("id", flat=True)
+    by_sku = (
+        Option.objects.filter(begins("sku_key", key(term))).order_by("sku_key").values_list("id", flat=True)
+    )
     if found := list(by_sku[:MATCH_LIMIT]):
         return found
     products = search_names(Product.objects.order_by("-id"), term).values_list("id", flat=True)
@@ -127,13 +140,13 @@ def find_options(term: str) -> list[int]:
 
 def find_users(email: str) -> list[int]:
     """The ids of users whose e-mail address begins like this, up to `MATCH_LIMIT` of them."""
-    found = User.objects.filter(email__istartswith=email).order_by()
+    found = User.objects.filter(begins("email", User.objects.normalize_email(email))).order_by()
     return list(found.values_list("id", flat=True)[:MATCH_LIMIT])
 
 
 def find_stores(name: str) -> list[int]:
     """The ids of stores whose name begins like this, up to `MATCH_LIMIT` of them."""
-    found = Store.objects.filter(name__istartswith=name).order_by()
+    found = Store.objects.filter(begins("name_key", key(name))).order_by()
     return list(found.values_list("id", flat=True)[:MATCH_LIMIT])
 
 

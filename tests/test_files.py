@@ -15,7 +15,7 @@ from openpyxl.styles import Font
 
 from yousinsa.files import workbook
 from yousinsa.files.archives import MAX_PARTS, MAX_UNPACKED, Refused
-from yousinsa.files.cells import amount, as_cell, head, of_cell, whole_number
+from yousinsa.files.cells import amount, as_text, as_typed, head, whole_number
 from yousinsa.files.charsets import KOREAN, WESTERN, charset_of
 from yousinsa.files.workbook import workbook_rows
 
@@ -65,22 +65,22 @@ def test_the_letters_of_a_file_are_told_by_its_mark_or_its_bytes(content: bytes,
     ],
 )
 def test_what_would_run_is_quoted_and_read_back(text: str) -> None:
-    cell = as_cell(text)
+    cell = as_text(text)
     assert not cell.lstrip("\u200b\t ").startswith(("=", "+", "-", "@", "＝"))
-    assert of_cell(cell) == text
+    assert as_typed(cell) == text
 
 
 @given(st.lists(st.text("'=-@ aA\u200b\n가", max_size=6), min_size=2, max_size=2, unique=True))
 def test_two_texts_are_two_cells_and_each_is_read_back(texts: list[str]) -> None:
-    cells = [as_cell(text) for text in texts]
+    cells = [as_text(text) for text in texts]
     assert cells[0] != cells[1]
-    assert [of_cell(cell) for cell in cells] == texts
+    assert [as_typed(cell) for cell in cells] == texts
 
 
 @pytest.mark.parametrize("control", ["\x00", "\x01", "\x1f", "\x7f", "\x9b", "\ufffe"])
 def test_what_no_cell_can_hold_does_not_hide_a_formula(control: str) -> None:
-    assert as_cell(f"{control}=1+1") == "'=1+1"
-    assert as_cell(f"a{control}b") == "ab"
+    assert as_text(f"{control}=1+1") == "'=1+1"
+    assert as_text(f"a{control}b") == "ab"
 
 
 @pytest.mark.parametrize(

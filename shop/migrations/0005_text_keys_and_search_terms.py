@@ -78,6 +78,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "search term",
                 "verbose_name_plural": "search terms",
+                "default_permissions": (),
                 "indexes": [models.Index(fields=["term", "product"], name="search_term_product")],
                 "constraints": [
                     models.UniqueConstraint(fields=("product", "term"), name="search_product_term_unique")
@@ -86,10 +87,10 @@ class Migration(migrations.Migration):
         ),
         migrations.RunPython(stand_apart, migrations.RunPython.noop),
         migrations.AddConstraint(
-            "option", models.UniqueConstraint(fields=("product", "look_key"), name="option_look_unique")
+            "option", models.UniqueConstraint(fields=("product", "look_key"), name="option_look_unique", violation_error_message="The product has an option of this size and colour already.")
         ),
         migrations.AddConstraint(
-            "store", models.UniqueConstraint(fields=("owner", "name_key"), name="store_owner_name_key_unique")
+            "store", models.UniqueConstraint(fields=("owner", "name_key"), name="store_owner_name_key_unique", violation_error_message="The owner has a store of this name already.")
         ),
         # The foreign keys have the new constraints' indexes to lean on.
         migrations.RemoveConstraint("option", "option_size_color_unique"),

@@ -14,14 +14,14 @@ _WHOLE = re.compile(r"[+-]?([0-9]{1,12}|[0-9]{1,3}(,[0-9]{3}){1,3})")
 _AMOUNT = re.compile(r"[+-]?([0-9]{1,12}|[0-9]{1,3}([.,'\u00a0 ][0-9]{3}){1,3})([.,][0-9]{1,4})?")
 
 
-def as_cell(text: str) -> str:
+def as_text(text: str) -> str:
     """Text that a spreadsheet shows and never runs: a quote before what would begin a formula."""
     text = _UNWRITABLE.sub("", text)
     return f"'{text}" if _RUNS.match(text) else text
 
 
-def of_cell(text: str) -> str:
-    """What `as_cell` was given (less what no cell can hold)."""
+def as_typed(text: str) -> str:
+    """What `as_text` was given (less what no cell can hold)."""
     return text[1:] if text[:1] == "'" and _RUNS.match(text) else text
 
 

@@ -5,7 +5,7 @@ reaches a column (a save, a look-up) is written as it would be stored, without c
 address in capitals finds it, and no way into the database leads around the border.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from django import forms
@@ -145,3 +145,12 @@ class Keyed(models.Model):
             keys = (field for field in self._meta.concrete_fields if isinstance(field, KeyField))
             update_fields = named | {field.name for field in keys if named.intersection(field.of)}
         super().save(*args, update_fields=update_fields, **kwargs)
+
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
+        """A form that has the texts is told when their key is taken, although no form has the key."""
+        left_out = set(exclude or ())
+        for field in self._meta.concrete_fields:
+            if isinstance(field, KeyField) and not left_out.intersection(field.of):
+                field.pre_save(self, add=False)
+                left_out.discard(field.name)
+        super().validate_constraints(exclude=left_out)

@@ -8,6 +8,8 @@ from yousinsa.text.cleaning import EMOJI_STYLE, tidied
 
 # The parts of a key are told apart by what no cleaned text contains.
 _BETWEEN = "\x1f"
+# The last code point that is let in.
+_LAST = "\U0010fffd"
 _ACCENTS = re.compile("[\u0300-\u036f]+")
 _WORDS = re.compile(r"\w+")
 _HANGUL = re.compile("[가-힣]")
@@ -60,4 +62,4 @@ def _run(word: str, start: int) -> str:
 
 def after(prefix: str) -> str:
     """The end of the range of texts that begin with `prefix`, where text is compared by code points."""
-    return f"{prefix}\U0010ffff"
+    return f"{prefix}{_LAST}"
