@@ -23,7 +23,7 @@ from inventory.models import Movement, Stock
 from orders.lifecycle import cancel_order, expire_due
 from orders.models import MAX_LINES, Order, OrderEvent, OrderLine, Payment, Refund, Status
 from orders.payments import services as payments
-from orders.replay import catalogue, returns, sales
+from orders.replay import catalogue, returns, sales, values
 from shop.models import Product, Store, User
 from tests.support.invariants import assert_books_balance
 
@@ -230,13 +230,13 @@ def test_limit_counts_invoices(replay: Callable[..., str]) -> None:
         (line(9, code="<b>"), "StockCode is missing or has other"),
         (line(9, quantity="6.5"), "Quantity is not a whole number"),
         (line(9, quantity="٣"), "Quantity is not a whole number"),
-        (line(9, price="2,55"), "UnitPrice is not an amount"),
+        (line(9, price="2,,55"), "UnitPrice is not an amount"),
         (line(9, price="NaN"), "UnitPrice is not an amount"),
-        (line(9, date="12/1/2010 8:26"), "InvoiceDate is not like"),
+        (line(9, date="1 Dec 2010"), "InvoiceDate is not like"),
         (line(9, customer="a@b"), "CustomerID has other characters"),
         ("9,85123A,too short\n", "more or fewer columns"),
         ('9,85123A,"no end,1,2010-12-01 08:26:00,1,1,UK\n', "a quote is not closed"),
-        (b"9,85123A,\xff,1,2010-12-01 08:26:00,1,1,UK\n", "not UTF-8"),
+        (b"9,85123A,\x81,1,2010-12-01 08:26:00,1,1,UK\n", "not UTF-8"),
         (line(9, name="x" * 20_000), "longer than 10,000 bytes"),
     ],
     ids=lambda value: value if isinstance(value, str) and "\n" not in value else "",
@@ -251,6 +251,73 @@ def test_a_line_that_is_no_sale_is_skipped_and_named(
     assert "2 sold, 0 returned, 1 skipped" in said
     assert set(Order.objects.values_list("idempotency_key", flat=True)) == {"replay:1", "replay:10"}
     assert_books_balance()
+
+
+def replayed(replay: Callable[..., str], tmp_path: Path, text: str, encoding: str = "utf-8") -> str:
+    path = tmp_path / "other.csv"
+    path.write_bytes(text.encode(encoding))
+    return replay_file(path)
+
+
+def test_lines_as_spreadsheets_of_other_countries_save_them(
+    replay: Callable[..., str], tmp_path: Path
+) -> None:
+    text = (
+        f"sep=;\n{COLUMNS}\n".replace(",", ";")
+        + "1;85123A;Caf\u00e9 cr\u00e8me \u00a3;1,000;12/1/2010 8:26;2,55;17850;United Kingdom\n"
+        + "2;85124A;PLAIN;2;12/13/2010 18:26;1.234,50;17850;Espa\u00f1a\n"
+    )
+    said = replayed(replay, tmp_path, text, "latin-1")
+    assert "read as Latin-1 (CP1252)" in said
+    assert "2 sold, 0 returned, 0 skipped" in said
+    assert order("1").note.startswith("Invoice 1 of 2010-12-01 08:26")
+    assert lines_of("1") == [("REPLAY-85123A", 1000, 4590, 0)]
+    assert lines_of("2") == [("REPLAY-85124A", 2, 2_222_100, 0)]
+    assert Product.objects.get(source_id="replay:85123A").name == "Caf\u00e9 cr\u00e8me \u00a3"
+
+
+def test_a_file_of_which_no_line_can_be_used_ends_in_failure(replay: Callable[..., str]) -> None:
+    with pytest.raises(CommandError, match="No line of"):
+        replay(line(1, price="none"))
+
+
+@pytest.mark.parametrize(
+    ("text", "day_first", "month", "day"),
+    [
+        ("12/1/2010 8:26", False, 12, 1),
+        ("12/1/2010 8:26", True, 1, 12),
+        ("13.12.2010", True, 12, 13),
+        ("2010-12-01 08:26:00", True, 12, 1),
+        ("2010. 12. 1. 08:26", True, 12, 1),
+        ("2010/12/01", False, 12, 1),
+    ],
+)
+def test_dates_in_other_notations(text: str, day_first: bool, month: int, day: int) -> None:
+    read = values.Dates(day_first=day_first).read(text)
+    assert read is not None
+    assert (read.year, read.month, read.day) == (2010, month, day)
+
+
+@pytest.mark.parametrize(
+    "text", ["13/13/2010", "1 Dec 2010", "", "12/2010", "1/2/3", "31/2/2010", "٣/1/2010"]
+)
+def test_what_is_no_date_is_none(text: str) -> None:
+    assert values.Dates().read(text) is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "day_first"),
+    [
+        (["1/12/2010", "13/12/2010"], True),
+        (["1/12/2010", "12/13/2010"], False),
+        (["1/12/2010"], False),
+        (["1.12.2010"], True),
+        (["2010-12-13", "x"], False),
+        ([], False),
+    ],
+)
+def test_all_dates_of_a_file_tell_which_comes_first(texts: list[str], day_first: bool) -> None:
+    assert values.Dates.of(texts).day_first is day_first
 
 
 def test_lines_are_skipped_alone_and_a_bad_one_does_not_part_an_invoice(replay: Callable[..., str]) -> None:
