@@ -21,6 +21,7 @@ from orders.payments.services import pay
 from shop.models import Option, User
 from tests.support.corruption import differences, sql
 from tests.support.factories import make_options, make_order, make_user, stock_of
+from yousinsa.db.transactions import transact
 
 
 def in_another_thread(work):
@@ -109,7 +110,7 @@ def test_runs_and_corrections_beside_writing_processes_find_only_what_is_off():
 
 
 def _move_a_counter_and_have_it_put_back(option_id):
-    sql("UPDATE inventory_stock SET on_hand = on_hand + 7 WHERE option_id = %s", option_id)
+    transact(lambda: sql("UPDATE inventory_stock SET on_hand = on_hand + 7 WHERE option_id = %s", option_id))
     ((kind, expected, found, _cause),) = differences()
     assert (kind, found - expected) == ("on_hand", 7)
     correct(Stock.objects.get(option_id=option_id).pk, ORDERS)

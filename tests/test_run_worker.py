@@ -13,13 +13,12 @@ from inventory.selectors import stock_ids
 from orders.lifecycle import cancel_order
 from orders.models import Order, OrderEvent, Payment, Refund, Status
 from orders.models.drops import Drop, DropRelease, DropStatus, Lane
-from tests.support.drops import assert_escrow_adds_up, drain_all, item_of, make_drop, on_redis
+from tests.support.drops import assert_escrow_adds_up, drain_all, item_of, make_drop
 from tests.support.factories import make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance, assert_money_balances
 from tests.support.worker import Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
-__all__ = ["on_redis"]
 
 LONG_AGO = timedelta(minutes=10)
 
