@@ -21,7 +21,7 @@ from orders.drops.redis.keys import GROUP, keys_of
 from orders.drops.services import close_drop
 from orders.models import Order, OrderLine
 from orders.models.drops import DropTally
-from tests.support.crowd import Crowd, Wish
+from tests.support.crowd import Crowd, Request
 from tests.support.drops import drain_all, item_of, make_drop, use_redis
 from tests.support.environment import mariadb_server
 from tests.support.factories import make_options, make_user, stock_of
@@ -77,17 +77,17 @@ class Sale:
         self.drop = make_drop((self.option, allotment), limit=limit)
         self.tokens = [token_of(make_user()) for _ in range(buyers)]
 
-    def wish(self, i):
+    def request(self, i):
         body = {"drop": self.drop.pk, "lines": [{"option": self.option.pk, "quantity": 1}]}
-        return Wish(self.tokens[i % len(self.tokens)], "/api/v1/orders/", body, f"key-{i}")
+        return Request(self.tokens[i % len(self.tokens)], "/api/v1/orders/", body, f"key-{i}")
 
     def crowd(self, server, connections=20, attempts=None, first=0):
         """Shoppers whose keys are numbered from `first`."""
 
-        def next_wish(i):
-            return self.wish(first + i) if attempts is None or i < attempts else None
+        def next_request(i):
+            return self.request(first + i) if attempts is None or i < attempts else None
 
-        return Crowd(server.url, connections, next_wish)
+        return Crowd(server.url, connections, next_request)
 
     def assert_exactly(self, acknowledged):
         """Every acknowledged order is there, once; whatever else is there belongs to an unanswered key."""
@@ -127,8 +127,8 @@ def redis(settings):
 
 def ask_again(server, sale, outcomes):
     """Who was not told sends the same key again, and has one order after it."""
-    wishes = [outcome.wish for outcome in outcomes]
-    with Crowd(server.url, 4, lambda i: wishes[i] if i < len(wishes) else None) as crowd:
+    requests = [outcome.request for outcome in outcomes]
+    with Crowd(server.url, 4, lambda i: requests[i] if i < len(requests) else None) as crowd:
         crowd.finish()
     assert set(crowd.statuses()) <= {201, 202}, crowd.statuses()
     return crowd.outcomes
@@ -147,7 +147,7 @@ def test_a_rush_sells_what_there_is_and_the_refused_cost_the_database_nothing(
     sale = Sale(allotment=units, buyers=3 * units, limit=1)
     given = {**environment(tmp_path), "WEB_CONCURRENCY": "2", "WEB_THREADS": "300"}
     with WebServer(given, log=tmp_path / "log") as server, Drain(given):
-        with Crowd(server.url, 4, lambda i: sale.wish(i)._replace(body={}) if i < 40 else None) as warm:
+        with Crowd(server.url, 4, lambda i: sale.request(i)._replace(body={}) if i < 40 else None) as warm:
             warm.finish()  # both workers have started all that they start with their first order
         asked = questions()
         with sale.crowd(server, connections, attempts) as crowd:

@@ -161,10 +161,10 @@ def test_run_drops_says_what_it_moved(on_redis):
 def test_the_same_number_is_admitted_once(on_redis, lane):
     (option,) = make_options([10])
     drop = make_drop((option, 4), lane=lane, limit=4)
-    wish = PlaceRequest.build(buyer_id=make_user().pk, lines=[(option.pk, 1)], drop_id=drop.pk)
-    numbers = {buy(wish).order.number for _ in range(3)}
+    request = PlaceRequest.build(buyer_id=make_user().pk, lines=[(option.pk, 1)], drop_id=drop.pk)
+    numbers = {buy(request).order.number for _ in range(3)}
     assert (numbers, left_in_redis(drop, option), client().xlen(keys_of(drop.pk).stream)) == (
-        {wish.number},
+        {request.number},
         3,
         1,
     )
@@ -216,8 +216,8 @@ def race_for_one(drop, options, buyer_id):
     def process(i):
         placed = 0
         for _ in range(40):
-            wish = PlaceRequest.build(buyer_id=buyer_id, lines=[(options[i].pk, 1)], drop_id=drop.pk)
-            (outcome,) = place_in_drops([wish])
+            request = PlaceRequest.build(buyer_id=buyer_id, lines=[(options[i].pk, 1)], drop_id=drop.pk)
+            (outcome,) = place_in_drops([request])
             placed += isinstance(outcome, Placed)
         return placed
 
