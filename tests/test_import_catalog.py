@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -14,6 +15,7 @@ from django.core.management.base import CommandError
 
 from inventory.catalog_import import loader
 from inventory.catalog_import.brands import MIN_PRODUCTS, SELECT_SHOP, Brands
+from inventory.listing import list_in_bulk
 from inventory.models import Movement, Stock
 from shop.models import Category, Option, Product, Store, User
 from tests.support.invariants import assert_books_balance
@@ -224,14 +226,13 @@ def test_an_interrupted_import_goes_on(styles: MakeFile, monkeypatch: pytest.Mon
     with monkeypatch.context() as patched:
         written = []
 
-        def write(*arguments: object) -> None:
+        def write(*arguments: Any, **named: Any) -> None:
             if len(written) == 2:
                 raise KeyboardInterrupt
             written.append(arguments)
-            original(*arguments)  # type: ignore[arg-type]
+            list_in_bulk(*arguments, **named)
 
-        original = loader._write
-        patched.setattr(loader, "_write", write)
+        patched.setattr(loader, "list_in_bulk", write)
         with pytest.raises(CommandError, match="Run the import again"):
             run(path)
     assert Product.objects.count() == 4
