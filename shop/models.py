@@ -210,6 +210,12 @@ class Option(models.Model):
     )
     size = models.CharField(_("size"), max_length=30, blank=True)
     color = models.CharField(_("colour"), max_length=50, blank=True)
+    is_active = models.BooleanField(
+        _("on sale"),
+        default=True,
+        db_default=True,
+        help_text=_("Take this away to stop the sale of this size and colour alone, in drops as well."),
+    )
 
     class Meta:
         verbose_name = _("option")
@@ -218,6 +224,8 @@ class Option(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["product", "size", "color"], name="option_size_color_unique"),
         ]
+        # The few that are off sale, for lists of what is not in stock.
+        indexes = [models.Index(fields=["is_active"], name="option_is_active")]
 
     def __str__(self) -> str:
         return self.sku
