@@ -25,7 +25,7 @@ def test_an_option_off_sale_is_neither_shown_nor_sold(api, buyer):
 
 @pytest.mark.django_db
 def test_a_product_whose_last_option_goes_off_sale_is_not_in_stock():
-    small, large = make_options([5, 0])
+    small, _sold_out = make_options([5, 0])
     assert in_stock([small.product_id]) == {small.product_id}
     take_off_sale(small)
     assert in_stock([small.product_id]) == set()

@@ -24,7 +24,7 @@ from orders.drops.redis.entries import AdmittedRequest
 from orders.models.drops import LIVE, DeadLetter, Drop, DropItem, DropRelease, DropStatus, epoch_of
 from orders.placement.decisions import Decisions
 from orders.placement.requests import PlaceRequest
-from orders.placement.writing import Offers, order_maker, promises, shortages, write
+from orders.placement.writing import Offers, order_maker, price_refusal, promises, shortages, write
 from orders.schemas import OrderView
 from yousinsa.db.rows import insert_rows
 from yousinsa.errors import Conflict
@@ -91,6 +91,10 @@ class EscrowUnits:
             return PurchaseLimit(limit=drop.limit_per_customer, bought=bought, requested=requested)
         short = shortages(request, self._left)
         return InsufficientStock(short) if short else None
+
+    def price_refusal(self, request: PlaceRequest) -> Exception | None:
+        # What was admitted keeps the price of its admission, where this was asked.
+        return None if request.admitted else price_refusal(request, self._on_sale)
 
     def take(self, request: PlaceRequest) -> OrderView:
         for option_id, units in request.lines:

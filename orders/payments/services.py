@@ -22,10 +22,12 @@ from orders.errors import (
     ShippingRequired,
 )
 from orders.locking import SHIPPING_FIELDS, LockedOrder, lock_order, move
-from orders.models import Order, Payment, Status
+from orders.models import Order, Payment, Status, Trouble
 from orders.payments import refunds
 from orders.payments.providers import APPROVED, DECLINED, PROVIDERS, WAITING, Answer, ProviderTimeout
-from yousinsa.db.transactions import transact
+from orders.troubles import left_alone, set_aside, settled
+from yousinsa.db.errors import is_outage
+from yousinsa.db.transactions import patience, transact
 from yousinsa.errors import Busy, Invalid
 from yousinsa.language import recorded
 
@@ -203,22 +205,28 @@ def confirm_transfer(*, order_id: int, actor_id: int) -> None:
 def resolve_unanswered() -> int:
     """Ask the providers about attempts that were never answered; returns how many are decided now.
 
-    One that cannot be decided now does not keep the others waiting; it is asked about again.
+    One that cannot be decided now is set aside and keeps no other waiting; it is asked about again.
+    Raises what says that the database is away.
     """
     cut_off = timezone.now() - UNANSWERED_AFTER
-    open_attempts = Payment.objects.filter(
-        status__in=[Payment.Status.STARTED, Payment.Status.UNKNOWN], created_at__lte=cut_off
-    ).order_by("created_at")
+    open_attempts = (
+        Payment.objects.filter(
+            status__in=[Payment.Status.STARTED, Payment.Status.UNKNOWN], created_at__lte=cut_off
+        )
+        .exclude(pk__in=left_alone(Trouble.Job.PAYMENT))
+        .order_by("created_at")
+    )
     resolved = 0
-    for payment in open_attempts[:RESOLVE_BATCH]:
+    for payment in list(open_attempts[:RESOLVE_BATCH]):
         try:
             answer = PROVIDERS[payment.provider].lookup(reference=payment.reference, token=payment.token)
-            decide(payment_id=payment.pk, answer=answer)
-        except Error:
-            raise
+            with patience(1):
+                decide(payment_id=payment.pk, answer=answer)
         except Exception as exc:
-            if not isinstance(exc, ProviderTimeout):
-                logger.exception("payment %s stays unanswered", payment.reference)
+            if is_outage(exc):
+                raise
+            set_aside(Trouble.Job.PAYMENT, payment.pk, payment.reference, exc, order_id=payment.order_id)
         else:
+            settled(Trouble.Job.PAYMENT, [payment.pk])
             resolved += 1
     return resolved

@@ -2,8 +2,10 @@
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -14,6 +16,7 @@ from yousinsa.errors import Busy
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+_patience = threading.local()
 
 MAX_ATTEMPTS = 10
 BACKOFF_SECONDS = 0.01
@@ -25,7 +28,7 @@ def bounded_attempts() -> Iterator[int]:
     It ends when MAX_ATTEMPTS, or twice the lock wait, are used up. The pauses are random, so that those
     who ran into each other do not do so again.
     """
-    give_up_at = time.monotonic() + 2 * settings.LOCK_WAIT_SECONDS
+    give_up_at = time.monotonic() + 2 * getattr(_patience, "seconds", settings.LOCK_WAIT_SECONDS)
     for attempt in range(1, MAX_ATTEMPTS + 1):
         yield attempt
         if attempt == MAX_ATTEMPTS or time.monotonic() >= give_up_at:
@@ -52,6 +55,30 @@ def transact(work: Callable[[], T]) -> T:
             logger.info("lock conflict, attempt %d: %s", attempt, exc)
             conflict = exc
     raise Busy from conflict
+
+
+@contextmanager
+def patience(seconds: int) -> Iterator[None]:
+    """In this thread, locks are waited for so many seconds meanwhile, instead of LOCK_WAIT_SECONDS.
+
+    For those who have other things to do than to wait for one row.
+    """
+    _set_lock_wait(seconds)
+    _patience.seconds = seconds
+    try:
+        yield
+    finally:
+        del _patience.seconds
+        try:
+            _set_lock_wait(settings.LOCK_WAIT_SECONDS)
+        except DatabaseError:
+            connection.close()  # the next one begins as all do
+
+
+def _set_lock_wait(seconds: int) -> None:
+    if connection.vendor == "mysql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", [seconds])
 
 
 def reading(question: Callable[[], T]) -> T:
