@@ -9,6 +9,9 @@ from inventory.models import Stock
 from shop.models import Option, Product, Store
 from shop.schemas import OptionView, ProductView
 
+# Fewer available units than this are few.
+LOW_STOCK = 5
+
 
 class Offer(NamedTuple):
     """What a buyer needs to know of an option: what it is, what it costs (won), how many there are."""
@@ -52,6 +55,11 @@ def available_units(option_ids: Iterable[int]) -> dict[int, int]:
         "option_id", "on_hand", "reserved"
     )
     return {option_id: on_hand - reserved for option_id, on_hand, reserved in rows}
+
+
+def stocks_of_sku(sku: str) -> list[int]:
+    """The id of the stock row of the option with this SKU, or nothing."""
+    return list(Stock.objects.filter(option__sku=sku).values_list("id", flat=True))
 
 
 def stock_ids(option_ids: Iterable[int]) -> dict[int, int]:

@@ -79,7 +79,7 @@ MODELS: dict[str, dict[str, str]] = {
         "receive": "SU", "adjust": "SU", "transfer": "SU", "count": "SU",
     },
     "inventory_movement": {"view": "SDFOU", "add": "", "change": "", "delete": ""},
-    # The page of a sheet answers a post of those who may only look by showing the sheet.
+    # The page of a document answers a post of those who may only look by showing the document.
     "inventory_delivery": {
         "view": "SDFU", "add": "", "change": "SDFU", "delete": "", "import": "SU",
         "apply": "SU", "discard": "SU",

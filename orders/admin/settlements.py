@@ -9,17 +9,17 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import Settlement
 from orders.settlements.services import approve
-from shop.desk.base import FOUND, ReadOnlyAdmin, admin_url, moment, won
+from shop.desk.access.owners import is_store_owner
+from shop.desk.base import ReadOnlyAdmin
+from shop.desk.columns import admin_url, moment, money, text_link, won
 from shop.desk.operations import OperatedAdmin, Operation, OperationForm
-from shop.desk.owners import is_store_owner
-from shop.models import Store
+from shop.selectors import find_stores
 
 
 class ApproveForm(OperationForm):
@@ -39,14 +39,6 @@ APPROVE = Operation(
     done_many=ngettext_lazy("%d settlement approved.", "%d settlements approved."),
     asks=True,
 )
-
-
-def _money(field: str, label: Any) -> Any:
-    @admin.display(description=label)
-    def shown(self: Any, settlement: Settlement) -> str:
-        return won(getattr(settlement, field))
-
-    return shown
 
 
 @admin.register(Settlement)
@@ -76,10 +68,10 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
         "commission_won", "payable_won", "status", "computed_at", "approved_by", "approved_at", "statement",
     )  # fmt: skip
     readonly_fields = ("gross_won", "refunds_won", "rate", "commission_won", "payable_won", "statement")
-    gross_won = _money("gross", _("gross (won)"))
-    refunds_won = _money("refunds", _("refunds (won)"))
-    commission_won = _money("commission", _("commission (won)"))
-    payable_won = _money("payable", _("payable (won)"))
+    gross_won = money("gross", _("gross (won)"))
+    refunds_won = money("refunds", _("refunds (won)"))
+    commission_won = money("commission", _("commission (won)"))
+    payable_won = money("payable", _("payable (won)"))
     computed = moment("computed_at", _("computed at"))
 
     @admin.display(description=_("commission"))
@@ -88,11 +80,7 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
 
     @admin.display(description=_("statement"))
     def statement(self, settlement: Settlement) -> SafeString:
-        return format_html(
-            '<a href="{}" class="text-link">{}</a>',
-            admin_url(settlement, "print", settlement.pk),
-            _("to print"),
-        )
+        return text_link(admin_url(settlement, "print", settlement.pk), _("to print"))
 
     def has_delete_permission(self, request: HttpRequest, obj: Settlement | None = None) -> bool:
         """A draft may go, one at a time; what was approved stays."""
@@ -111,15 +99,14 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
     facts_related = ("store",)
 
     def find(self, queryset: QuerySet[Settlement], term: str) -> QuerySet[Settlement]:
-        stores = Store.objects.filter(name__istartswith=term).order_by()
-        return queryset.filter(store__in=list(stores.values_list("id", flat=True)[:FOUND]))
+        return queryset.filter(store__in=find_stores(term))
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.print_view)
         return [path("<int:pk>/print/", view, name="orders_settlement_print"), *super().get_urls()]
 
     def print_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """The statement on a sheet of paper, without the desk around it."""
+        """The statement on paper, without the desk around it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         settlement = self.get_queryset(request).filter(pk=pk).select_related("store__owner").first()
@@ -134,4 +121,4 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
             (_("Payable"), won(settlement.payable)),
         ]
         context = {"settlement": settlement, "rows": rows}
-        return TemplateResponse(request, "admin/settlement_print.html", context)
+        return TemplateResponse(request, "admin/orders/settlement_print.html", context)
