@@ -49,6 +49,15 @@ def offers(option_ids: Iterable[int]) -> dict[int, Offer]:
     return {row[0]: Offer(*row[:8], row[8] - row[9]) for row in rows}
 
 
+def off_sale(option_ids: Iterable[int]) -> set[int]:
+    """Those of these options that are taken off sale, alone or with their product or store. One query."""
+    ids = set(option_ids)
+    on_sale = Option.objects.filter(
+        pk__in=ids, is_active=True, product__is_active=True, product__store__status=Store.Status.ACCEPTED
+    )
+    return ids - set(on_sale.order_by().values_list("id", flat=True))
+
+
 def available_units(option_ids: Iterable[int]) -> dict[int, int]:
     """Units that can be bought now, by option id; options without a stock row are left out. One query."""
     rows = Stock.objects.filter(option_id__in=list(option_ids)).values_list(

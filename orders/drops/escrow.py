@@ -17,6 +17,7 @@ from inventory import ledger
 from inventory.errors import InsufficientStock
 from inventory.locks import lock_stock
 from inventory.models import Kind
+from inventory.selectors import off_sale
 from orders.drops.errors import DropNotOpen, PurchaseLimit, StaleEpoch
 from orders.drops.limits import units_bought
 from orders.drops.locks import lock_items
@@ -68,6 +69,7 @@ class EscrowUnits:
     def lock(self, requests: Sequence[PlaceRequest]) -> None:
         self._items = lock_items([self._drop_id])[self._drop_id]
         self._left = {option_id: item.left for option_id, item in self._items.items()}
+        self._off_sale = off_sale(self._items)
         self._drop = Drop.objects.get(pk=self._drop_id)
         self._locked = lock_stock(
             self._on_sale[option_id].stock_id for r in requests for option_id, _ in r.lines
@@ -89,7 +91,10 @@ class EscrowUnits:
         requested, bought = request.units, self._bought[request.buyer_id]
         if bought + requested > drop.limit_per_customer:
             return PurchaseLimit(limit=drop.limit_per_customer, bought=bought, requested=requested)
-        short = shortages(request, self._left)
+        left = self._left
+        if self._off_sale and not request.admitted:
+            left = left | dict.fromkeys(self._off_sale, 0)
+        short = shortages(request, left)
         return InsufficientStock(short) if short else None
 
     def price_refusal(self, request: PlaceRequest) -> Exception | None:

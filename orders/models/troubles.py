@@ -26,8 +26,15 @@ class Trouble(models.Model):
     job = models.CharField(_("what fails"), max_length=20, choices=Job.choices)
     item = models.BigIntegerField(_("row"))
     subject = ExactCharField(_("what it concerns"), max_length=60)
+    # Not checked by the database: that the order's row is locked may be the very trouble.
     order = models.ForeignKey(
-        Order, models.CASCADE, null=True, blank=True, related_name="troubles", verbose_name=_("order")
+        Order,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="troubles",
+        verbose_name=_("order"),
+        db_constraint=False,
     )
     reason = models.CharField(_("reason"), max_length=300)
     tries = models.IntegerField(_("tries"), default=1)

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 from datetime import timedelta
 
+from django.conf import settings
 from django.db import Error
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_noop
@@ -150,6 +151,7 @@ def _decide(
     if answer.status == WAITING:
         payment.status = Payment.Status.WAITING
         payment.save(update_fields=["status", "detail"])
+        _hold_for_transfer(held.order, payment.provider)
         return []
     replaced = Payment.objects.filter(order_id=order_id, live=True).exclude(pk=payment_id).exists()
     payment.decided_at = timezone.now()
@@ -159,6 +161,23 @@ def _decide(
     if not approved:
         return []
     return _give_back(held.order, payment) if replaced else _accept_money(held, payment, actor_id)
+
+
+def _hold_for_transfer(order: Order, provider: str) -> None:
+    """Money that is transferred takes a day: a pending order is held for so long from the first time on that
+    its buyer chose to, and no longer however often that is chosen again.
+    """
+    if order.status != Status.PENDING:
+        return
+    first = (
+        Payment.objects.filter(order=order, provider=provider)
+        .order_by("id")
+        .values_list("created_at", flat=True)
+    )
+    held_until = first[0] + timedelta(hours=settings.TRANSFER_HOLD_HOURS)
+    if held_until > order.expires_at:
+        order.expires_at = held_until
+        order.save(update_fields=["expires_at"])
 
 
 def _give_back(order: Order, payment: Payment, note: str = "") -> list[int]:
