@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from orders.drops.planning import ItemDraft, create_drop
 from orders.models import Drop, DropItem, Hold, Lane, Order
-from orders.placement.lanes import LANES, place_order
+from orders.placement.lanes import place_order
 from shop.models import MAX_PRICE, Product
 from tests.support.desk import text, url
 from tests.support.drops import drain_all, make_drop
@@ -44,7 +44,6 @@ def test_so_it_is_in_the_group_commit(settings, buyer, option):
     with pytest.raises(Problem) as refused:
         place_order(wish(buyer.pk, (option.pk, 1), expected=1))
     assert refused.value.code == "price_changed"
-    assert "group_commit" in LANES
 
 
 @pytest.mark.parametrize("lane", Lane.values)
@@ -52,9 +51,8 @@ def test_so_it_is_in_drops(lane, on_redis, api, option):
     drop = make_drop((option, 5), lane=lane)
     refused = send(api, make_user(), (option, 1), drop=drop.pk, expected_total=9_999)
     problem(refused, 409, "price_changed")
-    buyer = make_user()
-    again = [send(api, buyer, (option, 1), drop=drop.pk, expected_total=10_000) for _ in range(1)]
-    assert again[0].status_code in (201, 202)
+    accepted = send(api, make_user(), (option, 1), drop=drop.pk, expected_total=10_000)
+    assert accepted.status_code in (201, 202)
     if lane != Lane.GROUP_COMMIT:
         drain_all()
     assert Order.objects.get().total == 10_000
@@ -97,7 +95,7 @@ def test_a_drops_price_has_the_bounds_of_a_products(option, desk):
     item = DropItem(drop=Drop(name="Air"), option=option, price=2**60, allotted=2**40)
     with pytest.raises(Exception, match="less than or equal to") as refused_by_the_form:
         item.clean_fields()
-    assert set(refused_by_the_form.value.message_dict) == {"price", "allotted"}
+    assert {"price", "allotted"} <= set(refused_by_the_form.value.message_dict)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +115,7 @@ def test_the_database_keeps_the_bounds(table, column, value, order, option):
 # --- Transfers ------------------------------------------------------------------------------------------
 
 
-def test_a_transfer_holds_the_units_for_a_day(order, desk, settings):
+def test_a_transfer_holds_the_units_for_a_day(order, desk):
     answer = pay_for(order, "manual")
     order.refresh_from_db()
     day = timedelta(hours=24)
@@ -128,7 +126,6 @@ def test_a_transfer_holds_the_units_for_a_day(order, desk, settings):
     # Once: who chooses it again, after another way, is held no longer for it.
     until = order.expires_at
     pay_for(order, token="tok-decline")
-    settings.TRANSFER_HOLD_HOURS = 24
     pay_for(order, "manual")
     order.refresh_from_db()
     assert order.expires_at == until

@@ -130,6 +130,7 @@ class Migration(migrations.Migration):
             name="order",
             field=models.ForeignKey(
                 blank=True,
+                db_constraint=False,
                 null=True,
                 on_delete=django.db.models.deletion.CASCADE,
                 related_name="troubles",

@@ -169,12 +169,9 @@ def _hold_for_transfer(order: Order, provider: str) -> None:
     """
     if order.status != Status.PENDING:
         return
-    first = (
-        Payment.objects.filter(order=order, provider=provider)
-        .order_by("id")
-        .values_list("created_at", flat=True)
-    )
-    held_until = first[0] + timedelta(hours=settings.TRANSFER_HOLD_HOURS)
+    chosen = Payment.objects.filter(order=order, provider=provider).order_by("id")
+    begun = chosen.values_list("created_at", flat=True)[0]
+    held_until = begun + timedelta(hours=settings.TRANSFER_HOLD_HOURS)
     if held_until > order.expires_at:
         order.expires_at = held_until
         order.save(update_fields=["expires_at"])

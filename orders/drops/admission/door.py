@@ -35,9 +35,9 @@ def buy(request: PlaceRequest, *, ticket: str | None = None) -> Placed | Accepte
 def begin(request: PlaceRequest, *, ticket: str | None = None) -> Deferred[Placed | Accepted]:
     """The same without waiting for Redis or for other orders.
 
-    Raises, at once or as the outcome: `UnknownDrop`, `UnknownOption`, `Invalid` (the ticket, or a total beyond
-    all bounds), `PriceChanged`, `DropNotOpen`, `PurchaseLimit`, `InsufficientStock`, `Queued`, `IdempotencyKeyReused`, `Busy` (certainly not placed),
-    `OutcomeUnknown`.
+    Raises, at once or as the outcome: `UnknownDrop`, `UnknownOption`, `Invalid` (the ticket, or a total
+    beyond all bounds), `PriceChanged`, `DropNotOpen`, `PurchaseLimit`, `InsufficientStock`, `Queued`,
+    `IdempotencyKeyReused`, `Busy` (certainly not placed), `OutcomeUnknown`.
     """
     definition = definitions.find(request.drop_id or 0)
     _check_options(request, definition)
