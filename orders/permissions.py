@@ -25,7 +25,7 @@ RIGHTS: dict[str, tuple[str, ...]] = {
     FINANCE: (
         *_ORDERS, *_MONEY, *_DROPS,
         "orders.pay_out_refund", "orders.approve_settlement",
-        "orders.view_settlement", "orders.delete_settlement",
+        "orders.view_settlement", "orders.delete_settlement", "orders.view_settlemententry",
     ),
     STORE_OWNER: ("orders.view_order", "orders.view_orderline", "orders.view_settlement"),
 }  # fmt: skip

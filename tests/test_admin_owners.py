@@ -198,7 +198,7 @@ EXPORTED: dict[Any, str] = {
     Order: "number,status,ordered at,held until",
     OrderLine: "order,sku,product,quantity,unit price,returned",
     Settlement: "id,store,store_name,from,to,units,gross,returned_units,refunds,"
-    "commission_basis_points,commission,payable,status,approved_at",
+    "commission_basis_points,commission,payable,late_entries,late_payable,status,approved_at",
 }
 
 

@@ -181,6 +181,12 @@ UNPAID_ORDERS = env.int("UNPAID_ORDERS", default=20)
 UNPAID_UNITS = env.int("UNPAID_UNITS", default=100)
 # What the shop keeps of a store's sales where the store has no rate of its own, in hundredths of a percent.
 COMMISSION_RATE = env.int("COMMISSION_RATE", default=1000)
+if not 0 <= COMMISSION_RATE <= 10_000:
+    raise ImproperlyConfigured(f"COMMISSION_RATE is 0 to 10000 (1000 is 10%), not {COMMISSION_RATE}")
+# Whether what one made is approved by another: 1, 0, or auto: where two people have the right to approve.
+FOUR_EYES = env.str("FOUR_EYES", default="auto")
+if FOUR_EYES not in ("auto", "1", "0"):
+    raise ImproperlyConfigured(f"FOUR_EYES is auto, 1 or 0, not {FOUR_EYES!r}")
 # How often a process writes down what it acknowledged and refused of drops (drops/admission/tallies.py).
 DROP_TALLY_SECONDS = 0.5
 

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orders.models import OrderEvent, OrderLine, OrderNote
 from orders.selectors import find_order_ids
-from shop.desk.access.owners import own_options
+from shop.desk.access.owners import own_stores
 from shop.desk.base import ReadOnlyAdmin
 from shop.desk.bounds import newest_keys
 from shop.desk.columns import link, linked, moment, money, recorded_text
@@ -17,7 +17,7 @@ from shop.models import Option
 
 @admin.register(OrderLine)
 class OrderLineAdmin(ReadOnlyAdmin):
-    owned_by = "option__product__store"
+    owned_by = "store"
     exported = {
         "order": "order__number", "sku": "option__sku", "product": "product_name", "quantity": "quantity",
         "unit price": "unit_price", "returned": "returned",
@@ -33,7 +33,7 @@ class OrderLineAdmin(ReadOnlyAdmin):
     of_order = linked("order", _("order"))
 
     def newest_of_owner(self, request: HttpRequest) -> QuerySet[OrderLine]:
-        own = OrderLine.objects.filter(option__in=own_options(request))
+        own = OrderLine.objects.filter(store__in=own_stores(request))
         return OrderLine.objects.filter(pk__in=newest_keys(own))
 
     @admin.display(description=_("SKU"))

@@ -5,7 +5,18 @@ from collections.abc import Collection
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
-from orders.models import Drop, Hold, Order, OrderEvent, OrderLine, OrderNote, Payment, Refund, Settlement
+from orders.models import (
+    Drop,
+    Hold,
+    Order,
+    OrderEvent,
+    OrderLine,
+    OrderNote,
+    Payment,
+    Refund,
+    Settlement,
+    SettlementEntry,
+)
 from orders.models.drops import DeadLetter, DropItem, DropRelease, DropTally
 from shop.desk.columns import admin_url
 from shop.desk.links import ORDER, Reference, add_reference, add_related
@@ -30,6 +41,7 @@ add_room(
     _("Money"),
     place=40,
     daily={Payment: "payments", Refund: "currency_exchange", Settlement: "receipt_long"},
+    records={SettlementEntry: "receipt"},
 )
 
 

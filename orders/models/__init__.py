@@ -14,7 +14,7 @@ from orders.models.orders import (
     Status,
 )
 from orders.models.payments import Payment, Refund
-from orders.models.settlements import Settlement
+from orders.models.settlements import Settlement, SettlementEntry
 from orders.models.troubles import Trouble
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Payment",
     "Refund",
     "Settlement",
+    "SettlementEntry",
     "Status",
     "Trouble",
 ]

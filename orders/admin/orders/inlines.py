@@ -21,7 +21,7 @@ class AllLines(FirstRows):
 class LineInline(ReadOnlyInline):
     model = OrderLine
     formset = AllLines
-    owned_by = "option__product__store"
+    owned_by = "store"
     fields = ("option", "product_name", "size", "color", "quantity", "price", "returned")
     readonly_fields = ("size", "color", "price")
     ordering = ("id",)

@@ -18,7 +18,7 @@ from orders.admin.orders.operations import ADD_NOTE, CANCEL, CONFIRM_PAYMENT, DE
 from orders.admin.orders.packing import PackingLists
 from orders.models import Order, OrderLine, Status
 from orders.selectors import find_order_ids, search_orders
-from shop.desk.access.owners import is_store_owner, own_options, own_stores
+from shop.desk.access.owners import is_store_owner, own_stores
 from shop.desk.base import ReadOnlyAdmin
 from shop.desk.bounds import newest_keys
 from shop.desk.columns import admin_url, money, recorded_text, text_link, won
@@ -30,7 +30,7 @@ class OrderAdmin(ListColumns, PackingLists, OperatedAdmin, ReadOnlyAdmin):
     operations = (CONFIRM_PAYMENT, SHIP, DELIVER, CANCEL, RETURN, ADD_NOTE)
     actions = ("print_packing_lists",)
     inlines = (LineInline, NoteInline, EventInline, PaymentInline)
-    owned_by = "lines__option__product__store"
+    owned_by = "lines__store"
     # Who bought it, and what else, is none of a store owner's business: operators ship.
     hidden_from_owners = frozenset(
         {"buyer", "customer", "total_won", "total", "payment", "note", "said", "recipient", "phone",
@@ -89,11 +89,11 @@ class OrderAdmin(ListColumns, PackingLists, OperatedAdmin, ReadOnlyAdmin):
         ]
 
     def of_owner(self, request: HttpRequest, records: QuerySet[Order]) -> QuerySet[Order]:
-        own = OrderLine.objects.filter(order=OuterRef("pk"), option__product__store__in=own_stores(request))
+        own = OrderLine.objects.filter(order=OuterRef("pk"), store__in=own_stores(request))
         return records.filter(Exists(own))
 
     def newest_of_owner(self, request: HttpRequest) -> QuerySet[Order]:
-        newest = newest_keys(OrderLine.objects.filter(option__in=own_options(request)))
+        newest = newest_keys(OrderLine.objects.filter(store__in=own_stores(request)))
         lines = OrderLine.objects.filter(pk__in=newest)
         return Order.objects.filter(pk__in=list(lines.values_list("order_id", flat=True)))
 

@@ -29,8 +29,7 @@ def bring_into_bounds(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orders", "0005_order_notes"),
-        ("shop", "0005_option_on_sale"),
+        ("orders", "0008_require_store_of_lines"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
