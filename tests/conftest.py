@@ -17,7 +17,7 @@ from orders.drops.definitions import definitions
 from orders.drops.selectors import drop_views
 from orders.models import Order
 from orders.payments.providers import PROVIDERS
-from orders.placement.suspects import suspects
+from orders.placement.guards.suspects import suspects
 from shop.models import Option, User
 from tests.support.desk import signed_in
 from tests.support.drops import use_redis

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.urls import reverse
 from django.utils import timezone
 
 from inventory.models import Stock
@@ -11,11 +12,12 @@ from orders.drops.schedule import run_due
 from orders.drops.writing import outbox
 from orders.lifecycle import expire_due
 from orders.models import Drop, DropRelease, Order, Payment, Refund, Trouble
+from orders.models.troubles import FIRST_RETRY, SET_ASIDE
 from orders.payments.providers import PROVIDERS
 from orders.payments.refunds import pay_out_due
 from orders.payments.services import resolve_unanswered
-from orders.troubles import FIRST_RETRY, SET_ASIDE
 from tests.support.corruption import sql
+from tests.support.desk import text, url
 from tests.support.drops import make_drop
 from tests.support.factories import make_options, make_order, make_user, stock_of
 from tests.support.locks import row_locked
@@ -150,9 +152,9 @@ def test_refunds_that_fail_do_not_fill_the_queue(monkeypatch):
 def test_a_release_that_cannot_be_read_keeps_no_other_back(on_redis, units):
     first, second = make_options([10, 10])
     drop = make_drop((first, 5), (second, 5))
-    for i, text in enumerate([units, f"[[{second.pk},1]]"]):
+    for i, written in enumerate([units, f"[[{second.pk},1]]"]):
         DropRelease.objects.create(
-            drop=drop, release_id=f"order-{i}", number=str(i), buyer_id=1, units=text, epoch=drop.epoch
+            drop=drop, release_id=f"order-{i}", number=str(i), buyer_id=1, units=written, epoch=drop.epoch
         )
     assert outbox.deliver_due() == 1
     assert outbox.deliver_due() == 0
@@ -181,3 +183,16 @@ def test_one_drop_that_fails_stops_no_other(monkeypatch):
     good.refresh_from_db()
     assert (bad.status, good.status) == ("scheduled", "open")
     assert "what nobody foresaw" in bad.problem
+
+
+def test_the_desk_shows_what_is_set_aside(desk, order):
+    overdue(order)
+    sql("UPDATE inventory_stock SET reserved = 0 WHERE reserved > 0")
+    assert expire_due() == 0
+    front = text(desk.get(reverse("admin:index")))
+    assert f"ending a hold: {order.number}" in front
+    listed = desk.get(url(Trouble))
+    assert "does not fit the present" in text(listed)
+    assert f'href="{url(Order, "change", order.pk)}"' in listed.content.decode()
+    assert desk.get(url(Trouble), {"q": order.number}).context["cl"].result_count == 1
+    assert desk.get(url(Trouble, "change", Trouble.objects.get().pk)).status_code == 200

@@ -187,7 +187,7 @@ def test_an_order_that_cannot_be_written_is_set_aside_alone_and_its_units_come_b
     spoil(sale, bad, buyer=10**9)  # nobody
     drain_all()
     letter = DeadLetter.objects.get()
-    assert (letter.number, letter.units, letter.code) == (bad, 2, "unwritable")
+    assert (letter.number, letter.units, letter.code) == (bad, 2, "not_authenticated")
     assert Order.objects.get().number == good
     assert (item_of(sale.drop), left_in_redis(sale.drop, sale.option)) == ((10, 1, 0), 9)
     assert_all_adds_up()

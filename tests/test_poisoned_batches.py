@@ -10,8 +10,8 @@ from inventory.selectors import offers
 from orders.models import Order
 from orders.placement.batch import place_batch
 from orders.placement.group_commit import Committer
+from orders.placement.guards.suspects import suspects
 from orders.placement.requests import Placed
-from orders.placement.suspects import suspects
 from orders.placement.writing import write_under_lock
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.poison import (

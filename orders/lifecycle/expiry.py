@@ -1,6 +1,6 @@
 """Holds that are over: pending orders end, many in one transaction, and none of them harms another.
 
-What a transaction fails with is found by halving it and set aside (orders/troubles.py). Rows that somebody
+What a transaction fails with is found by halving it and set aside (orders/models/troubles.py). Rows that somebody
 else keeps locked are waited for one by one, a moment each, so that only their own orders wait.
 """
 
@@ -19,10 +19,10 @@ from orders.drops import escrow
 from orders.drops.locks import lock_items
 from orders.locking import drops_of, forget_shipping
 from orders.models import DropItem, Order, OrderEvent, OrderLine, Status, Trouble
-from orders.placement.blocked import locked_among
-from orders.troubles import halving, left_alone, set_aside, settled
+from orders.models.troubles import left_alone, set_aside, settled
+from orders.placement.guards.blocked import locked_among
 from yousinsa.db.rows import insert_rows
-from yousinsa.db.transactions import patience, transact
+from yousinsa.db.transactions import halving, patience, transact
 from yousinsa.errors import Busy
 
 EXPIRY_BATCH = 200

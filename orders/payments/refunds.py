@@ -9,8 +9,8 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from orders.models import Order, Payment, Refund, Trouble
+from orders.models.troubles import left_alone, set_aside, settled
 from orders.payments.providers import PROVIDERS
-from orders.troubles import left_alone, set_aside, settled
 from yousinsa.db.errors import is_outage
 
 logger = logging.getLogger(__name__)

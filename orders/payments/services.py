@@ -24,9 +24,9 @@ from orders.errors import (
 )
 from orders.locking import SHIPPING_FIELDS, LockedOrder, lock_order, move
 from orders.models import Order, Payment, Status, Trouble
+from orders.models.troubles import left_alone, set_aside, settled
 from orders.payments import refunds
 from orders.payments.providers import APPROVED, DECLINED, PROVIDERS, WAITING, Answer, ProviderTimeout
-from orders.troubles import left_alone, set_aside, settled
 from yousinsa.db.errors import is_outage
 from yousinsa.db.transactions import patience, transact
 from yousinsa.errors import Busy, Invalid

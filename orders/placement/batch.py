@@ -17,12 +17,12 @@ from inventory.errors import InsufficientStock
 from inventory.selectors import offers
 from orders.errors import OutcomeUnknown, UnknownOption
 from orders.models import Order
-from orders.placement.blocked import LockedOut
 from orders.placement.decisions import Decisions, Outcomes, placed_under_keys
+from orders.placement.guards.blocked import LockedOut
+from orders.placement.guards.suspects import suspects
 from orders.placement.metrics import count_batch
 from orders.placement.numbers import new_order_id, renew_order_ids
 from orders.placement.requests import Outcome, Placed, PlaceRequest
-from orders.placement.suspects import suspects
 from orders.placement.writing import Offers, shortages, write_under_lock
 from yousinsa.db.errors import (
     STATEMENT_TIMEOUT,

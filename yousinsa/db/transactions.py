@@ -4,14 +4,14 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import DatabaseError, OperationalError, connection, transaction
 
-from yousinsa.db.errors import is_connection_lost, is_lock_conflict
+from yousinsa.db.errors import is_connection_lost, is_lock_conflict, is_outage
 from yousinsa.errors import Busy
 
 logger = logging.getLogger(__name__)
@@ -79,6 +79,25 @@ def _set_lock_wait(seconds: int) -> None:
     if connection.vendor == "mysql":
         with connection.cursor() as cursor:
             cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", [seconds])
+
+
+def halving(
+    items: Sequence[T], work: Callable[[Sequence[T]], int], alone: Callable[[T, Exception], None]
+) -> int:
+    """`work` on all at once; if that fails, in halves, until what it fails with is told to `alone`.
+
+    Returns the sum of what `work` returns. Raises what is nobody's fault: the database is away, or busy.
+    """
+    try:
+        return work(items)
+    except Exception as exc:
+        if is_outage(exc) or isinstance(exc, Busy):
+            raise
+        if len(items) == 1:
+            alone(items[0], exc)
+            return 0
+    half = len(items) // 2
+    return halving(items[:half], work, alone) + halving(items[half:], work, alone)
 
 
 def reading(question: Callable[[], T]) -> T:

@@ -13,8 +13,7 @@ from orders.drops.redis.connections import NO_REDIS, client
 from orders.drops.redis.keys import keys_of
 from orders.drops.redis.scripts import Script
 from orders.models.drops import LIVE, Drop, DropRelease
-from orders.models.troubles import Trouble
-from orders.troubles import left_alone, set_aside, settled
+from orders.models.troubles import Trouble, left_alone, set_aside, settled
 from yousinsa.db.errors import is_outage
 
 BATCH = 500
