@@ -8,6 +8,7 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from inventory.models import Stock
 from shop.models import Option, Product, Store
 from shop.schemas import OptionView, ProductView
+from shop.selectors import find_sku
 
 # Fewer available units than this are few.
 LOW_STOCK = 5
@@ -73,8 +74,8 @@ def available_units(option_ids: Iterable[int]) -> dict[int, int]:
 
 
 def stocks_of_sku(sku: str) -> list[int]:
-    """The id of the stock row of the option with this SKU, or nothing."""
-    return list(Stock.objects.filter(option__sku=sku).values_list("id", flat=True))
+    """The ids of the stock rows of the options with this SKU, in whatever case it is typed; or nothing."""
+    return list(Stock.objects.filter(option__in=find_sku(sku)).values_list("id", flat=True))
 
 
 def stock_ids(option_ids: Iterable[int]) -> dict[int, int]:

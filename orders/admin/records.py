@@ -12,7 +12,7 @@ from shop.desk.access.owners import own_stores
 from shop.desk.base import ReadOnlyAdmin
 from shop.desk.bounds import newest_keys
 from shop.desk.columns import link, linked, moment, money, recorded_text
-from shop.models import Option
+from shop.selectors import find_sku
 
 
 @admin.register(OrderLine)
@@ -41,7 +41,7 @@ class OrderLineAdmin(ReadOnlyAdmin):
         return link(line.option)
 
     def find(self, queryset: QuerySet[OrderLine], term: str) -> QuerySet[OrderLine]:
-        options = list(Option.objects.filter(sku=term).values_list("id", flat=True))
+        options = find_sku(term)
         if options:
             return queryset.filter(option__in=options)
         return queryset.filter(order__in=find_order_ids(term))

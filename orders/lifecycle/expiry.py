@@ -1,7 +1,7 @@
 """Holds that are over: pending orders end, many in one transaction, and none of them harms another.
 
-What a transaction fails with is found by halving it and set aside (orders/models/troubles.py). Rows that somebody
-else keeps locked are waited for one by one, a moment each, so that only their own orders wait.
+What a transaction fails with is found by halving it and set aside (orders/models/troubles.py). Rows that
+somebody else keeps locked are waited for one by one, a moment each, so that only their own orders wait.
 """
 
 import time

@@ -20,9 +20,10 @@ from inventory.listing import keep_in_stock
 from shop.desk.base import DeskAdmin, ReadOnlyAdmin
 from shop.desk.columns import admin_url, link, moment, text_link, won
 from shop.models import MAX_OPTIONS, Category, Option, Product
-from shop.selectors import category_ids, find_options, search_names
+from shop.selectors import category_ids, find_options, find_sku, search_names
 from yousinsa.errors import Invalid
 from yousinsa.http.page_cache import pages_changed
+from yousinsa.text.keys import key
 
 
 class CategoryFilter(admin.SimpleListFilter):
@@ -71,12 +72,12 @@ class OptionFormSet(BaseInlineFormSet):
     def clean(self) -> None:
         """`S` and `s` are one size: the database would refuse the second one."""
         super().clean()
-        looks: set[tuple[str, str]] = set()
+        looks: set[str] = set()
         for form in self.forms:
             values = getattr(form, "cleaned_data", None)
             if not values or (not form.instance.pk and not form.has_changed()):
                 continue
-            look = (values.get("size", "").casefold(), values.get("color", "").casefold())
+            look = key(values.get("size", ""), values.get("color", ""))
             if look in looks:
                 form.add_error("size", _("This size and colour is given twice."))
             looks.add(look)
@@ -155,8 +156,8 @@ class ProductAdmin(DeskAdmin):
         return sum(stock.available for stock in stocks if stock)
 
     def find(self, queryset: QuerySet[Product], term: str) -> QuerySet[Product]:
-        by_sku = list(Option.objects.filter(sku=term).values_list("product_id", flat=True))
-        return queryset.filter(pk__in=by_sku) if by_sku else search_names(queryset, term)
+        by_sku = find_sku(term)
+        return queryset.filter(options__in=by_sku).distinct() if by_sku else search_names(queryset, term)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Every option is kept in stock from its first moment, in the transaction that creates it."""

@@ -14,7 +14,8 @@ from shop import services
 from shop.desk.columns import admin_url, moment, text_link
 from shop.desk.operations import OperatedAdmin, Operation, OperationForm
 from shop.models import Product, Store
-from shop.selectors import find_users
+from shop.selectors import begins, find_users
+from yousinsa.text.keys import key
 
 
 def _decision(status: str) -> type[OperationForm]:
@@ -98,7 +99,7 @@ class StoreAdmin(OperatedAdmin):
 
     def find(self, queryset: QuerySet[Store], term: str) -> QuerySet[Store]:
         if "@" not in term:
-            return queryset.filter(name__istartswith=term)
+            return queryset.filter(begins("name_key", key(term)))
         return queryset.filter(owner__in=find_users(term))
 
     def has_delete_permission(self, request: HttpRequest, obj: Store | None = None) -> bool:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db import transaction
@@ -21,30 +20,23 @@ from shop.desk.columns import moment
 from shop.desk.links import related_links
 from shop.desk.operations import OperatedAdmin, Operation, OperationForm
 from shop.models import TokenRevocation, User
-from shop.selectors import find_users
+from shop.selectors import begins, find_users
 from yousinsa.errors import Forbidden
 
 # What a bearer token states of its user, or stands on: changing it ends the tokens that say otherwise.
 STATED_BY_TOKENS = {"role", "is_staff", "is_superuser"}
 
 
-class LowerCaseEmail(forms.ModelForm):
-    """Addresses are stored in lower case, as at sign-up: one person, one account."""
-
-    def clean_email(self) -> str:
-        return User.objects.normalize_email(self.cleaned_data["email"])
-
-
-class NewUserForm(LowerCaseEmail, UserCreationForm):
+class NewUserForm(UserCreationForm):
     class Meta:
         model = User
         fields = ("email", "name", "role")
 
 
-class ChangedUserForm(LowerCaseEmail, UserChangeForm):
+class ChangedUserForm(UserChangeForm):
     class Meta:
         model = User
-        fields = "__all__"  # noqa: DJ007 (the admin narrows it to its fieldsets)
+        fields = "__all__"
 
 
 class PasswordForm(AdminPasswordChangeForm):
@@ -144,7 +136,7 @@ class UserAdmin(NamesPermissions, OperatedAdmin, DjangoUserAdmin):
         return related_links(user)
 
     def find(self, queryset: QuerySet[User], term: str) -> QuerySet[User]:
-        by_email = Q(email__istartswith=term)
+        by_email = begins("email", User.objects.normalize_email(term))
         return queryset.filter(by_email if "@" in term else by_email | Q(name__istartswith=term))
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:

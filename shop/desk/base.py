@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.contrib.auth import get_permission_codename
 from django.core.paginator import Paginator
+from django.db import models
 from django.db.models import QuerySet
 from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse
@@ -24,6 +25,8 @@ from shop.desk.access.owners import SHARED, is_store_owner, own_stores, without
 from shop.desk.bounds import bounded_count
 from shop.desk.export import Exported
 from yousinsa.language import recorded
+from yousinsa.text.cleaning import tidied
+from yousinsa.text.fields import LineFormField, TextFormField
 
 INLINE_ROWS = 50
 
@@ -81,7 +84,7 @@ class DeskAdmin(Exported, ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        term = search_term.replace("\x00", "").strip()
+        term = tidied(search_term)
         return (self.find(queryset, term) if term else queryset), False
 
     def find(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
@@ -143,6 +146,13 @@ class DeskAdmin(Exported, ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self._is_open_to(request) and super().has_delete_permission(request, obj)
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """What is typed into a plain column is cleaned too; columns of cleaned text see to it themselves."""
+        form_class = {models.CharField: LineFormField, models.TextField: TextFormField}.get(type(db_field))
+        if form_class is not None and not db_field.choices:
+            kwargs.setdefault("form_class", form_class)
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """What a store owner may choose is what the other model's page shows them."""

@@ -31,6 +31,7 @@ from shop.desk.base import DeskAdmin
 from shop.desk.columns import admin_url
 from shop.desk.widgets import style_field
 from yousinsa.errors import Forbidden, Problem
+from yousinsa.text.fields import LineFormField
 
 # Each record of a list's action is a transaction of its own, and the operator waits for all of them.
 MAX_AT_ONCE = 100
@@ -319,4 +320,4 @@ def _actor_id(request: HttpRequest) -> int:
 def line_of_text(label: Any, *, max_length: int, short: bool = False, **options: Any) -> forms.CharField:
     """A field for a line of text; a short one fits into a table."""
     widget = forms.TextInput(attrs={"size": 16} if short else {})
-    return forms.CharField(label=label, max_length=max_length, widget=widget, **options)
+    return LineFormField(label=label, max_length=max_length, widget=widget, **options)

@@ -36,11 +36,15 @@ TROUBLES = 20
 LOGGED = {"apply": _("applied"), "discard": _("discarded")}
 
 
+# Rows that were taken otherwise than they stand in a file, told one by one.
+NOTES = 10
+
+
 class UploadForm(forms.Form):
     file = forms.FileField(
         label=_("File"),
         widget=UnfoldAdminFileFieldWidget(),
-        help_text=_("CSV (UTF-8) or XLSX; its first row names the columns."),
+        help_text=_("CSV or XLSX; its first row names the columns."),
     )
 
 
@@ -133,7 +137,9 @@ class DocumentAdmin(ReadOnlyAdmin):
         if request.method == "POST" and form.is_valid():
             upload = form.cleaned_data["file"]
             try:
-                good, errors, count = rows.read(self.resource(document), uploads.rows(upload))
+                resource = self.resource(document)
+                good, errors, count = rows.read(resource, uploads.rows(upload))
+                self._tell_how(request, upload, resource.notes)
                 if not count:
                     done = self.draft(
                         document, good, actor_id=int(request.user.pk or 0), source=upload.name[:100]
@@ -154,6 +160,17 @@ class DocumentAdmin(ReadOnlyAdmin):
             "back": back,
         }  # fmt: skip
         return self.page(request, "import", context)
+
+    def _tell_how(self, request: HttpRequest, upload: Any, notes: list[str]) -> None:
+        """In what the file was read, and what was taken otherwise than it stands there."""
+        if letters := uploads.letters(upload):
+            text = gettext("The file is not in UTF-8: it was read as %s. Look whether its words are right.")
+            self.message_user(request, text % letters, messages.WARNING)
+        for note in notes[:NOTES]:
+            self.message_user(request, note, messages.WARNING)
+        if len(notes) > NOTES:
+            more = gettext("And %d more rows like these.") % (len(notes) - NOTES)
+            self.message_user(request, more, messages.WARNING)
 
     def resource(self, document: Any) -> rows.Rows:
         return self.row_rules()

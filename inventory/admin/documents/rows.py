@@ -5,8 +5,7 @@ wrong with it. Rows are given to them in batches: the library by itself holds th
 each row and a rendered difference in memory, which a file of 100,000 rows must not cost.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,6 +19,8 @@ from tablib import Dataset
 from inventory.documents import Receipt
 from inventory.models import MAX_UNITS, Stock, Stocktake, StocktakeLine
 from shop.desk.uploads import MAX_COLUMNS, Row, refused
+from yousinsa.files.cells import head, whole_number
+from yousinsa.text.cleaning import clean_line, clean_sku, tidied
 
 BATCH = 500
 # Refusals that are kept to be shown; all are counted.
@@ -33,10 +34,21 @@ class RowError(NamedTuple):
     text: str
 
 
+# What else the head may call a column, the likeliest first.
+ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
+    "sku": ("상품코드", "옵션코드", "품번"),
+    "units": ("수량", "입고수량"),
+    "counted": ("실사수량", "실사", "수량"),
+    "reference": ("전표번호", "참조번호"),
+    "note": ("비고", "메모"),
+}
+
+
 class ParsedRow:
     """What a row says; its attributes are the fields of the resource."""
 
     stock: Any
+    row = 0
     pk = None
 
     def __str__(self) -> str:
@@ -44,21 +56,22 @@ class ParsedRow:
 
 
 class SkuWidget(Widget):
-    """An SKU as the stock row (id, on hand, reserved) that it names; each may be named once in a file."""
+    """An SKU as the stock row (id, on hand, reserved) that it names; once in a file unless it `repeats`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, repeats: bool = False) -> None:
         super().__init__()
+        self.repeats = repeats
         self.known: dict[str, tuple[int, int, int]] = {}
         self.seen: dict[str, int] = {}
 
     def clean(self, value: Any, row: Any = None, **kwargs: Any) -> Any:
-        sku = str(value or "")
+        sku = clean_sku(str(value or ""))
         if not sku:
             raise ValueError(gettext("Missing: give the option's SKU."))
         if sku not in self.known:
             raise ValueError(gettext("There is no option with the SKU %s: look at how it is written.") % sku)
         first = self.seen.setdefault(sku, row[ROW])
-        if first != row[ROW]:
+        if first != row[ROW] and not self.repeats:
             raise ValueError(
                 gettext("%(sku)s is in row %(row)d already: give each SKU once.") % {"sku": sku, "row": first}
             )
@@ -66,21 +79,24 @@ class SkuWidget(Widget):
 
 
 class UnitsWidget(Widget):
-    """A whole number from `least` on."""
+    """A whole number from `least` on; None for an empty cell, unless that is `required`."""
 
-    def __init__(self, least: int) -> None:
+    def __init__(self, least: int, *, required: bool = True) -> None:
         super().__init__()
         self.least = least
+        self.required = required
 
-    def clean(self, value: Any, row: Any = None, **kwargs: Any) -> int:
-        text = str(value or "")
+    def clean(self, value: Any, row: Any = None, **kwargs: Any) -> int | None:
+        text = str(value or "").strip()
+        if not text and not self.required:
+            return None
         if not text:
             raise ValueError(gettext("Missing: give a whole number."))
-        if not re.fullmatch(r"[+-]?[0-9]{1,12}", text):
+        units = whole_number(text)
+        if units is None:
             raise ValueError(
                 gettext("%s is no whole number: write it in digits alone, such as 1200.") % text[:40]
             )
-        units = int(text)
         if not self.least <= units <= MAX_UNITS:
             limits = {"least": self.least, "most": MAX_UNITS, "units": units}
             raise ValueError(gettext("%(units)d: give a number from %(least)d to %(most)d.") % limits)
@@ -93,7 +109,7 @@ class TextWidget(Widget):
         self.most = most
 
     def clean(self, value: Any, row: Any = None, **kwargs: Any) -> str:
-        text = str(value or "").replace("\x00", "")
+        text = clean_line(str(value or ""))
         if len(text) > self.most:
             raise ValueError(gettext("Too long: at most %d characters.") % self.most)
         return text
@@ -114,6 +130,8 @@ class Rows(Resource):
     def __init__(self) -> None:
         super().__init__()
         self.good: list[Any] = []
+        # What to tell about rows that were taken otherwise than they stand there.
+        self.notes: list[str] = []
 
     @property
     def skus(self) -> SkuWidget:
@@ -121,7 +139,7 @@ class Rows(Resource):
 
     def before_import(self, dataset: Any, **kwargs: Any) -> None:
         """All SKUs of a batch are looked up at once."""
-        named = [str(sku) for sku in dataset["sku"] if sku]
+        named = [tidied(str(sku)) for sku in dataset["sku"] if sku]
         found = Stock.objects.filter(option__sku__in=named).values_list(
             "option__sku", "id", "on_hand", "reserved"
         )
@@ -130,30 +148,81 @@ class Rows(Resource):
     def get_or_init_instance(self, instance_loader: Any, row: Any) -> tuple[ParsedRow, bool]:
         return ParsedRow(), True
 
-    def save_instance(self, instance: Any, is_create: bool, row: Any, **kwargs: Any) -> None:
-        self.good.append(self.accept(instance))
+    def import_instance(self, instance: ParsedRow, row: Any, **kwargs: Any) -> None:
+        instance.row = row[ROW]
+        super().import_instance(instance, row, **kwargs)
 
-    def accept(self, draft: Any) -> Any:
-        """What a row that is in order becomes."""
+    def save_instance(self, instance: Any, is_create: bool, row: Any, **kwargs: Any) -> None:
+        self.accept(instance)
+
+    def accept(self, draft: Any) -> None:
+        """Put what a row that is in order becomes with the `good` ones."""
         raise NotImplementedError
+
+    def forget(self) -> None:
+        """The file is refused as a whole: what was accepted is let go."""
+        self.good.clear()
+        self.notes.clear()
 
 
 class ReceiptRows(Rows):
+    """Receipts. An SKU that comes again is added up, as parcels of one delivery are."""
+
     columns = ("sku", "units")
     optional = ("reference", "note")
-    sku = Field(attribute="stock", column_name="sku", widget=SkuWidget())
+    sku = Field(attribute="stock", column_name="sku", widget=SkuWidget(repeats=True))
     units = Field(attribute="units", column_name="units", widget=UnitsWidget(least=1))
     reference = Field(attribute="reference", column_name="reference", widget=TextWidget(40))
     note = Field(attribute="note", column_name="note", widget=TextWidget(200))
 
+    def __init__(self) -> None:
+        super().__init__()
+        # Stock id -> where its receipt is among the good ones, and its first row.
+        self.known: dict[int, tuple[int, int]] = {}
+
     def validate_instance(self, instance: Any, import_validation_errors: Any = None, **kwargs: Any) -> None:
         errors = import_validation_errors or {}
-        if not errors and instance.stock[1] + instance.units > MAX_UNITS:
-            errors["units"] = [gettext("With what is on hand this would be more than %d.") % MAX_UNITS]
+        if not errors:
+            receipt = self._receipt(instance)
+            if instance.stock[1] + receipt.units > MAX_UNITS:
+                errors["units"] = [gettext("With what is on hand this would be more than %d.") % MAX_UNITS]
+            for name, most in (("reference", 40), ("note", 200)):
+                if len(getattr(receipt, name)) > most:
+                    text = gettext(
+                        "Together with the rows above of this SKU too long: at most %d characters."
+                    )
+                    errors[name] = [text % most]
         super().validate_instance(instance, errors, **kwargs)
 
-    def accept(self, draft: Any) -> Receipt:
-        return Receipt(draft.stock[0], draft.units, draft.reference, draft.note)
+    def _receipt(self, draft: Any) -> Receipt:
+        """A row, with those above it that name the same option."""
+        stock_id = draft.stock[0]
+        if stock_id not in self.known:
+            return Receipt(stock_id, draft.units, draft.reference, draft.note)
+        before: Receipt = self.good[self.known[stock_id][0]]
+        return Receipt(
+            stock_id, before.units + draft.units, _joined(before.reference, draft.reference),
+            _joined(before.note, draft.note),
+        )  # fmt: skip
+
+    def accept(self, draft: Any) -> None:
+        receipt, stock_id = self._receipt(draft), draft.stock[0]
+        if stock_id not in self.known:
+            self.known[stock_id] = len(self.good), draft.row
+            self.good.append(receipt)
+            return
+        at, first = self.known[stock_id]
+        self.good[at] = receipt
+        text = gettext("Rows %(first)d and %(row)d are of one SKU: added up to %(units)d units.")
+        self.notes.append(text % {"first": first, "row": draft.row, "units": receipt.units})
+
+    def forget(self) -> None:
+        super().forget()
+        self.known.clear()
+
+
+def _joined(one: str, other: str) -> str:
+    return ", ".join(dict.fromkeys(filter(None, [*one.split(", "), other])))
 
 
 class CountRows(Rows):
@@ -161,7 +230,7 @@ class CountRows(Rows):
 
     columns = ("sku", "counted")
     sku = Field(attribute="stock", column_name="sku", widget=SkuWidget())
-    counted = Field(attribute="counted", column_name="counted", widget=UnitsWidget(least=0))
+    counted = Field(attribute="counted", column_name="counted", widget=UnitsWidget(least=0, required=False))
 
     def __init__(self, stocktake: Stocktake | None = None) -> None:
         super().__init__()
@@ -181,7 +250,9 @@ class CountRows(Rows):
             stock_id, on_hand, reserved = instance.stock
             if self.stocktake is not None and stock_id not in self.begun:
                 errors["stock"] = [gettext("This option is not counted in this stocktake: take the row out.")]
-            elif on_hand + instance.counted - self.begun.get(stock_id, on_hand) < reserved:
+            elif instance.counted is not None and (
+                on_hand + instance.counted - self.begun.get(stock_id, on_hand) < reserved
+            ):
                 text = ngettext(
                     "%(counted)d counted, but %(reserved)d is reserved: count again, or cancel orders.",
                     "%(counted)d counted, but %(reserved)d are reserved: count again, or cancel orders.",
@@ -190,8 +261,9 @@ class CountRows(Rows):
                 errors["counted"] = [text % {"counted": instance.counted, "reserved": reserved}]
         super().validate_instance(instance, errors, **kwargs)
 
-    def accept(self, draft: Any) -> tuple[int, int]:
-        return draft.stock[0], draft.counted
+    def accept(self, draft: Any) -> None:
+        """An option with its count, None for not counted."""
+        self.good.append((draft.stock[0], draft.counted))
 
 
 def read(resource: Rows, found: Iterable[Row]) -> tuple[list[Any], list[RowError], int]:
@@ -210,23 +282,26 @@ def read(resource: Rows, found: Iterable[Row]) -> tuple[list[Any], list[RowError
             if len(errors) < SHOWN:
                 errors.append(refusal)
         if count:
-            resource.good.clear()  # the file is refused as a whole
+            resource.forget()
     if not resource.good and not count:
         raise refused(gettext("There are no rows below the head."))
     return resource.good, errors, count
 
 
 def _places(resource: Rows, names: Sequence[str]) -> dict[str, int]:
-    """Where each column is in a row, by the head's names in any case."""
-    given = [name.casefold() for name in names]
-    wanted = [*resource.columns, *resource.optional]
-    if missing := [name for name in resource.columns if name not in given]:
+    """Where each column is in a row, by the head's names in any case, in English or Korean."""
+    given = [head(name) for name in names]
+    wanted = {
+        name: next((called for called in (name, *ALSO_CALLED[name]) if called in given), "")
+        for name in [*resource.columns, *resource.optional]
+    }
+    if missing := [name for name in resource.columns if not wanted[name]]:
         text = gettext("The first row must name the columns: %(missing)s is missing among %(found)s.")
         found = ", ".join(name[:40] for name in names[:10]) or "–"
         raise refused(text % {"missing": ", ".join(missing), "found": found})
-    if twice := [name for name in wanted if given.count(name) > 1]:
+    if twice := [called for called in wanted.values() if given.count(called) > 1]:
         raise refused(gettext("The first row names the column %s twice.") % ", ".join(twice))
-    return {name: given.index(name) for name in wanted if name in given}
+    return {name: given.index(called) for name, called in wanted.items() if called}
 
 
 def _refusals(resource: Rows, batch: Sequence[Row], places: dict[str, int]) -> Iterator[RowError]:

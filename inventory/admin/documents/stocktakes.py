@@ -16,6 +16,7 @@ from inventory.admin.documents.base import DocumentAdmin, LineAdmin
 from inventory.admin.documents.rows import CountRows, Rows
 from inventory.models import MAX_UNITS, StockDocument, Stocktake, StocktakeLine
 from shop.desk.columns import admin_url
+from shop.desk.uploads import refused
 from yousinsa.errors import Problem
 
 
@@ -53,11 +54,13 @@ class StocktakeAdmin(DocumentAdmin):
         return CountRows(document)
 
     def draft(self, document: Any, good: list[Any], *, actor_id: int, source: str) -> StockDocument:
-        counted = dict(good)
+        counted = {id: n for id, n in good if n is not None}
         if document is None:
             return documents.begin_stocktake(
-                stock_ids=counted, counted=counted, actor_id=actor_id, source=source
+                stock_ids=[id for id, _n in good], counted=counted, actor_id=actor_id, source=source
             )
+        if not counted:
+            raise refused(gettext("No row has a count: fill in the column counted."))
         documents.record_counts(stocktake_id=document.pk, counted=counted)
         return document
 

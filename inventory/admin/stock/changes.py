@@ -19,9 +19,11 @@ from inventory import ledger
 from inventory.documents import fits
 from inventory.models import MAX_UNITS, Movement, Stock
 from inventory.reasons import ADJUSTED
+from inventory.selectors import stocks_of_sku
 from shop.desk.operations import OperationForm, line_of_text
 from shop.models import Option
 from yousinsa.language import english, recordable
+from yousinsa.text.fields import LineFormField
 
 
 def _units(label: Any, **options: Any) -> forms.IntegerField:
@@ -155,7 +157,7 @@ class SkuInput(AdminTextInputWidget):
 
 
 class TransferForm(ChangeForm):
-    to = forms.CharField(
+    to = LineFormField(
         label=_("to (SKU)"), max_length=64, widget=SkuInput(),
         help_text=_("The option that the units belong to. Those of the same product are suggested."),
     )  # fmt: skip
@@ -169,8 +171,11 @@ class TransferForm(ChangeForm):
         widget.suggested = siblings.order_by("id")[:50]
 
     def clean_to(self) -> Stock:
-        found = Stock.objects.select_related("option__product").filter(option__sku=self.cleaned_data["to"])
-        target = found.first()
+        sku = self.cleaned_data["to"]
+        found = list(Stock.objects.select_related("option__product").filter(pk__in=stocks_of_sku(sku)))
+        # `Shirt-1` and `shirt-1` are two: what is typed exactly is meant, else the only one there is.
+        exact = [stock for stock in found if stock.option.sku == sku]
+        target = exact[0] if exact else found[0] if len(found) == 1 else None
         if target is None:
             raise forms.ValidationError(
                 gettext("There is no option with this SKU: look at how it is written.")

@@ -14,6 +14,7 @@ from orders.payments.services import confirm_transfer
 from shop.desk.operations import Operation, OperationForm, line_of_text
 from yousinsa.errors import Invalid
 from yousinsa.language import recorded
+from yousinsa.text.fields import TextFormField
 
 
 class ConfirmPaymentForm(OperationForm):
@@ -85,7 +86,7 @@ class ReturnForm(OperationForm):
 
 
 class NoteForm(OperationForm):
-    text = forms.CharField(label=_("note"), max_length=MAX_NOTE, widget=AdminTextareaWidget())
+    text = TextFormField(label=_("note"), max_length=MAX_NOTE, widget=AdminTextareaWidget())
 
     def run(self, *, actor_id: int) -> None:
         lifecycle.add_note(order_id=self.record.pk, author_id=actor_id, **self.cleaned_data)

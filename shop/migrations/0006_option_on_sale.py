@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("shop", "0004_store_commission"),
+        ("shop", "0005_text_keys_and_search_terms"),
     ]
 
     operations = [
