@@ -3,20 +3,29 @@
 import threading
 
 import pytest
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inventory.selectors import offers
-from orders.models import Order
+from orders.drops.admission.group_commit import place_in_drops
+from orders.drops.definitions import drop_offers
+from orders.drops.escrow import write_from_escrow
+from orders.drops.redis.entries import AdmittedRequest
+from orders.models import Lane, Order
 from orders.placement.batch import place_batch
 from orders.placement.group_commit import Committer
 from orders.placement.guards.suspects import suspects
 from orders.placement.requests import Placed
 from orders.placement.writing import write_under_lock
+from tests.support.drops import item_of, make_drop
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.poison import (
     KINDS,
+    another_price_was_seen,
+    buyer_is_deactivated,
     buyer_is_gone,
+    buyer_withdrew,
     option_beyond_any_column,
     sequence_is_behind,
     wish,
@@ -159,3 +168,40 @@ def test_a_stock_row_that_is_gone_by_the_time_it_is_locked_fails_only_its_own():
     batch = [wish(make_user().pk, (which.pk, 1)) for which in (gone, option)]
     outcomes = place_batch(batch, look_up=lambda _ids: known)
     assert [said_of(outcome) for outcome in outcomes] == ["failed", "placed"]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_in_a_drops_own_batch_the_others_fare_as_without_it(kind):
+    (option,) = make_options([100])
+    drop = make_drop((option, 50), lane=Lane.GROUP_COMMIT, limit=50)
+    buyers = [make_user() for _ in range(8)]
+    batch = [wish(buyer.pk, (option.pk, 1)) for buyer in buyers]
+    batch.insert(3, kind(option.pk))
+    for request in batch:
+        request.drop_id = drop.pk
+    said = [said_of(outcome) for outcome in place_in_drops(batch)]
+    assert said[3] != "placed"
+    assert said[:3] + said[4:] == ["placed"] * 8
+    assert item_of(drop) == (50, 8, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_what_a_worker_writes_from_the_stream_fares_as_without_it(kind):
+    (option,) = make_options([100])
+    drop = make_drop((option, 50), lane=Lane.GROUP_COMMIT, limit=50)
+
+    def admitted(request):
+        return AdmittedRequest(
+            buyer_id=request.buyer_id, lines=request.lines, idempotency_key=request.idempotency_key,
+            drop_id=drop.pk, epoch=drop.epoch, prices=dict.fromkeys((id for id, _ in request.lines), 10_000),
+            admitted_at=timezone.now(),
+        )  # fmt: skip
+
+    batch = [admitted(wish(make_user().pk, (option.pk, 1))) for _ in range(8)]
+    batch.insert(3, admitted(kind(option.pk)))
+    outcomes = place_batch(batch, write_from_escrow, lambda _ids: drop_offers(drop.pk))
+    said = [said_of(outcome) for outcome in outcomes]
+    assert said[:3] + said[4:] == ["placed"] * 8
+    # What was promised is kept, even to those who have left; a price was agreed upon at the door.
+    kept = kind in (buyer_is_deactivated, buyer_withdrew, another_price_was_seen)
+    assert (said[3] == "placed") is kept
