@@ -115,6 +115,9 @@ def test_who_poisons_every_batch_is_placed_apart_and_the_batch_is_whole_again():
     assert batch() == ["placed"] * 15 + ["failed"]
     assert max(sizes) == 16
     assert len(sizes) > 5  # it had to be halved
+    assert batch() == ["placed"] * 15 + ["internal_error"]
+    assert sizes == [15]  # what has just failed is answered alike
+    suspects._failures.clear()  # a second later
     assert batch() == ["placed"] * 15 + ["failed"]
     assert sizes == [15, 1]
 

@@ -147,7 +147,7 @@ class Loader:
             options=[NewOption(sku, size, style.color) for sku, size in _skus(style).items()],
         )
 
-    def _ensure_stores(self, styles: list[Style]) -> None:
+    def _ensure_stores(self, styles: Sequence[Style]) -> None:
         """Find or open the stores of these products, in a transaction of its own."""
         brands = {self._brands.of(style.name) for style in styles} - self._stores.keys()
         if brands:

@@ -67,9 +67,9 @@ def place_batch(
     `look_up` finds what is on sale among option ids; a drop sells its own options at its own prices.
     """
     begun = time.monotonic()
-    outcomes: Outcomes = {}
+    outcomes: Outcomes = {r.number: InternalError() for r in requests if suspects.has_just_failed(r)}
     failed: list[PlaceRequest] = []
-    for together in suspects.apart(requests):
+    for together in suspects.apart([r for r in requests if r.number not in outcomes]):
         outcomes |= _place(together, write, look_up, failed)
     suspects.learn(failed, (r for r in requests if isinstance(outcomes[r.number], Placed)))
     count_batch(outcomes.values(), time.monotonic() - begun)
