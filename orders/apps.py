@@ -27,7 +27,7 @@ class OrdersConfig(AppConfig):
         checks.register(check_placement)
 
         from orders.permissions import RIGHTS
-        from shop.permissions import add_rights, grant_groups
+        from shop.rights.groups import add_rights, grant_groups
 
         add_rights(RIGHTS)
         for model, options in (("Store", "product__store"), ("Product", "product"), ("Option", "pk")):
