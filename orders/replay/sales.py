@@ -104,7 +104,7 @@ class Sales:
         """The part's order, delivered (or returned since); None and the reason where that cannot be."""
         lines = [(articles[code].option_id, units) for code, units in part.units.items()]
         for key in part.keys:
-            request = PlaceRequest.build(buyer_id=buyer_id, lines=lines, idempotency_key=key)
+            request = PlaceRequest.build(buyer_id=buyer_id, lines=lines, idempotency_key=key, capped=False)
             order = orders.get((buyer_id, key))
             is_new = order is None
             if order is None:
