@@ -12,7 +12,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError
 from orders.models import MAX_LINES
 from orders.replay.invoices import WON_A_POUND
 from orders.replay.run import Replay, count_invoices
-from yousinsa.commands.arguments import whole_number
+from yousinsa.commands.arguments import file_argument, whole_number
 from yousinsa.commands.progress import progress
 from yousinsa.errors import Problem
 
@@ -44,7 +44,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", metavar="FILE", type=Path, help="The file of invoice lines.")
+        parser.add_argument("file", metavar="FILE", type=file_argument, help="The file of invoice lines.")
         parser.add_argument(
             "--limit", type=whole_number(), metavar="N", help="Replay only the first N invoices."
         )
