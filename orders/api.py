@@ -32,6 +32,7 @@ from shop.schemas import Address, Id, PageQuery
 from yousinsa.auth import caller
 from yousinsa.errors import Invalid, Problem
 from yousinsa.http.bodies import Body, read_body, read_query
+from yousinsa.http.body_text import AS_SENT
 from yousinsa.http.endpoint import Endpoint
 from yousinsa.http.paging import Ordering, keyset_page
 from yousinsa.http.schema import LOCATION, operation
@@ -72,7 +73,7 @@ class PaymentBody(Body, frozen=True):
     """`token` is the card token of the sandbox; `shipping` defaults to the saved address."""
 
     provider: Annotated[str, Meta(max_length=20, extra_json_schema={"enum": sorted(PROVIDERS)})]
-    token: Annotated[str, Meta(max_length=100, pattern=r"^[^\x00]*$")] = ""
+    token: Annotated[str, Meta(max_length=100, pattern=r"^[^\x00]*$"), AS_SENT] = ""
     shipping: Address | None = None
 
 

@@ -21,7 +21,7 @@ from rest_framework.views import APIView
 
 from inventory.listing import change_product, list_product
 from inventory.selectors import in_stock, product_views, sold_out_products
-from orders.withdrawal import withdraw_buyer
+from orders.lifecycle.withdrawal import withdraw_buyer
 from shop import selectors, services
 from shop.limits import limit_sign_in
 from shop.models import Product, User
@@ -175,7 +175,7 @@ def product_page(query: ProductQuery, request: HttpRequest) -> ProductPage:
 
     # Found by narrow rows, which sort fast, and then fetched whole.
     page = keyset_page(
-        products.only("id", "name", "price"), selectors.ordering_named(query.ordering),
+        products.only("id", "name_key", "price"), selectors.ordering_named(query.ordering),
         cursor=query.cursor, page_size=query.page_size, request=request,
         keep=None if query.in_stock is None else with_the_stock_wanted,
     )  # fmt: skip

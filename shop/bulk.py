@@ -13,9 +13,10 @@ from typing import NamedTuple, TypeVar
 from django.contrib.auth.hashers import make_password
 from django.utils import timezone
 
-from shop.models import Option, Product, Role, User
+from shop.models import Option, Product, Role, SearchTerm, User
 from yousinsa.db.rows import insert_rows
 from yousinsa.db.transactions import transact
+from yousinsa.text.keys import key
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ class NewProduct(NamedTuple):
     options: Sequence[NewOption]
 
 
-_PRODUCT_FIELDS = ("store", "category", "name", "price", "is_active", "created_at", "source_id")
+_PRODUCT_FIELDS = ("store", "category", "name", "name_key", "price", "is_active", "created_at", "source_id")
 
 
 def insert_products(products: Sequence[NewProduct], *, created_at: datetime) -> dict[str, int]:
@@ -58,17 +59,25 @@ def insert_products(products: Sequence[NewProduct], *, created_at: datetime) -> 
     insert_rows(
         Product,
         _PRODUCT_FIELDS,
-        [(p.store_id, p.category_id, p.name, p.price, True, created_at, p.source_id) for p in products],
+        [
+            (p.store_id, p.category_id, p.name, key(p.name), p.price, True, created_at, p.source_id)
+            for p in products
+        ],
     )
     ids = dict(
         Product.objects.filter(source_id__in=[p.source_id for p in products])
         .order_by()
         .values_list("source_id", "id")
     )
+    SearchTerm.objects.note({ids[p.source_id]: p.name for p in products})
     insert_rows(
         Option,
-        ("product", "sku", "size", "color"),
-        [(ids[p.source_id], o.sku, o.size, o.color) for p in products for o in p.options],
+        ("product", "sku", "sku_key", "size", "color", "look_key"),
+        [
+            (ids[p.source_id], o.sku, key(o.sku), o.size, o.color, key(o.size, o.color))
+            for p in products
+            for o in p.options
+        ],
     )
     return dict(Option.objects.filter(product__in=ids.values()).order_by().values_list("sku", "id"))
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from treebeard.mp_tree import MP_Node
 
-from yousinsa.db.fields import ExactCharField, ExactEmailField
+from yousinsa.db.fields import ExactCharField
+from yousinsa.db.rows import insert_rows
+from yousinsa.text.cleaning import tidied_email
+from yousinsa.text.fields import EmailField, Keyed, KeyField, LineField, SkuField, SlugField
+from yousinsa.text.keys import MAX_TERM, search_terms
 
 MAX_PRICE = 1_000_000_000
 MAX_OPTIONS = 200
@@ -33,7 +38,7 @@ class UserManager(BaseUserManager["User"]):
 
     @classmethod
     def normalize_email(cls, email: str | None) -> str:
-        return (email or "").strip().lower()
+        return tidied_email(email or "")
 
 
 class Role(models.TextChoices):
@@ -44,8 +49,8 @@ class Role(models.TextChoices):
 class User(AbstractBaseUser, PermissionsMixin):
     """A person who signs in by e-mail. Operators are users with `is_staff`."""
 
-    email = ExactEmailField(_("e-mail address"), unique=True)
-    name = models.CharField(_("name"), max_length=100, blank=True)
+    email = EmailField(_("e-mail address"), unique=True)
+    name = LineField(_("name"), max_length=100, blank=True)
     role = models.CharField(_("role"), max_length=20, choices=Role.choices, default=Role.BUYER)
     is_staff = models.BooleanField(_("operator"), default=False, help_text=_("May sign in to the admin."))
     is_active = models.BooleanField(
@@ -54,11 +59,11 @@ class User(AbstractBaseUser, PermissionsMixin):
     date_joined = models.DateTimeField(_("joined"), default=timezone.now)
     withdrawn_at = models.DateTimeField(_("withdrawn"), null=True, blank=True)
 
-    recipient = models.CharField(_("recipient"), max_length=100, blank=True)
-    phone = models.CharField(_("phone"), max_length=30, blank=True)
-    postal_code = models.CharField(_("postal code"), max_length=10, blank=True)
-    address1 = models.CharField(_("address"), max_length=200, blank=True)
-    address2 = models.CharField(_("address, second line"), max_length=200, blank=True)
+    recipient = LineField(_("recipient"), max_length=100, blank=True)
+    phone = LineField(_("phone"), max_length=30, blank=True)
+    postal_code = LineField(_("postal code"), max_length=10, blank=True)
+    address1 = LineField(_("address"), max_length=200, blank=True)
+    address2 = LineField(_("address, second line"), max_length=200, blank=True)
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -100,7 +105,7 @@ class TokenRevocation(models.Model):
         return f"{self.user_id}: {self.token_id or _('all tokens')}"
 
 
-class Store(models.Model):
+class Store(Keyed):
     """A seller's shop. Its status alone decides whether its products are listed and sold."""
 
     class Status(models.TextChoices):
@@ -110,7 +115,8 @@ class Store(models.Model):
         CLOSED = "closed", _("closed")
 
     owner = models.ForeignKey(User, models.PROTECT, related_name="stores", verbose_name=_("owner"))
-    name = models.CharField(_("name"), max_length=100)
+    name = LineField(_("name"), max_length=100)
+    name_key = KeyField(max_length=300, of=["name"])
     status = models.CharField(_("status"), max_length=20, choices=Status.choices, default=Status.REQUESTED)
     created_at = models.DateTimeField(_("applied at"), default=timezone.now)
     decided_at = models.DateTimeField(_("decided at"), null=True, blank=True)
@@ -129,7 +135,11 @@ class Store(models.Model):
         permissions = [("decide_store", _("Can accept, reject and close store"))]
         indexes = [models.Index(fields=["status", "id"], name="store_status_id")]
         constraints = [
-            models.UniqueConstraint(fields=["owner", "name"], name="store_owner_name_unique"),
+            models.UniqueConstraint(
+                fields=["owner", "name_key"],
+                name="store_owner_name_key_unique",
+                violation_error_message=_("The owner has a store of this name already."),
+            ),
             models.CheckConstraint(
                 condition=models.Q(commission_rate__isnull=True) | models.Q(commission_rate__lte=10_000),
                 name="store_commission_rate_in_range",
@@ -143,8 +153,8 @@ class Store(models.Model):
 class Category(MP_Node):
     """A node of the category tree (materialized path); a filter by a node includes what lies below it."""
 
-    name = models.CharField(_("name"), max_length=100)
-    slug = models.SlugField(_("slug"), max_length=100, unique=True)
+    name = LineField(_("name"), max_length=100)
+    slug = SlugField(_("slug"), max_length=100, unique=True)
 
     node_order_by = ["slug"]
 
@@ -156,14 +166,15 @@ class Category(MP_Node):
         return self.name
 
 
-class Product(models.Model):
+class Product(Keyed):
     """Something a store sells, in one or more options."""
 
     store = models.ForeignKey(Store, models.PROTECT, related_name="products", verbose_name=_("store"))
     category = models.ForeignKey(
         Category, models.PROTECT, related_name="products", verbose_name=_("category")
     )
-    name = models.CharField(_("name"), max_length=200)
+    name = LineField(_("name"), max_length=200)
+    name_key = KeyField(max_length=600, of=["name"])
     price = models.BigIntegerField(
         _("price (won)"), validators=[MinValueValidator(0), MaxValueValidator(MAX_PRICE)]
     )
@@ -187,7 +198,7 @@ class Product(models.Model):
         # Every list is a keyset scan: the filter's columns, then the order's column, then the id.
         indexes = [
             models.Index(fields=["price", "id"], name="product_price_id"),
-            models.Index(fields=["name", "id"], name="product_name_id"),
+            models.Index(fields=["name_key", "id"], name="product_name_key_id"),
             models.Index(fields=["category", "price", "id"], name="product_category_price_id"),
             models.Index(fields=["store", "price", "id"], name="product_store_price_id"),
         ]
@@ -200,23 +211,77 @@ class Product(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+        """What finds the product is written in the transaction of its name."""
+        with transaction.atomic():
+            super().save(*args, update_fields=update_fields, **kwargs)
+            if update_fields is None or "name" in update_fields:
+                SearchTerm.objects.note({self.pk: self.name})
 
-class Option(models.Model):
+
+class SearchTermManager(models.Manager["SearchTerm"]):
+    def note(self, names: Mapping[int, str]) -> None:
+        """Write down what finds these products (id -> name), inside the transaction that names them."""
+        wanted = {(term, id) for id, name in names.items() for term in search_terms(name)}
+        rows = self.filter(product__in=names).values_list("id", "term", "product_id")
+        known = {(term, product_id): id for id, term, product_id in rows}
+        if gone := [id for row, id in known.items() if row not in wanted]:
+            self.filter(pk__in=gone).delete()
+        insert_rows(SearchTerm, ("term", "product"), sorted(wanted - known.keys()))
+
+
+class SearchTerm(models.Model):
+    """What a word that is looked for may begin with to find a product (yousinsa.text.keys.search_terms).
+
+    The words of its name, and those inside of Korean compounds, so that looking inside of words is a range of
+    an index on every database. Derived from the name, and kept by whatever writes it.
+    """
+
+    # Compared by code points, as the index is read in ranges.
+    term = ExactCharField(_("term"), max_length=MAX_TERM)
+    product = models.ForeignKey(
+        Product, models.CASCADE, related_name="search_terms", db_index=False, verbose_name=_("product")
+    )
+
+    objects: ClassVar[SearchTermManager] = SearchTermManager()
+
+    class Meta:
+        verbose_name = _("search term")
+        verbose_name_plural = _("search terms")
+        default_permissions = ()
+        indexes = [models.Index(fields=["term", "product"], name="search_term_product")]
+        constraints = [
+            models.UniqueConstraint(fields=["product", "term"], name="search_product_term_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return self.term
+
+
+class Option(Keyed):
     """One size and colour of a product that can be bought."""
 
     product = models.ForeignKey(Product, models.PROTECT, related_name="options", verbose_name=_("product"))
-    sku = ExactCharField(
+    sku = SkuField(
         _("SKU"), max_length=64, unique=True, help_text=_("Stock keeping unit; unique in the whole shop.")
     )
-    size = models.CharField(_("size"), max_length=30, blank=True)
-    color = models.CharField(_("colour"), max_length=50, blank=True)
+    # `Shirt-1` and `shirt-1` are two SKUs; who looks for one may mean either.
+    sku_key = KeyField(max_length=200, of=["sku"], db_index=True)
+    size = LineField(_("size"), max_length=30, blank=True)
+    color = LineField(_("colour"), max_length=50, blank=True)
+    # `S` and `s` are one size, `😀` and `😁` are two.
+    look_key = KeyField(max_length=250, of=["size", "color"])
 
     class Meta:
         verbose_name = _("option")
         verbose_name_plural = _("options")
         ordering = ["id"]
         constraints = [
-            models.UniqueConstraint(fields=["product", "size", "color"], name="option_size_color_unique"),
+            models.UniqueConstraint(
+                fields=["product", "look_key"],
+                name="option_look_unique",
+                violation_error_message=_("The product has an option of this size and colour already."),
+            ),
         ]
 
     def __str__(self) -> str:

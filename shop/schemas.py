@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from shop.models import MAX_OPTIONS, MAX_PRICE
 from yousinsa.http.bodies import Body, Query
+from yousinsa.http.body_text import AS_SENT, EMAIL, SKU
 from yousinsa.http.paging import MAX_PAGE_SIZE, PAGE_SIZE
 
 # --- What it takes ----------------------------------------------------------------------------------------
@@ -17,12 +18,13 @@ Price = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
 NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
 Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=NOT_BLANK)]
 Text = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")]
-Password = Annotated[str, Meta(min_length=1, max_length=200)]
+Password = Annotated[str, Meta(min_length=1, max_length=200), AS_SENT]
 NewPassword = Annotated[
     str,
+    AS_SENT,
     Meta(min_length=1, max_length=200, description="At least 8 characters; not common, not only digits."),
 ]
-Email = Annotated[str, Meta(min_length=3, max_length=254, extra_json_schema={"format": "email"})]
+Email = Annotated[str, Meta(min_length=3, max_length=254, extra_json_schema={"format": "email"}), EMAIL]
 
 
 class SignUp(Body, frozen=True):
@@ -33,7 +35,8 @@ class SignUp(Body, frozen=True):
 
 
 class SignIn(Body, frozen=True):
-    email: Email
+    # Whatever is wrong with it, the answer is that of a wrong password.
+    email: Annotated[Email, AS_SENT]
     password: Password
 
 
@@ -60,7 +63,7 @@ class StoreApplication(Body, frozen=True):
     name: Name
 
 
-Sku = Annotated[str, Meta(min_length=1, max_length=64, pattern=NOT_BLANK)]
+Sku = Annotated[str, Meta(min_length=1, max_length=64, pattern=NOT_BLANK), SKU]
 Size = Annotated[str, Meta(max_length=30, pattern=r"^[^\x00]*$")]
 Color = Annotated[str, Meta(max_length=50, pattern=r"^[^\x00]*$")]
 

@@ -1,42 +1,34 @@
 """Questions about the shop: read-only."""
 
-import re
-import unicodedata
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Annotated
 
 from django.conf import settings
-from django.db import connection
-from django.db.models import Lookup, Q, QuerySet
-from django.db.models.fields import CharField
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext
 from msgspec import Meta
 
-from shop.models import Category, Product, Store, TokenRevocation, User
+from shop.models import Category, Option, Product, SearchTerm, Store, TokenRevocation, User
 from shop.schemas import AddressView, Id, Price, StoreView, UserView
 from yousinsa.auth import Revocation
 from yousinsa.errors import Invalid
 from yousinsa.http.bodies import Query
 from yousinsa.http.paging import MAX_PAGE_SIZE, PAGE_SIZE, Ordering
+from yousinsa.text.keys import MAX_TERM, after, key, search_words
 
 ORDERINGS: dict[str, Ordering] = {
     "newest": Ordering(("id",), (int,), descending=True),
     "oldest": Ordering(("id",), (int,)),
     "price": Ordering(("price", "id"), (int, int)),
     "-price": Ordering(("price", "id"), (int, int), descending=True),
-    "name": Ordering(("name", "id"), (str, int)),
-    "-name": Ordering(("name", "id"), (str, int), descending=True),
+    "name": Ordering(("name_key", "id"), (str, int)),
+    "-name": Ordering(("name_key", "id"), (str, int), descending=True),
 }
 MAX_SEARCH_WORDS = 8
-# What InnoDB's full-text index leaves out: shorter and longer words (innodb_ft_min_token_size, _max_), and
-# its default stop words (information_schema.innodb_ft_default_stopword; those of three letters and more).
-MIN_INDEXED_WORD, MAX_INDEXED_WORD = 3, 84
-STOP_WORDS = (
-    "about", "are", "com", "for", "from", "how", "that", "the", "this", "und", "was", "what", "when", "where",
-    "who", "will", "with", "www",
-)  # fmt: skip
+# How many records a search by another record's name looks at.
+MATCH_LIMIT = 500
 
 
 class ProductQuery(Query, frozen=True):
@@ -45,7 +37,11 @@ class ProductQuery(Query, frozen=True):
     category: Annotated[str, Meta(description="A category's slug; what lies below it is included.")] = ""
     store: Id | None = None
     search: Annotated[
-        str, Meta(description="Words; each must begin a word of the product's name.", max_length=100)
+        str,
+        Meta(
+            description="Words; each must begin a word of the name, or one inside a Korean compound.",
+            max_length=100,
+        ),
     ] = ""
     min_price: Price | None = None
     max_price: Price | None = None
@@ -55,18 +51,6 @@ class ProductQuery(Query, frozen=True):
     ordering: Annotated[str, Meta(extra_json_schema={"enum": list(ORDERINGS)})] = "newest"
     cursor: str = ""
     page_size: Annotated[int, Meta(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE
-
-
-@CharField.register_lookup
-class FullText(Lookup):
-    """`name__full_text="+denim* +jacket*"`: MATCH … AGAINST in boolean mode, served by a FULLTEXT index."""
-
-    lookup_name = "full_text"
-
-    def as_mysql(self, compiler, connection):  # type: ignore[no-untyped-def]
-        left, left_params = self.process_lhs(compiler, connection)
-        right, right_params = self.process_rhs(compiler, connection)
-        return f"MATCH ({left}) AGAINST ({right} IN BOOLEAN MODE)", [*left_params, *right_params]
 
 
 def visible_products() -> QuerySet[Product]:
@@ -113,35 +97,57 @@ def category_ids(slug: str) -> list[int]:
 
 
 def search_names(products: QuerySet[Product], text: str) -> QuerySet[Product]:
-    """Products whose name has a word that begins with each of the words of `text`, in whatever case.
+    """Products whose name has, for each of the words of `text`, a word that begins with it, in whatever case.
 
-    A word is what both databases take for one: letters, digits and underscores. MariaDB answers from its
-    full-text index; what that leaves out is looked for row by row, as SQLite does with every word.
+    Words inside of Korean compounds count. A word is letters, digits and underscores. Raises `Invalid`.
     """
     if "\x00" in text:
         raise Invalid(errors={"search": gettext("Must not contain NUL.")})
-    # Macs send Hangul and accents in pieces (NFD).
-    words = re.findall(r"\w+", unicodedata.normalize("NFC", text))[:MAX_SEARCH_WORDS]
+    words = list(dict.fromkeys(search_words(text)))[:MAX_SEARCH_WORDS]
     if text.strip() and not words:
         return products.none()
-    mysql = connection.vendor == "mysql"
-    indexed = [word for word in words if mysql and _is_indexed(word)]
-    if indexed:
-        # Nothing but words gets here: +, -, *, quotes, brackets and @ would be operators.
-        products = products.filter(name__full_text=" ".join(f"+{word}*" for word in indexed))
-    begin = r"(^|[^\p{L}\p{N}_])" if mysql else r"(^|\W)"
     for word in words:
-        if word not in indexed:
-            products = products.filter(name__iregex=begin + word)
+        begun = SearchTerm.objects.filter(begins("term", word[:MAX_TERM]))
+        products = products.filter(pk__in=begun.values("product_id"))
     return products
 
 
-def _is_indexed(word: str) -> bool:
-    """Whether every name that has a word which begins like this is found by the full-text index."""
-    word = word.lower()
-    return MIN_INDEXED_WORD <= len(word) <= MAX_INDEXED_WORD and not any(
-        stop_word.startswith(word) for stop_word in STOP_WORDS
+def begins(field: str, text: str) -> Q:
+    """That a column which is compared by code points begins with `text`: a range of its index everywhere."""
+    return Q(**{f"{field}__gte": text, f"{field}__lt": after(text)})
+
+
+def find_sku(term: str) -> list[int]:
+    """The ids of the options with this SKU, in whatever case it is typed: one, or few."""
+    found = Option.objects.filter(sku_key=key(term)).order_by()
+    return list(found.values_list("id", flat=True)[:MATCH_LIMIT])
+
+
+def find_options(term: str) -> list[int]:
+    """The ids of the options that a search means, a bounded number of them.
+
+    Those whose SKU begins with `term` if there are any, else those of products with these words in the name.
+    """
+    by_sku = (
+        Option.objects.filter(begins("sku_key", key(term))).order_by("sku_key").values_list("id", flat=True)
     )
+    if found := list(by_sku[:MATCH_LIMIT]):
+        return found
+    products = search_names(Product.objects.order_by("-id"), term).values_list("id", flat=True)
+    by_name = Option.objects.filter(product__in=list(products[:MATCH_LIMIT])).order_by("-id")
+    return list(by_name.values_list("id", flat=True)[: 4 * MATCH_LIMIT])
+
+
+def find_users(email: str) -> list[int]:
+    """The ids of users whose e-mail address begins like this, up to `MATCH_LIMIT` of them."""
+    found = User.objects.filter(begins("email", User.objects.normalize_email(email))).order_by()
+    return list(found.values_list("id", flat=True)[:MATCH_LIMIT])
+
+
+def find_stores(name: str) -> list[int]:
+    """The ids of stores whose name begins like this, up to `MATCH_LIMIT` of them."""
+    found = Store.objects.filter(begins("name_key", key(name))).order_by()
+    return list(found.values_list("id", flat=True)[:MATCH_LIMIT])
 
 
 def visible_stores(*, viewer_id: int | None) -> QuerySet[Store]:

@@ -29,6 +29,9 @@ from yousinsa.auth import Revocation, issue_token, revocations
 from yousinsa.db.errors import is_duplicate
 from yousinsa.errors import Invalid, Unauthenticated
 from yousinsa.http.page_cache import pages_changed
+from yousinsa.text.checking import cleaned
+from yousinsa.text.cleaning import clean_sku
+from yousinsa.text.keys import key
 
 # --- Accounts -----------------------------------------------------------------------------------------
 
@@ -45,9 +48,11 @@ def sign_up(*, email: str, name: str, password: str, role: str) -> User:
         User._meta.get_field("email").run_validators(email)
     except ValidationError as exc:
         errors["email"] = " ".join(exc.messages)
-    if not name.strip():
-        errors["name"] = gettext("Must not be empty.")
-    user = User(email=email, name=name.strip(), role=role)
+    try:
+        name = cleaned(name, "name", required=True)
+    except Invalid as exc:
+        errors |= dict(exc.errors or {})
+    user = User(email=email, name=name, role=role)
     errors |= _password_errors(password, user)
     if errors:
         raise Invalid(errors=errors)
@@ -117,7 +122,7 @@ def update_profile(*, user: User, changes: Mapping[str, str]) -> User:
     Raises `Invalid`, or `Unauthenticated` for a user who withdrew meanwhile: nothing personal comes back.
     """
     for field, value in changes.items():
-        setattr(user, field, value.strip())
+        setattr(user, field, cleaned(value, field))
     if not user.name:
         raise Invalid(errors={"name": gettext("Must not be empty.")})
     values = {field: getattr(user, field) for field in changes}
@@ -146,7 +151,7 @@ def change_password(*, user: User, current: str, new: str, request: HttpRequest 
 def withdraw(*, user: User) -> None:
     """Close an account for good: personal data is replaced, its stores close, tokens and sessions end.
 
-    Part of a buyer's withdrawal (`orders.withdrawal.withdraw_buyer`), which sees to their orders as well.
+    Part of a buyer's withdrawal (`orders.lifecycle.withdrawal`), which sees to their orders as well.
     """
     with transaction.atomic():
         # Not to be guessed: whoever signs up under it first could keep this user from leaving.
@@ -174,11 +179,10 @@ def check_store_owner(*, role: str) -> None:
 def apply_for_store(*, owner_id: int, role: str, name: str) -> Store:
     """A store owner asks for a store. Raises `NotAStoreOwner`, `Invalid`, `StoreExists`."""
     check_store_owner(role=role)
-    if not name.strip():
-        raise Invalid(errors={"name": gettext("Must not be empty.")})
+    name = cleaned(name, "name", required=True)
     try:
         with transaction.atomic():
-            return Store.objects.create(owner_id=owner_id, name=name.strip())
+            return Store.objects.create(owner_id=owner_id, name=name)
     except IntegrityError as exc:
         if not is_duplicate(exc):
             raise
@@ -234,7 +238,7 @@ def create_product(
 ) -> tuple[Product, list[Option]]:
     """A product with its options, in the order given. Raises `Invalid` naming the option, `SkuTaken`."""
     drafts = _clean_drafts(options)
-    product = Product(store=store, category=category, name=_clean_name(name), price=price)
+    product = Product(store=store, category=category, name=cleaned(name, "name", required=True), price=price)
     with transaction.atomic():
         product.save(force_insert=True)
         pages_changed()
@@ -254,31 +258,26 @@ def update_product(
         # One change of a product at a time: its options are checked against each other.
         Product.objects.select_for_update().get(pk=product.pk)
         for field, value in changes.items():
-            setattr(product, field, _clean_name(value) if field == "name" else value)
+            setattr(product, field, cleaned(value, field, required=True) if field == "name" else value)
         if changes:
             product.save(update_fields=list(changes))
         pages_changed()
         return _write_options(product, drafts) if drafts else []
 
 
-def _clean_name(name: str) -> str:
-    if not name.strip():
-        raise Invalid(errors={"name": gettext("Must not be empty.")})
-    return name.strip()
-
-
 def _clean_drafts(options: Sequence[OptionDraft]) -> list[OptionDraft]:
     drafts: list[OptionDraft] = []
     skus: set[str] = set()
     for i, draft in enumerate(options):
-        sku = draft.sku.strip()
-        if not sku:
-            raise Invalid(errors={f"options.{i}.sku": gettext("Must not be empty.")})
+        sku = cleaned(draft.sku, f"options.{i}.sku", clean_sku, required=True)
         if sku in skus:
             raise Invalid(errors={f"options.{i}.sku": gettext("This SKU is given twice.")})
         skus.add(sku)
-        size, color = (None if text is None else text.strip() for text in (draft.size, draft.color))
-        drafts.append(OptionDraft(sku, size, color))
+        look = [
+            None if text is None else cleaned(text, f"options.{i}.{name}")
+            for name, text in (("size", draft.size), ("color", draft.color))
+        ]
+        drafts.append(OptionDraft(sku, *look))
     return drafts
 
 
@@ -295,6 +294,7 @@ def _write_options(product: Product, drafts: Sequence[OptionDraft]) -> list[Opti
         before = (option.size, option.color)
         option.size = option.size if draft.size is None else draft.size
         option.color = option.color if draft.color is None else draft.color
+        option.look_key = key(option.size, option.color)
         options.append(option)
         if option.pk is None:
             added.append(option)
@@ -306,14 +306,14 @@ def _write_options(product: Product, drafts: Sequence[OptionDraft]) -> list[Opti
         with transaction.atomic():
             # Two options may trade their looks: each gets out of the other's way first.
             aside = Concat(Value("#"), Cast("id", CharField()))
-            Option.objects.filter(pk__in=[option.pk for option in changed]).update(size=aside, color="#")
-            Option.objects.bulk_update(changed, ["size", "color"])
+            Option.objects.filter(pk__in=[option.pk for option in changed]).update(look_key=aside)
+            Option.objects.bulk_update(changed, ["size", "color", "look_key"])
             Option.objects.bulk_create(added)
     except IntegrityError as exc:
         if not is_duplicate(exc):
             raise
         _check_skus(options)
-        # The database may take two spellings for one that are two to Python (case, accents).
+        # Somebody else gave another of the product's options this look meanwhile.
         raise Invalid(errors={"options": gettext("Two of them have the same size and colour.")}) from exc
     # MySQL does not say which ids it gave.
     ids = dict(Option.objects.filter(sku__in=[option.sku for option in added]).values_list("sku", "id"))
@@ -323,13 +323,12 @@ def _write_options(product: Product, drafts: Sequence[OptionDraft]) -> list[Opti
 
 
 def _check_looks(options: Sequence[Option], *, others: Iterable[Option]) -> None:
-    looks = {(option.size.lower(), option.color.lower()) for option in others}
+    looks = {option.look_key for option in others}
     for i, option in enumerate(options):
-        look = (option.size.lower(), option.color.lower())
-        if look in looks:
+        if option.look_key in looks:
             message = gettext("The product has two options with this size and colour.")
             raise Invalid(errors={f"options.{i}.size": message})
-        looks.add(look)
+        looks.add(option.look_key)
 
 
 def _check_skus(options: Sequence[Option]) -> None:

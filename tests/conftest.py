@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from tests.support.drops import use_redis
 from tests.support.environment import DATABASE
 from tests.support.factories import make_options, make_order, make_user
 from tests.support.payments import Bank
+from tests.support.replay import COLUMNS, replay_file
 from tests.support.services import Redis
 from tests.support.wire import Wire
 from yousinsa.auth import revocations
@@ -144,3 +146,16 @@ def schema() -> dict[str, Any]:
     call_command("spectacular", format="openapi-json", validate=True, fail_on_warn=True, stdout=out)
     described: dict[str, Any] = json.loads(out.getvalue())
     return described
+
+
+@pytest.fixture
+def replay(tmp_path: Path) -> Callable[..., str]:
+    """`replay(line(…), …)` writes the lines to a file, replays it and returns what was said."""
+
+    def run(*lines: str | bytes, **options: Any) -> str:
+        path = tmp_path / "orders.csv"
+        rows = (text.encode() if isinstance(text, str) else text for text in lines)
+        path.write_bytes(COLUMNS.encode() + b"\n" + b"".join(rows))
+        return replay_file(path, **options)
+
+    return run

@@ -24,7 +24,7 @@ from orders.drops.services import close_drop
 from orders.models import Order
 from orders.models.drops import Drop, DropItem, DropStatus, DropTally, Lane
 from orders.placement.requests import Placed, PlaceRequest
-from tests.support.concurrency import in_processes
+from tests.support.concurrency import in_processes, until
 from tests.support.described import Checked
 from tests.support.drops import REDIS_LANES, drain_all, item_of, left_in_redis, make_drop, use_redis
 from tests.support.factories import make_options, make_user, stock_of
@@ -235,8 +235,7 @@ def test_every_script_runs_on_a_cluster(settings, monkeypatch):
     with Redis("no", options=["--cluster-enabled", "yes"]) as server:
         settings.REDIS_URL = server.url
         client().execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        while client().execute_command("CLUSTER INFO")["cluster_state"] != "ok":
-            pass
+        until(lambda: client().execute_command("CLUSTER INFO")["cluster_state"] == "ok")
         use_redis(settings, server)
         from orders.drops.audit import rebuild as rebuild_module
         from orders.lifecycle import cancel_order

@@ -18,6 +18,7 @@ from shop.models import Option, Product, User
 from tests.support.books import make_rows
 from tests.support.desk import said, signed_in, staff, url
 from tests.support.factories import make_options, make_order, make_store
+from yousinsa.files.cells import as_typed
 
 pytestmark = pytest.mark.django_db
 
@@ -71,21 +72,50 @@ def test_what_the_list_shows_is_what_is_exported_newest_first(desk, buyer):
 
 def test_text_that_a_spreadsheet_would_run_is_neutralised_and_read_back(desk):
     store = make_store(name='=HYPERLINK("http://example.com";"x")')
-    for sku in ("=1+1", "+82", "-5", "@SUM(A1)", "\tx", "plain", "'quoted", "한국"):
+    for sku in ("=1+1", "+82", "-5", "@SUM(A1)", "plain", "'quoted", "한국"):
         (option,) = make_options(
             [1], store=store, name=f"{sku} shirt\x0b" if sku == "plain" else f"{sku} shirt"
         )
         Option.objects.filter(pk=option.pk).update(sku=sku)
     cells = [line[0] for line in as_csv(desk, Option)][1:][::-1]
-    assert cells == ["'=1+1", "'+82", "'-5", "'@SUM(A1)", "'\tx", "plain", "'quoted", "한국"]
-    assert [export.as_typed(cell) for cell in cells] == [
-        "=1+1", "+82", "-5", "@SUM(A1)", "\tx", "plain", "'quoted", "한국",
+    assert cells == ["'=1+1", "'+82", "'-5", "'@SUM(A1)", "plain", "'quoted", "한국"]
+    assert [as_typed(cell) for cell in cells] == [
+        "=1+1", "+82", "-5", "@SUM(A1)", "plain", "'quoted", "한국",
     ]  # fmt: skip
     assert as_csv(desk, Product)[1][2] == '\'=HYPERLINK("http://example.com";"x")'
     answer = desk.get(url(Option, "export", "xlsx"))
     sheet = load_workbook(io.BytesIO(answer.getvalue())).active
     assert "f" not in {cell.data_type for row in sheet.iter_rows() for cell in row}  # formulas
     assert "plain shirt" in {cell.value for cell in sheet["B"]}  # what XLSX cannot hold is left out
+
+
+def test_no_control_character_hides_a_formula_from_either_file(desk, buyer):
+    (option,) = make_options([3], name="plain")
+    order = make_order(buyer, (option, 1))
+    wicked = '\x01=HYPERLINK("http://example.com")'
+    with connection.cursor() as cursor:  # as rows from before the border was watched have it
+        cursor.execute("UPDATE shop_product SET name = %s", [wicked])
+        cursor.execute("UPDATE orders_order SET recipient = %s WHERE id = %s", ["\x0b=1+1", order.pk])
+    for model, shown in ((Product, "'=HYPERLINK"), (Order, "'=1+1")):
+        lines = as_csv(desk, model)
+        cells = [cell for line in lines for cell in line]
+        if model is Product:
+            assert any(cell.startswith(shown) for cell in cells)
+        assert not any(cell.lstrip("\x01\x0b\t ").startswith("=") for cell in cells)
+        book = load_workbook(io.BytesIO(desk.get(url(model, "export", "xlsx")).getvalue()))
+        sheet = [cell for row in book.active.iter_rows() for cell in row]
+        assert "f" not in {cell.data_type for cell in sheet}
+        assert not any(str(cell.value).lstrip().startswith("=") for cell in sheet)
+
+
+def test_texts_that_differ_by_a_quote_are_exported_apart_and_read_back(desk):
+    plain, quoted = make_options([1, 1])
+    for option, sku in ((plain, "-A"), (quoted, "'-A")):
+        option.sku = sku
+        option.save()
+    cells = [line[0] for line in as_csv(desk, Stock)][1:]
+    assert cells == ["''-A", "'-A"]
+    assert [as_typed(cell) for cell in cells] == ["'-A", "-A"]
 
 
 def test_rows_are_fetched_in_chunks_and_none_is_lost_between_them(desk, monkeypatch):

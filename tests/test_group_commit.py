@@ -1,12 +1,7 @@
 """What keeps group commit safe (docs/placement.md), line by line, on MariaDB."""
 
-import json
 import os
-import signal
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,13 +20,10 @@ from orders.placement.batch import place_batch
 from orders.placement.group_commit import Committer, committer, group_commit
 from orders.placement.requests import PlaceRequest
 from tests.support.concurrency import in_processes, in_threads
-from tests.support.environment import mariadb_server
 from tests.support.factories import ADDRESS, make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance
 from tests.support.locks import row_locked
 from tests.support.proxies import CommitProxy
-from tests.support.server import WebServer, environment_of_tests
-from tests.support.wire import token_of
 from yousinsa.errors import Busy
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mariadb]
@@ -43,25 +35,46 @@ def wish(buyer, *lines, key=None):
     )
 
 
+class Held:
+    """`place_batch`, whose every batch waits until the test lets it go: meanwhile orders gather."""
+
+    def __init__(self):
+        self.sizes = []
+        self._begun, self._may_go = threading.Semaphore(0), threading.Semaphore(0)
+
+    def __call__(self, requests):
+        self.sizes.append(len(requests))
+        self._begun.release()
+        assert self._may_go.acquire(timeout=60)
+        return place_batch(requests)
+
+    def wait_for_batch(self):
+        """Until a further one has begun."""
+        assert self._begun.acquire(timeout=60)
+
+    def go(self, batches=1):
+        self._may_go.release(batches)
+
+
 @pytest.fixture
-def new_committer():
-    """Makes committers; afterwards their connections go back to the pool, which has few."""
-    made = []
-
-    def make(place):
-        made.append(Committer(place))
-        return made[-1]
-
-    yield make
-    for queue in made:
-        queue._connection.close()
+def held():
+    held = Held()
+    yield held
+    held.go(1_000)
 
 
 def place(queue, request):
     return queue.submit(request).result()
 
 
-def test_an_order_that_finds_nobody_there_commits_in_its_own_thread(new_committer):
+def occupied(queue, held, pool, request):
+    """The order that is being placed, in its own thread: whoever comes now waits."""
+    first = pool.submit(place, queue, request)
+    held.wait_for_batch()
+    return first
+
+
+def test_an_order_that_finds_nobody_there_commits_in_its_own_thread():
     (option,) = make_options([10])
     threads = []
 
@@ -69,35 +82,22 @@ def test_an_order_that_finds_nobody_there_commits_in_its_own_thread(new_committe
         threads.append(threading.current_thread())
         return place_batch(requests)
 
-    assert not place(new_committer(here), wish(make_user(), (option, 1))).replayed
+    assert not place(Committer(here), wish(make_user(), (option, 1))).replayed
     assert threads == [threading.current_thread()]
     assert Order.objects.count() == 1  # on this thread's own connection again
 
 
-def test_orders_that_wait_commit_together(new_committer):
+def test_orders_that_wait_commit_together(held):
     (option,) = make_options([1_000])
     buyers = [make_user() for _ in range(40)]
-    sizes = []
-    started, go = threading.Event(), threading.Event()
-
-    def slow_first(requests):
-        if not sizes:
-            started.set()
-            go.wait(30)  # while the first batch is under way, the others gather
-        sizes.append(len(requests))
-        return place_batch(requests)
-
-    queue = new_committer(slow_first)
-    with ThreadPoolExecutor(40) as pool:
-        first = pool.submit(place, queue, wish(buyers[0], (option, 1)))
-        started.wait(30)
-        rest = [pool.submit(place, queue, wish(buyer, (option, 1))) for buyer in buyers[1:]]
-        while len(queue.queue) < 40:
-            pass
-        go.set()
+    queue = Committer(held)
+    with ThreadPoolExecutor(1) as pool:
+        first = occupied(queue, held, pool, wish(buyers[0], (option, 1)))
+        rest = [queue.submit(wish(buyer, (option, 1))) for buyer in buyers[1:]]
+        held.go(2)
         numbers = {placed.result().order.number for placed in [first, *rest]}
     assert len(numbers) == 40 == Order.objects.count()
-    assert sizes == [1, 39]
+    assert held.sizes == [1, 39]
     assert_books_balance()
 
 
@@ -238,106 +238,91 @@ def test_each_process_has_a_committer_of_its_own():
     assert Order.objects.count() == 3
 
 
-def test_a_full_queue_refuses_and_says_so(settings, new_committer):
+def test_a_full_queue_refuses_and_has_room_again(settings, held):
     settings.ORDER_QUEUE = 2
     (option,) = make_options([10])
-    buyers = [make_user() for _ in range(3)]
-    hold, started = threading.Event(), threading.Event()
-
-    def held(requests):
-        started.set()
-        hold.wait(30)
-        return place_batch(requests)
-
-    queue = new_committer(held)
-    with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(place, queue, wish(buyer, (option, 1))) for buyer in buyers[:2]]
-        started.wait(30)
-        while len(queue.queue) < 2:
-            pass
+    buyers = [make_user() for _ in range(4)]
+    queue = Committer(held)
+    with ThreadPoolExecutor(1) as pool:
+        first = occupied(queue, held, pool, wish(buyers[0], (option, 1)))
+        second = queue.submit(wish(buyers[1], (option, 1)))
         with pytest.raises(Busy):
             place(queue, wish(buyers[2], (option, 1)))
-        hold.set()
-        assert [future.result().replayed for future in waiting] == [False, False]
-    assert Order.objects.count() == 2
+        held.go(2)
+        assert [order.result().replayed for order in (first, second)] == [False, False]
+    settings.ORDER_QUEUE = 1
+    held.go()
+    assert not place(queue, wish(buyers[3], (option, 1))).replayed
+    assert Order.objects.count() == 3
 
 
-def test_a_repeated_key_waits_for_the_first_and_past_the_limit_says_so(monkeypatch, new_committer):
+def test_a_repeated_key_waits_for_the_first_and_past_the_limit_says_so(monkeypatch, held):
     (option,) = make_options([10])
     buyer = make_user()
-    hold, started = threading.Event(), threading.Event()
-
-    def held(requests):
-        started.set()
-        hold.wait(30)
-        return place_batch(requests)
-
-    queue = new_committer(held)
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(place, queue, wish(buyer, (option, 1), key="k"))
-        started.wait(30)
-        patient = pool.submit(place, queue, wish(buyer, (option, 1), key="k"))
-        while len(queue.queue) < 2:
-            pass
+    queue = Committer(held)
+    with ThreadPoolExecutor(1) as pool:
+        first = occupied(queue, held, pool, wish(buyer, (option, 1), key="k"))
+        patient = queue.submit(wish(buyer, (option, 1), key="k"))
         monkeypatch.setattr(order_queue, "QUEUE_SECONDS", 0.2)
         with pytest.raises(IdempotencyInFlight):
             place(queue, wish(buyer, (option, 1), key="k"))
-        hold.set()
+        held.go(2)
         placed, repeated = first.result(), patient.result()
     assert (placed.replayed, repeated.replayed) == (False, True)
     assert placed.order.number == repeated.order.number
-    assert not queue.queue._keys
 
 
-def test_who_gives_up_before_a_batch_claims_it_is_certainly_not_placed(monkeypatch, new_committer):
+def test_a_key_whose_order_was_decided_is_not_in_flight(monkeypatch, held):
+    (option,) = make_options([10])
+    buyer = make_user()
+    queue = Committer(held)
+    held.go()
+    number = place(queue, wish(buyer, (option, 1), key="k")).order.number
+    held.wait_for_batch()
+    with ThreadPoolExecutor(1) as pool:
+        occupied(queue, held, pool, wish(make_user(), (option, 1)))
+        with monkeypatch.context() as impatient:
+            impatient.setattr(order_queue, "QUEUE_SECONDS", 0.2)
+            again = queue.submit(wish(buyer, (option, 1), key="k"))
+        with pytest.raises(Busy):
+            again.result()
+        held.go(2)
+    assert place(queue, wish(buyer, (option, 1), key="k")).order.number == number
+
+
+def test_who_gives_up_before_a_batch_claims_it_is_certainly_not_placed(monkeypatch, held):
     (option,) = make_options([10])
     buyers = [make_user(), make_user()]
-    hold, started = threading.Event(), threading.Event()
     monkeypatch.setattr(order_queue, "QUEUE_SECONDS", 0.2)
-
-    def held(requests):
-        started.set()
-        hold.wait(30)
-        return place_batch(requests)
-
-    queue = new_committer(held)
+    queue = Committer(held)
     with ThreadPoolExecutor(1) as pool:
-        claimed = pool.submit(place, queue, wish(buyers[0], (option, 1)))
-        started.wait(30)
+        claimed = occupied(queue, held, pool, wish(buyers[0], (option, 1)))
         with pytest.raises(Busy):
             place(queue, wish(buyers[1], (option, 1)))
-        hold.set()
+        held.go()
         claimed.result()
     assert list(Order.objects.values_list("buyer", flat=True)) == [buyers[0].pk]
 
 
-def test_a_claimed_order_that_is_not_answered_is_unknown_and_breaks_no_neighbour(monkeypatch, new_committer):
+def test_a_claimed_order_that_is_not_answered_is_unknown_and_breaks_no_neighbour(monkeypatch, held):
     (option,) = make_options([10])
-    buyers = [make_user() for _ in range(2)]
-    hold, started = threading.Event(), threading.Event()
-
-    def held(requests):
-        started.set()
-        hold.wait(30)
-        return place_batch(requests)
-
-    queue = new_committer(held)
-    monkeypatch.setattr(order_queue, "CLAIMED_SECONDS", 0.1)
-    with ThreadPoolExecutor(2) as pool:
-        claimed = pool.submit(place, queue, wish(buyers[0], (option, 1)))
-        started.wait(30)
-        (order,) = queue.queue._waiting
-        with pytest.raises(OutcomeUnknown):
-            order.result()
-        monkeypatch.setattr(order_queue, "CLAIMED_SECONDS", 30)
-        later = pool.submit(place, queue, wish(buyers[1], (option, 1)))
-        hold.set()
-        assert not later.result(timeout=30).replayed
-        with pytest.raises(OutcomeUnknown):
-            claimed.result(timeout=30)
-    assert Order.objects.count() == 2  # the first was placed: only its buyer does not know
-    assert not len(queue.queue)
-    assert not queue.queue._keys
+    buyers = [make_user() for _ in range(3)]
+    queue = Committer(held)
+    with ThreadPoolExecutor(1) as pool:
+        first = occupied(queue, held, pool, wish(buyers[0], (option, 1)))
+        with monkeypatch.context() as impatient:
+            impatient.setattr(order_queue, "CLAIMED_SECONDS", 0.1)
+            claimed = queue.submit(wish(buyers[1], (option, 1)))
+            held.go()
+            held.wait_for_batch()
+            with pytest.raises(OutcomeUnknown):
+                claimed.result()
+        later = queue.submit(wish(buyers[2], (option, 1)))
+        held.go(2)
+        assert [order.result().replayed for order in (first, later)] == [False, False]
+    with pytest.raises(OutcomeUnknown):
+        claimed.result()
+    assert Order.objects.count() == 3  # the second was placed: only its buyer does not know
 
 
 def test_operators_and_cancelling_buyers_get_through_a_flood():
@@ -374,112 +359,4 @@ def test_operators_and_cancelling_buyers_get_through_a_flood():
     assert Order.objects.filter(buyer=victim, status="cancelled").count() == 5
     assert Order.objects.filter(buyer=victim, status="paid").count() == 5
     assert stock_of(option) == (100_010, placed + 5)
-    assert_books_balance()
-
-
-# --- As it is deployed -----------------------------------------------------------------------------
-
-
-def post_order(server, buyer, option, key=None):
-    """(status, problem code or order number) of an order over HTTP."""
-    headers = {
-        "Authorization": f"Bearer {token_of(buyer)}",
-        "Content-Type": "application/json",
-    }
-    if key:
-        headers["Idempotency-Key"] = key
-    body = json.dumps({"lines": [{"option": option.pk, "quantity": 1}]}).encode()
-    request = urllib.request.Request(f"{server.url}/api/v1/orders/", body, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.load(answer)["number"]
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)["code"]
-
-
-@pytest.fixture
-def environment(tmp_path):
-    return environment_of_tests(tmp_path, PLACEMENT="group_commit", WEB_CONCURRENCY="1", WEB_THREADS="4")
-
-
-def test_waiting_orders_keep_no_threads(environment, tmp_path):
-    (option,) = make_options([1_000])
-    buyers = [make_user() for _ in range(60)]
-    stock = Stock.objects.get(option=option)
-    with WebServer(environment, log=tmp_path / "log") as server, ThreadPoolExecutor(60) as pool:
-        with row_locked("inventory_stock", stock.pk):
-            futures = [pool.submit(post_order, server, buyer, option) for buyer in buyers]
-            wait_for_lock_waiters()
-            # More orders than threads wait, and everything else answers.
-            assert server.answers()
-            with urllib.request.urlopen(f"{server.url}/api/v1/products/", timeout=10) as answer:
-                assert json.load(answer)["results"][0]["options"][0]["available"] == 1_000
-            assert not any(future.done() for future in futures)
-        outcomes = Counter(future.result(timeout=60)[0] for future in futures)
-    assert outcomes[201] == Order.objects.count() > 0
-    assert outcomes[201] + outcomes[503] == 60
-    assert_books_balance()
-
-
-def test_a_clean_stop_finishes_what_was_accepted(environment, tmp_path):
-    (option,) = make_options([1_000])
-    buyers = [make_user() for _ in range(20)]
-    stock = Stock.objects.get(option=option)
-    with WebServer(environment, log=tmp_path / "log") as server, ThreadPoolExecutor(20) as pool:
-        with row_locked("inventory_stock", stock.pk):
-            futures = [pool.submit(post_order, server, buyer, option) for buyer in buyers]
-            wait_for_lock_waiters()
-            server.terminate()
-        statuses = [future.result(timeout=60)[0] for future in futures]
-        server.process.wait(timeout=60)
-        assert server.process.returncode == 0
-    # Whoever was answered 201 has an order, and nobody else has one; no answer was simply dropped.
-    assert Counter(statuses)[201] == Order.objects.count() >= 1
-    assert set(statuses) <= {201, 503}
-    assert_books_balance()
-
-
-def wait_for_lock_waiters():
-    """Until somebody waits for a row in the database."""
-    with mariadb_server().root() as root:
-        cursor = root.cursor()
-        while True:
-            cursor.execute("SELECT COUNT(*) FROM information_schema.INNODB_LOCK_WAITS")
-            if cursor.fetchone()[0]:
-                return
-            time.sleep(0.15)  # InnoDB refreshes this table only for who has not read it for 0.1 s
-
-
-def test_a_killed_worker_loses_no_answered_order_and_no_unit(environment, tmp_path):
-    (option,) = make_options([10_000])
-    buyers = [make_user() for _ in range(16)]
-    environment["WEB_CONCURRENCY"] = "2"
-    answered, failed = [], []
-    enough = threading.Event()
-
-    def shop(server, buyer):
-        for n in range(40):
-            try:
-                status, number = post_order(server, buyer, option, key=f"{buyer.pk}-{n}")
-            except OSError:
-                failed.append((buyer, f"{buyer.pk}-{n}"))
-                continue
-            assert status == 201
-            answered.append(number)
-            if len(answered) > 100:
-                enough.set()
-
-    with WebServer(environment, log=tmp_path / "log") as server, ThreadPoolExecutor(16) as pool:
-        futures = [pool.submit(shop, server, buyer) for buyer in buyers]
-        enough.wait(60)
-        os.kill(server.workers()[0], signal.SIGKILL)
-        for future in futures:
-            future.result(timeout=120)
-        # Whoever got no answer asks again with the same key, and has one order after it.
-        for buyer, key in failed:
-            status, number = post_order(server, buyer, option, key=key)
-            assert status == 201
-            answered.append(number)
-    assert len(set(answered)) == len(answered) == 16 * 40
-    assert set(answered) == set(Order.objects.values_list("number", flat=True))
     assert_books_balance()

@@ -2,9 +2,11 @@
 
 import gzip
 import os
+import unicodedata
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -13,6 +15,7 @@ from django.core.management.base import CommandError
 
 from inventory.catalog_import import loader
 from inventory.catalog_import.brands import MIN_PRODUCTS, SELECT_SHOP, Brands
+from inventory.listing import list_in_bulk
 from inventory.models import Movement, Stock
 from shop.models import Category, Option, Product, Store, User
 from tests.support.invariants import assert_books_balance
@@ -44,8 +47,8 @@ def styles(tmp_path: Path) -> MakeFile:
     return make
 
 
-def run(path: Path, *options: str) -> str:
-    out = StringIO()
+def run(path: Path, *options: str, out: StringIO | None = None) -> str:
+    out = out or StringIO()
     call_command("import_catalog", str(path), *options, stdout=out, stderr=StringIO())
     return out.getvalue()
 
@@ -139,7 +142,9 @@ def test_dirty_rows_are_mended_or_skipped_with_their_reason(styles: MakeFile) ->
     assert "skipped 1: no subCategory (row 8)" in out
     assert "skipped 1: a quote is not closed, or text follows it (row 9)" in out
     assert "skipped 1: more columns than the header (row 10)" in out
-    assert "skipped 1: productDisplayName has control characters (row 12)" in out
+    assert (
+        "skipped 1: productDisplayName has control characters or others that cannot be seen (row 12)" in out
+    )
     assert "skipped 1: productDisplayName is longer than 200 characters (row 13)" in out
     assert "1 name with an unquoted comma" in out
     assert Product.objects.get(source_id="styles:3").name == "Fabindia Women Red, Silk Saree"
@@ -149,8 +154,62 @@ def test_dirty_rows_are_mended_or_skipped_with_their_reason(styles: MakeFile) ->
 
 
 def test_the_list_of_skipped_rows_is_bounded(styles: MakeFile) -> None:
-    out = run(styles(*["nonsense"] * 500))
-    assert "skipped 500: fewer columns than the header (row 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, …)" in out
+    out = StringIO()
+    with pytest.raises(CommandError, match=r"Only 0 of 500 rows .* read as UTF-8"):
+        run(styles(*["nonsense"] * 500), out=out)
+    assert (
+        "skipped 500: fewer columns than the header (row 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, …)" in out.getvalue()
+    )
+
+
+KOREAN = [
+    "21,Men,의류,상의,셔츠,검정,Summer,2024,Casual,서울상회 데님셔츠",
+    "22,Women,의류,하의,청바지,파랑,Summer,2024,Casual,서울상회 청바지",
+    "23,Women,의류,하의,셔츠,파랑,Summer,2024,Casual,서울상회 바지",
+]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("cp949", "CP949 (EUC-KR)"), ("utf-16", "UTF-16"), ("utf-8-sig", "UTF-8")]
+)
+def test_a_korean_file_is_read_in_its_letters_and_its_slugs_can_be_read(
+    tmp_path: Path, encoding: str, name: str
+) -> None:
+    path = tmp_path / "styles.csv"
+    path.write_bytes("\n".join([HEADER, *KOREAN]).encode(encoding))
+    out = run(path)
+    assert f"read as {name}" in out
+    assert "3 products loaded" in out
+    product = Product.objects.get(source_id="styles:21")
+    assert product.name == "서울상회 데님셔츠"
+    assert (product.category.slug, product.category.name) == ("syeocheu", "셔츠")
+    assert product.options.filter(sku__startswith="SYEOCHEU-21-GEOMJEONG").exists()
+    assert set(Category.objects.filter(depth__gt=1).values_list("slug", flat=True)) == {
+        "sangui", "haui", "syeocheu", "cheongbaji", "haui-syeocheu",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("hint", ["", "sep=;\n"])
+def test_a_file_divided_by_semicolons_is_read(tmp_path: Path, hint: str) -> None:
+    path = tmp_path / "styles.csv"
+    path.write_text(hint + "\n".join([HEADER, *CLEAN]).replace(",", ";"))
+    assert "6 products loaded" in run(path)
+
+
+def test_names_with_letters_that_cannot_be_seen_are_skipped_and_others_composed(styles: MakeFile) -> None:
+    out = run(
+        styles(*CLEAN, "31,Men,Apparel,Topwear,Tshirts,Red,Summer,2012.0,Casual,\u200bTee",
+               "32,Men,Apparel,Topwear,Tshirts,Red,Summer,2012.0,Casual,"
+               + unicodedata.normalize("NFD", "청바지"))
+    )  # fmt: skip
+    assert "skipped 1: productDisplayName has control characters or others that cannot be seen (row 8)" in out
+    assert Product.objects.get(source_id="styles:32").name == "청바지"
+
+
+def test_a_file_of_which_little_can_be_used_ends_in_failure_and_keeps_what_could(styles: MakeFile) -> None:
+    with pytest.raises(CommandError, match="Only 1 of 20 rows"):
+        run(styles(TEE, *["nonsense"] * 19))
+    assert Product.objects.filter(source_id="styles:1163").exists()
 
 
 def test_a_taken_sku_costs_its_product_only(styles: MakeFile) -> None:
@@ -167,14 +226,13 @@ def test_an_interrupted_import_goes_on(styles: MakeFile, monkeypatch: pytest.Mon
     with monkeypatch.context() as patched:
         written = []
 
-        def write(*arguments: object) -> None:
+        def write(*arguments: Any, **named: Any) -> None:
             if len(written) == 2:
                 raise KeyboardInterrupt
             written.append(arguments)
-            original(*arguments)  # type: ignore[arg-type]
+            list_in_bulk(*arguments, **named)
 
-        original = loader._write
-        patched.setattr(loader, "_write", write)
+        patched.setattr(loader, "list_in_bulk", write)
         with pytest.raises(CommandError, match="Run the import again"):
             run(path)
     assert Product.objects.count() == 4

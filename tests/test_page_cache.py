@@ -69,17 +69,17 @@ def test_an_error_is_not_kept(api, real_ages):
 
 
 def test_many_at_once_make_a_page_once(real_ages):
-    cache, made, hold = PageCache(), [], threading.Event()
+    cache, made, started, hold = PageCache(), [], threading.Event(), threading.Event()
 
     def render():
         made.append(1)
-        hold.wait(30)
+        started.set()
+        assert hold.wait(30)
         return b"page"
 
     def ask(i):
         if i == 0:
-            while not made:
-                pass
+            assert started.wait(30)
             hold.set()
         return cache.get("key", render).body
 
@@ -129,11 +129,18 @@ def test_memory_is_bounded(real_ages, monkeypatch):
     monkeypatch.setattr(module, "MAX_PAGES", 3)
     monkeypatch.setattr(module, "MAX_BYTES", 10)
     cache = PageCache()
-    for key in "abcd":
-        cache.get(key, lambda: b"small")
-    assert list(cache._pages) == ["b", "c", "d"]
-    cache.get("d", lambda: b"unused")
     made = []
+
+    def get(key, size):
+        cache.get(key, lambda: made.append(key) or b"x" * size)
+
+    for key in "abcd":
+        get(key, 5)
+    for key in "dcb":
+        get(key, 5)
+    assert made == ["a", "b", "c", "d"]
+    get("a", 5)
+    assert made == ["a", "b", "c", "d", "a"]
     for _ in range(2):
-        cache.get("large", lambda: made.append(1) or b"x" * 11)
-    assert len(made) == 2
+        get("large", 11)
+    assert made[5:] == ["large", "large"]

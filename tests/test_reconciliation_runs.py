@@ -7,9 +7,9 @@ from django.utils import timezone
 from django.utils.translation import gettext, override
 from django.utils.translation import gettext_lazy as _
 
-from inventory.admin.books import IN_WORDS
+from inventory.admin.reconciliation import IN_WORDS
 from inventory.models import Difference, Kind, Movement, ReconciliationRun, Stock
-from inventory.reconciliation import OrderBook, Scope, causes, records, requests
+from inventory.reconciliation import OrderBook, Scope, causes, records
 from inventory.reconciliation.requests import request_run, run_requested
 from orders.order_book import ORDERS
 from tests.support.commands import reconcile
@@ -117,7 +117,7 @@ def test_run_now_takes_an_option_or_a_store_and_bounds_what_is_done_at_once(opti
     clerk = staff(*PERMISSIONS, "inventory.run_reconciliation")
     both = {"option": option.sku, "store": option.product.store_id}
     assert "not both" in clerk.post(RUN_NOW, both).content.decode()
-    monkeypatch.setattr("inventory.admin.books.AT_ONCE", 0)
+    monkeypatch.setattr("inventory.admin.reconciliation.AT_ONCE", 0)
     assert "more than 0 stock rows" in clerk.post(RUN_NOW, {"option": option.sku}).content.decode()
 
 
@@ -208,18 +208,17 @@ def test_a_run_is_made_by_one_of_two_workers(option):
     assert ReconciliationRun.objects.get().status == "clean"
 
 
-def test_a_request_that_another_worker_takes_meanwhile_is_left_to_it(option, monkeypatch):
-    run = request_run(actor_id=make_user().pk)
-    claim = requests._claim
+def test_a_request_that_another_worker_takes_meanwhile_is_left_to_it(option):
+    request_run(actor_id=make_user().pk)
+    second = ReconciliationRun.objects.create(scope="whole shop", status="requested")
 
-    def taken(run_id):
-        claim(run_id)
-        return claim(run_id)
+    def units_while_another_takes_the_second(option_ids):
+        ReconciliationRun.objects.filter(pk=second.pk).update(status="running")
+        return ORDERS.units(option_ids)
 
-    monkeypatch.setattr(requests, "_claim", taken)
-    assert run_requested(ORDERS) == 0
-    run.refresh_from_db()
-    assert (run.status, run.checked) == ("running", 0)
+    assert run_requested(OrderBook(units_while_another_takes_the_second, ORDERS.lines)) == 1
+    second.refresh_from_db()
+    assert (second.status, second.checked) == ("running", 0)
 
 
 def test_a_requested_run_that_breaks_says_why_in_english_and_keeps_no_other_waiting(option):

@@ -1,119 +1,32 @@
 """Real invoices as orders: what is kept, what is skipped, and that no run does anything twice."""
 
-import csv
 import gzip
-import io
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import transaction
 from django.utils import timezone
 
-from inventory.models import Movement, Stock
-from orders.lifecycle import cancel_order, expire_due
-from orders.models import MAX_LINES, Order, OrderEvent, OrderLine, Payment, Refund, Status
-from orders.payments import services as payments
-from orders.replay import catalogue, returns, sales
+from inventory.models import Stock
+from orders.models import MAX_LINES, Order, OrderLine, Payment, Refund, Status
+from orders.replay import values
 from shop.models import Product, Store, User
 from tests.support.invariants import assert_books_balance
+from tests.support.replay import COLUMNS, line, lines_of, order, replay_file, state
 
 pytestmark = pytest.mark.django_db
 
-COLUMNS = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
 REAL_FILE = (
     Path(os.environ.get("YOUSINSA_DATA", Path(settings.BASE_DIR).parent / "shared" / "data"))
     / "orders_2010-12_2011-01.csv.gz"
 )
-
-
-def line(
-    invoice: Any,
-    code: str = "85123A",
-    quantity: Any = 1,
-    price: Any = "2.55",
-    customer: Any = 17850,
-    *,
-    name: str = "WHITE HANGING HEART",
-    date: str = "2010-12-01 08:26:00",
-    country: str = "United Kingdom",
-) -> str:
-    row = io.StringIO()
-    csv.writer(row, lineterminator="\n").writerow(
-        [invoice, code, name, quantity, date, price, customer, country]
-    )
-    return row.getvalue()
-
-
-@pytest.fixture
-def replay(tmp_path: Path) -> Callable[..., str]:
-    """`replay(line(…), …)` writes the lines to a file, replays it and returns what was said."""
-
-    def run(*lines: str | bytes, **options: Any) -> str:
-        path = tmp_path / "orders.csv"
-        rows = (text.encode() if isinstance(text, str) else text for text in lines)
-        path.write_bytes(COLUMNS.encode() + b"\n" + b"".join(rows))
-        return replay_file(path, **options)
-
-    return run
-
-
-def replay_file(path: Path, **options: Any) -> str:
-    out = io.StringIO()
-    call_command("replay_orders", str(path), stdout=out, stderr=io.StringIO(), **options)
-    return out.getvalue()
-
-
-def order(key: str) -> Order:
-    return Order.objects.get(idempotency_key=f"replay:{key}")
-
-
-def lines_of(key: str) -> list[tuple[str, int, int, int]]:
-    """(SKU, units, unit price, returned) of an order."""
-    lines = order(key).lines.order_by("option__sku")
-    return list(lines.values_list("option__sku", "quantity", "unit_price", "returned"))
-
-
-def state() -> dict[str, Any]:
-    """Everything that a replay writes, without ids and times."""
-    key = "order__idempotency_key"
-    names = dict(Order.objects.values_list("number", "idempotency_key"))
-    movements = Movement.objects.order_by("stock__option__sku", "sequence")
-    return {
-        "orders": list(
-            Order.objects.order_by("idempotency_key").values_list(
-                "buyer__email", "idempotency_key", "status", "total", "note", "address1", "tracking_number"
-            )
-        ),
-        "lines": list(
-            OrderLine.objects.order_by(key, "option__sku").values_list(
-                key, "option__sku", "product_name", "quantity", "unit_price", "returned"
-            )
-        ),
-        "events": list(OrderEvent.objects.order_by(key, "id").values_list(key, "from_status", "to_status")),
-        "payments": list(Payment.objects.order_by(key, "id").values_list(key, "amount", "status", "live")),
-        "refunds": sorted(Refund.objects.values_list(f"payment__{key}", "amount", "status", "reason")),
-        "stock": list(
-            Stock.objects.order_by("option__sku").values_list("option__sku", "on_hand", "reserved")
-        ),
-        "movements": [
-            (sku, kind, on_hand, reserved, names.get(reference, reference), reason)
-            for sku, kind, on_hand, reserved, reference, reason in movements.values_list(
-                "stock__option__sku", "kind", "delta_on_hand", "delta_reserved", "reference", "reason"
-            )
-        ],
-        "products": list(Product.objects.order_by("source_id").values_list("source_id", "name", "price")),
-        "users": sorted(User.objects.values_list("email", flat=True)),
-    }
 
 
 # --- What an invoice becomes ------------------------------------------------------------------------
@@ -230,13 +143,13 @@ def test_limit_counts_invoices(replay: Callable[..., str]) -> None:
         (line(9, code="<b>"), "StockCode is missing or has other"),
         (line(9, quantity="6.5"), "Quantity is not a whole number"),
         (line(9, quantity="٣"), "Quantity is not a whole number"),
-        (line(9, price="2,55"), "UnitPrice is not an amount"),
+        (line(9, price="2,,55"), "UnitPrice is not an amount"),
         (line(9, price="NaN"), "UnitPrice is not an amount"),
-        (line(9, date="12/1/2010 8:26"), "InvoiceDate is not like"),
+        (line(9, date="1 Dec 2010"), "InvoiceDate is not like"),
         (line(9, customer="a@b"), "CustomerID has other characters"),
         ("9,85123A,too short\n", "more or fewer columns"),
         ('9,85123A,"no end,1,2010-12-01 08:26:00,1,1,UK\n', "a quote is not closed"),
-        (b"9,85123A,\xff,1,2010-12-01 08:26:00,1,1,UK\n", "not UTF-8"),
+        (b"9,85123A,\x81,1,2010-12-01 08:26:00,1,1,UK\n", "not UTF-8"),
         (line(9, name="x" * 20_000), "longer than 10,000 bytes"),
     ],
     ids=lambda value: value if isinstance(value, str) and "\n" not in value else "",
@@ -251,6 +164,73 @@ def test_a_line_that_is_no_sale_is_skipped_and_named(
     assert "2 sold, 0 returned, 1 skipped" in said
     assert set(Order.objects.values_list("idempotency_key", flat=True)) == {"replay:1", "replay:10"}
     assert_books_balance()
+
+
+def replayed(replay: Callable[..., str], tmp_path: Path, text: str, encoding: str = "utf-8") -> str:
+    path = tmp_path / "other.csv"
+    path.write_bytes(text.encode(encoding))
+    return replay_file(path)
+
+
+def test_lines_as_spreadsheets_of_other_countries_save_them(
+    replay: Callable[..., str], tmp_path: Path
+) -> None:
+    text = (
+        f"sep=;\n{COLUMNS}\n".replace(",", ";")
+        + "1;85123A;Caf\u00e9 cr\u00e8me \u00a3;1,000;12/1/2010 8:26;2,55;17850;United Kingdom\n"
+        + "2;85124A;PLAIN;2;12/13/2010 18:26;1.234,50;17850;Espa\u00f1a\n"
+    )
+    said = replayed(replay, tmp_path, text, "latin-1")
+    assert "read as Latin-1 (CP1252)" in said
+    assert "2 sold, 0 returned, 0 skipped" in said
+    assert order("1").note.startswith("Invoice 1 of 2010-12-01 08:26")
+    assert lines_of("1") == [("REPLAY-85123A", 1000, 4590, 0)]
+    assert lines_of("2") == [("REPLAY-85124A", 2, 2_222_100, 0)]
+    assert Product.objects.get(source_id="replay:85123A").name == "Caf\u00e9 cr\u00e8me \u00a3"
+
+
+def test_a_file_of_which_no_line_can_be_used_ends_in_failure(replay: Callable[..., str]) -> None:
+    with pytest.raises(CommandError, match="No line of"):
+        replay(line(1, price="none"))
+
+
+@pytest.mark.parametrize(
+    ("text", "day_first", "month", "day"),
+    [
+        ("12/1/2010 8:26", False, 12, 1),
+        ("12/1/2010 8:26", True, 1, 12),
+        ("13.12.2010", True, 12, 13),
+        ("2010-12-01 08:26:00", True, 12, 1),
+        ("2010. 12. 1. 08:26", True, 12, 1),
+        ("2010/12/01", False, 12, 1),
+    ],
+)
+def test_dates_in_other_notations(text: str, day_first: bool, month: int, day: int) -> None:
+    read = values.Dates(day_first=day_first).read(text)
+    assert read is not None
+    assert (read.year, read.month, read.day) == (2010, month, day)
+
+
+@pytest.mark.parametrize(
+    "text", ["13/13/2010", "1 Dec 2010", "", "12/2010", "1/2/3", "31/2/2010", "٣/1/2010"]
+)
+def test_what_is_no_date_is_none(text: str) -> None:
+    assert values.Dates().read(text) is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "day_first"),
+    [
+        (["1/12/2010", "13/12/2010"], True),
+        (["1/12/2010", "12/13/2010"], False),
+        (["1/12/2010"], False),
+        (["1.12.2010"], True),
+        (["2010-12-13", "x"], False),
+        ([], False),
+    ],
+)
+def test_all_dates_of_a_file_tell_which_comes_first(texts: list[str], day_first: bool) -> None:
+    assert values.Dates.of(texts).day_first is day_first
 
 
 def test_lines_are_skipped_alone_and_a_bad_one_does_not_part_an_invoice(replay: Callable[..., str]) -> None:
@@ -360,129 +340,6 @@ def test_what_came_back_cannot_come_back_again(replay: Callable[..., str]) -> No
     said = replay(line(1, "A1", 3), line("C2", "A1", -3), line("C3", "A1", -3))
     assert "skipped 1: a cancellation of units that came back before (row 4: C3 A1" in said
     assert "1 return (3 units" in said
-
-
-# --- Again, and after an interruption -----------------------------------------------------------------
-
-EVENTFUL = [
-    line(1, "A1", 6, "2.00"), line(1, "B1", 120, "1.00"), line(1, "A1", 1, "3.00"), line(1, "POST", 1, "18"),
-    line(2, "A1", 5, "1.00", customer=""),
-    line(3, "A1", 5, "1.00"),
-    line("C4", "A1", -9, "2.00"), line("C4", "A1", -1, "1.00"), line("C4", "B1", -500, "1.00"),
-    line("C5", "B1", -120, "1.00"), line("C5", "A1", -1, "1.00"), line("C5", "A1", -50, "1.00"),
-]  # fmt: skip
-
-
-def test_a_second_run_changes_nothing(replay: Callable[..., str]) -> None:
-    said = replay(*EVENTFUL)
-    assert "12 lines of 3 invoices and 2 cancellations: 5 sold, 4 returned, 3 skipped" in said
-    before = state()
-    again = replay(*EVENTFUL)
-    assert state() == before
-    assert again.splitlines()[-1].startswith("Nothing changed: 4 orders and 4 returns were there already")
-    assert "5 sold, 4 returned, 3 skipped" in again
-    # Nor does one at another rate; it tells that the orders were placed at the first one.
-    other_rate = replay(*EVENTFUL, rate=Decimal(900))
-    assert state() == before
-    assert "3 invoices cost another sum than in the file: placed at another rate" in other_rate
-
-
-STEPS = [
-    (catalogue, "list_in_bulk"), (catalogue, "update_product"), (catalogue, "receive"),
-    (sales, "row_lock"), (sales, "pay"), (payments, "decide"), (sales, "ship_order"),
-    (sales, "deliver_order"), (returns, "return_order"),
-]  # fmt: skip
-
-
-@contextmanager
-def undone() -> Iterator[None]:
-    """Take back what the block did to the database (a savepoint: services refuse to run below `atomic`)."""
-    point = transaction.savepoint()
-    yield
-    transaction.savepoint_rollback(point)
-
-
-@contextmanager
-def interrupted(at: int | str, *, after: bool) -> Iterator[list[str]]:
-    """Ctrl-C just before (or after) a step, named by number or name; yields the steps that were called."""
-    called: list[str] = []
-
-    def interruptible(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            called.append(name)
-            mine = at in (len(called) - 1, name)
-            if mine and not after:
-                raise KeyboardInterrupt
-            result = step(*args, **kwargs)
-            if mine:
-                raise KeyboardInterrupt
-            return result
-
-        return call
-
-    with pytest.MonkeyPatch.context() as patch:
-        for module, name in STEPS:
-            patch.setattr(module, name, interruptible(name, getattr(module, name)))
-        yield called
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_replay_interrupted_at_any_step_goes_on(replay: Callable[..., str], after: bool) -> None:
-    with undone(), interrupted(-1, after=after) as called:
-        replay(*EVENTFUL)
-        expected = state()
-    steps = Counter(called)
-    assert steps.keys() == {name for _, name in STEPS}
-    assert steps["pay"] == steps["row_lock"] == steps["ship_order"] == 4
-    for at, step in enumerate(called):
-        with undone():
-            with (
-                interrupted(at, after=after),
-                pytest.raises(CommandError, match=r"Interrupted.*goes on here") as stopped,
-            ):
-                replay(*EVENTFUL)
-            assert stopped.value.returncode == 130
-            replay(*EVENTFUL)
-            assert state() == expected, f"call {at}, {step}"
-            assert_books_balance()
-
-
-def test_an_order_that_expired_after_an_interruption_is_placed_anew(replay: Callable[..., str]) -> None:
-    with interrupted("row_lock", after=True), pytest.raises(CommandError):
-        replay(line(1, "A1", 6))
-    assert expire_due(now=timezone.now() + timedelta(days=1)) == 1
-    said = replay(line(1, "A1", 6))
-    assert "1 order placed and delivered (6 units" in said
-    assert order("1").status == Status.EXPIRED
-    assert order("1~2").status == Status.DELIVERED
-    assert Payment.objects.count() == 1
-    assert_books_balance()
-    assert "Nothing changed: 1 order" in replay(line(1, "A1", 6))
-
-
-def test_a_payment_that_was_cut_off_is_settled_not_repeated(replay: Callable[..., str]) -> None:
-    """Also where the hold ended meanwhile: the money was taken, the units are still there."""
-    with interrupted("decide", after=False), pytest.raises(CommandError):
-        replay(line(1, "A1", 6))
-    assert Payment.objects.get().status == Payment.Status.STARTED
-    assert expire_due(now=timezone.now() + timedelta(days=1)) == 1
-    said = replay(line(1, "A1", 6))
-    assert "0 orders placed and delivered, 1 finished (6 units" in said
-    assert order("1").status == Status.DELIVERED
-    assert order("1").note.startswith("Invoice 1 of 2010-12-01 08:26. The payment came after")
-    assert Payment.objects.get().status == Payment.Status.APPROVED
-    assert_books_balance()
-
-
-def test_what_an_operator_cancelled_stays_cancelled(replay: Callable[..., str]) -> None:
-    with interrupted("row_lock", after=True), pytest.raises(CommandError):
-        replay(line(1, "A1", 6))
-    cancel_order(order_id=order("1").pk, actor_id=None)
-    said = replay(line(1, "A1", 6))
-    assert "skipped 1: its order is cancelled: somebody else has taken it in hand (row 2" in said
-    assert order("1").status == Status.CANCELLED
-    assert not Payment.objects.exists()
-    assert_books_balance()
 
 
 # --- Files that cannot be replayed --------------------------------------------------------------------

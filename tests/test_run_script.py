@@ -4,11 +4,11 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.support.concurrency import until
 from tests.support.server import ROOT
 
 pytestmark = pytest.mark.sqlite
@@ -47,10 +47,7 @@ class Shop:
         return [int(line.split()[1]) for line in lines if line.startswith(who)]
 
     def wait_for(self, who: str, count: int) -> list[int]:
-        give_up_at = time.monotonic() + 30
-        while len(self.started(who)) < count:
-            assert time.monotonic() < give_up_at, self.log
-            time.sleep(0.05)
+        until(lambda: len(self.started(who)) >= count, why=lambda: self.log)
         return self.started(who)
 
     @property

@@ -6,8 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.support.concurrency import until
 from tests.support.services import MariaDB, Redis, ServerFailed, ServerMissing, free_port
 from tests.support.services import server as services
 
@@ -35,16 +35,6 @@ if fork or "fork" not in sys.argv:
     print(server.port, server.pid, server.directory, fork, flush=True)
 time.sleep(120)
 """
-
-
-def eventually(true: Callable[[], bool], seconds: float = 15) -> bool:
-    """Whether `true()` became true within a bounded time."""
-    give_up_at = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > give_up_at:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def listens(port: int) -> bool:
@@ -166,9 +156,9 @@ def test_a_server_dies_with_the_process_that_started_it(arguments: list[str]) ->
         assert listens(int(port))
         child.kill()
         child.wait()
-        assert eventually(lambda: not listens(int(port)))
-        assert eventually(lambda: not Path(f"/proc/{server}").exists())
-        assert eventually(lambda: not Path(directory).exists())
+        until(lambda: not listens(int(port)))
+        until(lambda: not Path(f"/proc/{server}").exists())
+        until(lambda: not Path(directory).exists())
     finally:
         child.stdout.close()
         if fork != "0":
@@ -180,7 +170,7 @@ def test_a_server_dies_with_its_supervisor() -> None:
     port, directory = server.port, server.directory
     supervisor = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[1]
     os.kill(int(supervisor), signal.SIGKILL)
-    assert eventually(lambda: not listens(port))
+    until(lambda: not listens(port))
     with pytest.raises(ServerFailed, match="supervisor"):
         server.stop()
     assert not directory.exists()

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import transaction
+from django.db.models import F
 
 from inventory.models import Kind, Movement, Stock
 from shop import services
@@ -13,6 +14,7 @@ from tests.support.factories import make_category, make_options, make_store, mak
 from tests.support.invariants import assert_books_balance
 from tests.support.locks import until_somebody_waits
 from tests.support.problems import nothing_changes, problem
+from tests.support.races import goes_wrong, take_row_locks_away, without_unique
 from tests.support.wire import Wire
 
 pytestmark = pytest.mark.django_db
@@ -168,8 +170,8 @@ def test_what_the_database_takes_for_one_size_is_refused_as_such(shirt):
         problem(change(shirt, body), 400, "invalid", "options")
 
 
-@pytest.mark.django_db(transaction=True)
-def test_of_many_who_take_one_sku_at_once_one_gets_it():
+def one_sku_at_once():
+    """What four stores are answered that list a product with the same SKU at once."""
     make_category()
     stores = [make_store() for _ in range(4)]
     answers = in_threads(
@@ -178,11 +180,28 @@ def test_of_many_who_take_one_sku_at_once_one_gets_it():
         ),
         4,
     )
-    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
-    for answer in answers:
-        if answer.status_code == 409:
-            problem(answer, 409, "sku_taken", "options.1.sku")
+    return sorted(answers, key=lambda answer: answer.status_code)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_who_take_one_sku_at_once_one_gets_it():
+    taken, *refused = one_sku_at_once()
+    assert taken.status_code == 201
+    for answer in refused:
+        problem(answer, 409, "sku_taken", "options.1.sku")
     assert (Product.objects.count(), Option.objects.count(), Stock.objects.count()) == (1, 2, 2)
+
+
+@pytest.mark.mariadb
+@pytest.mark.django_db(transaction=True)
+def test_control_without_the_unique_sku_several_get_it():
+    def got_it():
+        answers = one_sku_at_once()
+        Option.objects.update(sku=F("id"))
+        return sum(answer.status_code == 201 for answer in answers)
+
+    with without_unique(Option, "sku"):
+        goes_wrong(got_it, lambda stores: stores == 1)
 
 
 # --- Changes ----------------------------------------------------------------------------------------------
@@ -271,9 +290,8 @@ def test_a_product_has_at_most_200_options_however_they_come(shirt):
     assert shirt.options.count() == MAX_OPTIONS
 
 
-@pytest.mark.mariadb
-@pytest.mark.django_db(transaction=True)
-def test_two_changes_of_one_product_come_one_after_the_other():
+def two_changes_of_one_product(*, waits):
+    """One fills a product with options, another adds one more meanwhile: what the other is answered."""
     product = make_options([1])[0].product
     full = [services.OptionDraft(f"B-{i}", f"B{i}") for i in range(MAX_OPTIONS - 1)]
     one_more = {"options": [{"sku": "C", "size": "C"}]}
@@ -281,9 +299,27 @@ def test_two_changes_of_one_product_come_one_after_the_other():
         with transaction.atomic():
             services.update_product(product=product, changes={}, options=full)
             second = pool.submit(lambda: change(product, one_more))
-            until_somebody_waits()
-        problem(second.result(), 400, "invalid", "options")
-    assert product.options.count() == MAX_OPTIONS
+            if waits:
+                until_somebody_waits()
+            else:
+                second.result(timeout=60)
+        return second.result(), product.options.count()
+
+
+@pytest.mark.mariadb
+@pytest.mark.django_db(transaction=True)
+def test_two_changes_of_one_product_come_one_after_the_other():
+    answer, options = two_changes_of_one_product(waits=True)
+    problem(answer, 400, "invalid", "options")
+    assert options == MAX_OPTIONS
+
+
+@pytest.mark.mariadb
+@pytest.mark.django_db(transaction=True)
+def test_control_without_the_lock_a_product_gets_more_options_than_it_may(monkeypatch):
+    take_row_locks_away(monkeypatch, Product)
+    answer, options = two_changes_of_one_product(waits=False)
+    assert (answer.status_code, options) == (200, MAX_OPTIONS + 1)
 
 
 def test_only_its_owner_changes_a_product(shirt, buyer):

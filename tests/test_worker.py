@@ -5,6 +5,7 @@ import selectors
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import pytest
 from gunicorn.config import Config
@@ -47,10 +48,10 @@ class Undecided:
 
 
 class Shop:
-    """An application for the worker; `bodies` are those it handed out, by path."""
+    """An application for the worker, which hands out bodies that are not decided yet."""
 
     def __init__(self):
-        self.bodies = {}
+        self.bodies = SimpleQueue()
 
     def wsgi(self):
         return self.call
@@ -60,8 +61,9 @@ class Shop:
         if path == "/now":
             start_response("200 OK", [("Content-Length", "3")])
             return [b"now"]
-        self.bodies[path] = Undecided(path, start_response)
-        return self.bodies[path]
+        body = Undecided(path, start_response)
+        self.bodies.put(body)
+        return body
 
 
 class Served:
@@ -94,9 +96,8 @@ class Served:
 
     def park(self, path):
         client = self.ask(path)
-        while path not in self.shop.bodies:
-            pass
-        body = self.shop.bodies[path]
+        body = self.shop.bodies.get(timeout=30)
+        assert body.path == path
         assert body.parked.wait(30)
         return client, body
 

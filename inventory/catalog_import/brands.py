@@ -4,9 +4,9 @@ from collections import Counter
 from functools import lru_cache
 from typing import NamedTuple
 
-from django.utils.text import slugify
+from yousinsa.text.romanising import slug
 
-_slug = lru_cache(maxsize=20_000)(slugify)
+_slug = lru_cache(maxsize=20_000)(slug)
 
 MIN_PRODUCTS = 20
 MAX_WORDS = 4

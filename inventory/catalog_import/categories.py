@@ -3,10 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from django.utils.text import slugify
-
 from shop.models import Category
 from yousinsa.db.transactions import transact
+from yousinsa.text.romanising import slug as slug_of
 
 Names = tuple[str, ...]
 """A category's names from the root down to it."""
@@ -21,9 +20,10 @@ def _key(names: Names) -> Names:
 class CategoryTree:
     """The tree as it is in the database, and the slugs that the file's other categories will get.
 
-    A slug is a name's (`tshirts`). Where two categories want the same, the one nearer to the root has it,
-    then the one with more products; the other one is called after its parent as well (`belts-tshirts`).
-    Slugs depend on the file and the tree alone, so an interrupted import goes on with the same ones.
+    A slug is a name's in Latin letters (`tshirts`, `cheongbaji`). Where two categories want the same, the one
+    nearer to the root has it, then the one with more products; the other one is called after its parent as
+    well (`belts-tshirts`). Slugs depend on the file and the tree alone, so an interrupted import goes on with
+    the same ones.
     """
 
     def __init__(self, products: Counter[Names]) -> None:
@@ -80,10 +80,10 @@ def _existing() -> tuple[dict[Names, int], set[str]]:
 
 def _free_slug(names: Names, taken: set[str]) -> str:
     for start in reversed(range(len(names))):
-        slug = slugify(" ".join(names[start:]))[:MAX_SLUG]
+        slug = slug_of(" ".join(names[start:]))[:MAX_SLUG]
         if slug and slug not in taken:
             return slug
-    stem = slugify(" ".join(names))[: MAX_SLUG - 10] or "category"
+    stem = slug_of(" ".join(names))[: MAX_SLUG - 10] or "category"
     number = 2
     while f"{stem}-{number}" in taken:
         number += 1

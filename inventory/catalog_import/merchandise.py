@@ -6,11 +6,10 @@ Whatever varies is drawn from a hash of the style's id, so that every import of 
 from functools import lru_cache
 from hashlib import blake2b
 
-from django.utils.text import slugify
-
 from inventory.catalog_import.reader import Style
+from yousinsa.text.romanising import slug
 
-_slug = lru_cache(maxsize=1000)(slugify)
+_slug = lru_cache(maxsize=1000)(slug)
 
 MAX_UNITS = 40
 

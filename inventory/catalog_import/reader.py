@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from yousinsa.commands.csv_file import is_missing, read_table
+from yousinsa.commands.csv_file import charset_name, is_missing, read_table
+from yousinsa.text.cleaning import UnclearText, clean_line
 
 COLUMNS = (
     "id", "gender", "masterCategory", "subCategory", "articleType", "baseColour", "productDisplayName",
 )  # fmt: skip
 ALL_COLUMNS = (*COLUMNS[:-1], "season", "year", "usage", "productDisplayName")
 
+_OF = "styles"
 MAX_ID_DIGITS = 18
 # Characters, as the models have room for.
 _LIMITS = {
@@ -25,7 +27,8 @@ _LIMITS = {
     "baseColour": 50,
 }
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# In place of a value with something that is not let in.
+UNCLEAR = "\ufffd"
 _YEAR = re.compile(r"(\d{4}(\.0)?)?")
 
 
@@ -51,12 +54,17 @@ class Skipped(NamedTuple):
     reason: str
 
 
+def charset(path: Path) -> str:
+    """The letters that a file is read in, in words. Raises CommandError (see `read_styles`)."""
+    return charset_name(path, of=_OF)
+
+
 def read_styles(path: Path) -> Iterator[Style | Skipped]:
     """Every row below the header, in the file's order; of rows with the same id only the first is a `Style`.
 
     Raises CommandError where the file as a whole cannot be used; it names the file and the remedy.
     """
-    header, rows = read_table(path, of="styles", required=COLUMNS, columns=ALL_COLUMNS)
+    header, rows = read_table(path, of=_OF, required=COLUMNS, columns=ALL_COLUMNS)
     seen: set[int] = set()
     for row, fields in rows:
         style = Skipped(row, fields) if isinstance(fields, str) else _style(row, fields, header)
@@ -76,10 +84,7 @@ def _style(row: int, fields: list[str], header: Sequence[str]) -> Style | Skippe
         fields = _rejoin(fields, header)
         if not fields:
             return Skipped(row, "more columns than the header")
-    values = {
-        name: "" if is_missing(value) else " ".join(value.split())
-        for name, value in zip(header, fields, strict=True)
-    }
+    values = {name: _value(field) for name, field in zip(header, fields, strict=True)}
     if reason := _reason(values):
         return Skipped(row, reason)
     category = (values["masterCategory"], values["subCategory"], values["articleType"])
@@ -87,6 +92,15 @@ def _style(row: int, fields: list[str], header: Sequence[str]) -> Style | Skippe
         row, int(values["id"]), values["gender"], category, values["baseColour"],
         values["productDisplayName"], mended,
     )  # fmt: skip
+
+
+def _value(field: str) -> str:
+    if is_missing(field):
+        return ""
+    try:
+        return clean_line(field)
+    except UnclearText:
+        return UNCLEAR
 
 
 def _rejoin(fields: list[str], header: Sequence[str]) -> list[str]:
@@ -110,6 +124,6 @@ def _reason(values: dict[str, str]) -> str:
             return f"no {column}"
         if len(values[column]) > limit:
             return f"{column} is longer than {limit} characters"
-        if _CONTROL.search(values[column]):
-            return f"{column} has control characters"
+        if values[column] == UNCLEAR:
+            return f"{column} has control characters or others that cannot be seen"
     return ""

@@ -12,6 +12,7 @@ from inventory.models import MAX_UNITS
 from orders.models.drops import Drop, DropItem, Lane
 from shop.models import Option
 from yousinsa.errors import Invalid
+from yousinsa.text.checking import cleaned
 
 MAX_ITEMS = 200
 
@@ -36,11 +37,12 @@ def create_drop(
 ) -> Drop:
     """A scheduled drop; `opens_at` None means now. Raises `Invalid` naming the field."""
     opens_at = opens_at or timezone.now()
+    name = cleaned(name, "name")
     _check(name, limit, lane, opens_at, closes_at, admission_rate)
     prices = _check_items(items)
     with transaction.atomic():
         drop = Drop.objects.create(
-            name=name.strip(), lane=lane, limit_per_customer=limit, opens_at=opens_at, closes_at=closes_at,
+            name=name, lane=lane, limit_per_customer=limit, opens_at=opens_at, closes_at=closes_at,
             admission_rate=admission_rate,
         )  # fmt: skip
         for item in sorted(items):
@@ -53,7 +55,7 @@ def _check(
     name: str, limit: int, lane: str, opens_at: datetime, closes_at: datetime | None, rate: int | None
 ) -> None:
     errors = {}
-    if not 1 <= len(name.strip()) <= 100:
+    if not 1 <= len(name) <= 100:
         errors["name"] = gettext("Must be 1 to 100 characters.")
     if limit < 1 or limit > MAX_UNITS:
         errors["limit"] = gettext("Must be at least 1.")

@@ -8,10 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from yousinsa.commands.csv_file import is_missing, read_table
+from orders.replay.values import Dates, digits, price
+from yousinsa.commands.csv_file import charset_name, is_missing, read_table
+from yousinsa.files.charsets import KOREAN, WESTERN
 
 COLUMNS = (
     "InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country",
@@ -24,7 +27,7 @@ _INVOICE = re.compile(r"C?[0-9]{1,12}")
 _CODE = re.compile(r"[0-9A-Z][0-9A-Z _-]{0,29}")
 _CUSTOMER = re.compile(r"[0-9A-Za-z_-]{1,40}")
 _QUANTITY = re.compile(r"-?[0-9]{1,9}")
-_PRICE = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,4})?")
+_OF, _CHARSETS = "invoice lines", (KOREAN, WESTERN)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -102,12 +105,30 @@ def read_invoices(path: Path, *, limit: int | None = None) -> Iterator[Invoice |
 
 def read_lines(path: Path) -> Iterator[Line | Skipped]:
     """Every row below the header. Raises CommandError (see `read_invoices`)."""
-    header, rows = read_table(path, of="invoice lines", required=COLUMNS)
+    header, rows = _table(path)
+    dates = _dates(path, path.stat().st_mtime_ns)
     for row, fields in rows:
-        yield Skipped(row, fields) if isinstance(fields, str) else _line(row, fields, header)
+        yield Skipped(row, fields) if isinstance(fields, str) else _line(row, fields, header, dates)
 
 
-def _line(row: int, fields: list[str], header: Sequence[str]) -> Line | Skipped:
+def charset(path: Path) -> str:
+    """The letters that a file is read in, in words. Raises CommandError (see `read_invoices`)."""
+    return charset_name(path, of=_OF, charsets=_CHARSETS)
+
+
+def _table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str] | str]]]:
+    return read_table(path, of=_OF, required=COLUMNS, charsets=_CHARSETS)
+
+
+@lru_cache(maxsize=1)
+def _dates(path: Path, _changed: int) -> Dates:
+    """How all of the file's dates are written; the file is read several times, and changes between none."""
+    header, rows = _table(path)
+    column = header.index("InvoiceDate")
+    return Dates.of(fields[column] for _row, fields in rows if len(fields) == len(header))
+
+
+def _line(row: int, fields: list[str], header: Sequence[str], dates: Dates) -> Line | Skipped:
     if len(fields) != len(header):
         return Skipped(row, "more or fewer columns than the header")
     values = {
@@ -115,23 +136,21 @@ def _line(row: int, fields: list[str], header: Sequence[str]) -> Line | Skipped:
         for name, value in zip(header, fields, strict=True)
     }
     # Spreadsheets turn whole numbers into 17850.0.
-    for name in ("InvoiceNo", "Quantity", "CustomerID"):
+    for name in ("InvoiceNo", "CustomerID"):
         values[name] = values[name].removesuffix(".0")
+    values["Quantity"] = digits(values["Quantity"])
     values["InvoiceNo"], values["StockCode"] = values["InvoiceNo"].upper(), values["StockCode"].upper()
-    date = _date(values["InvoiceDate"])
-    if date is None or (reason := _reason(values)):
-        return Skipped(row, "InvoiceDate is not like 2010-12-01 08:26:00" if date is None else reason)
+    date, pounds = dates.read(values["InvoiceDate"]), price(values["UnitPrice"])
+    if reason := _reason(values):
+        return Skipped(row, reason)
+    if date is None:
+        return Skipped(row, "InvoiceDate is not like 2010-12-01 08:26:00 or 12/1/2010 8:26")
+    if pounds is None:
+        return Skipped(row, "UnitPrice is not an amount in pounds")
     return Line(
         row, values["InvoiceNo"], values["StockCode"], values["Description"], int(values["Quantity"]), date,
-        Decimal(values["UnitPrice"]), values["CustomerID"].lower(), values["Country"],
+        pounds, values["CustomerID"].lower(), values["Country"],
     )  # fmt: skip
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return None
 
 
 def _reason(values: dict[str, str]) -> str:
@@ -142,8 +161,6 @@ def _reason(values: dict[str, str]) -> str:
         return "StockCode is missing or has other characters than letters, digits, blanks, _ and -"
     if not _QUANTITY.fullmatch(values["Quantity"]):
         return "Quantity is not a whole number"
-    if not _PRICE.fullmatch(values["UnitPrice"]):
-        return "UnitPrice is not an amount in pounds"
     if values["CustomerID"] and not _CUSTOMER.fullmatch(values["CustomerID"]):
         return "CustomerID has other characters than letters, digits, _ and -"
     return ""

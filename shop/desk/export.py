@@ -1,11 +1,11 @@
 """Any list as a file, as it is filtered: CSV or XLSX, in bounded memory however many rows it has.
 
 Rows are fetched in chunks by primary key: the drivers of MariaDB and MySQL hold a whole result in memory,
-whatever `iterator()` is asked for. What a spreadsheet would run as a formula is made plain text.
+whatever `iterator()` is asked for. What a spreadsheet would run as a formula is made plain text, in both
+kinds of file (yousinsa/files/cells.py).
 """
 
 import csv
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -28,28 +28,15 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from openpyxl import Workbook
 
-from shop.desk.owners import is_store_owner
+from shop.desk.access.owners import is_store_owner
+from yousinsa.files.cells import as_text
 
 # Below 1,000 values MariaDB reads an IN as ranges of the key; above, it may read the joined tables instead.
 CHUNK = 500
 # A worksheet is written whole before its first byte is sent (17 s for 100,000 rows): somebody waits for it.
 MAX_XLSX_ROWS = 400_000
-# Where a spreadsheet takes text for a formula (OWASP, "CSV Injection"), full width included.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-# What XML, and so XLSX, has no way to write.
-_UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 # Never in a file, unless a list names it.
 _SECRET = {"password", "token", "fingerprint", "idempotency_key"}
-
-
-def as_text(value: str) -> str:
-    """Text that a spreadsheet shows and never runs: a quote before what would begin a formula."""
-    return f"'{value}" if value.lstrip(" ").startswith(_FORMULA) else value
-
-
-def as_typed(value: str) -> str:
-    """What `as_text` was given."""
-    return value[1:] if value[:1] == "'" and value[1:].lstrip(" ").startswith(_FORMULA) else value
 
 
 def plain(value: Any) -> Any:
@@ -106,10 +93,10 @@ def csv_lines(names: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> Iterator
 def xlsx_file(names: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> Any:
     """A workbook in a temporary file, at its beginning. Written row by row."""
     book = Workbook(write_only=True)
-    sheet = book.create_sheet()
-    sheet.append(list(names))
+    worksheet = book.create_sheet()
+    worksheet.append(list(names))
     for row in rows:
-        sheet.append([_UNWRITABLE.sub("", v) if isinstance(v, str) else v for v in row])
+        worksheet.append(row)
     file = tempfile.TemporaryFile()  # noqa: SIM115 (the response closes it)
     book.save(file)
     file.seek(0)

@@ -1,8 +1,9 @@
-"""Many buyers at once: processes that start together, each with database connections of its own."""
+"""Many buyers at once: processes and threads that start together; and waiting for what nobody tells."""
 
 import multiprocessing
 import pickle
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
@@ -101,3 +102,14 @@ def in_threads(work: Callable[[int], T], count: int) -> list[T]:
     if failed:
         raise ChildFailed(failed[0])
     return [value for _ok, value in results]
+
+
+def until(true: Callable[[], object], *, seconds: float = 30, why: Callable[[], str] = str) -> None:
+    """Wait until `true()`, for what no event tells: another process, another server. Asked again and again.
+
+    Raises AssertionError, with what `why()` says, if it does not come true in time.
+    """
+    give_up_at = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < give_up_at, f"not within {seconds} s. {why()}"
+        time.sleep(0.01)

@@ -37,16 +37,18 @@ class Outcome(NamedTuple):
 class Crowd:
     """So many kept-alive connections, each sending one wish after the other until there are none left.
 
-    `next_wish(i)` gives the i-th wish, or None to send that shopper home. `stop()` lets what is in flight be
-    answered.
+    `next_wish(i)` gives the i-th wish, from `first` on, or None to send that shopper home.
+    `stop()` lets what is in flight be answered.
     """
 
-    def __init__(self, url: str, connections: int, next_wish: Callable[[int], Wish | None]) -> None:
+    def __init__(
+        self, url: str, connections: int, next_wish: Callable[[int], Wish | None], *, first: int = 0
+    ) -> None:
         parts = urlsplit(url)
         self._address = (parts.hostname, parts.port)
         self._connections = connections
         self._next_wish = next_wish
-        self._count = 0
+        self._count = first
         self._stopping = False
         self._more = threading.Condition()
         self.outcomes: list[Outcome] = []

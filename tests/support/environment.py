@@ -46,9 +46,7 @@ def mariadb_server() -> MariaDB:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "mariadb: needs MariaDB itself (row locks, FULLTEXT, killed connections)"
-    )
+    config.addinivalue_line("markers", "mariadb: needs MariaDB itself (row locks, killed connections)")
     config.addinivalue_line("markers", "sqlite: needs SQLite itself")
 
 

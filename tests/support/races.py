@@ -26,11 +26,12 @@ def buy(
     buyer_id: int,
     *lines: tuple[int, int],
     key: str | None = None,
+    drop_id: int | None = None,
     lane: Callable[[PlaceRequest], Any] = row_lock,
 ) -> str:
     """What became of an order: its number, or the problem's code. Busy is asked again."""
     for _ in range(ROUNDS):
-        request = PlaceRequest.build(buyer_id=buyer_id, lines=lines, idempotency_key=key)
+        request = PlaceRequest.build(buyer_id=buyer_id, lines=lines, idempotency_key=key, drop_id=drop_id)
         try:
             return str(lane(request).order.number)
         except Busy:

@@ -20,12 +20,18 @@ ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
 
 
+def database_url(port: int = 0) -> str:
+    """DATABASE_URL of the database that this test uses; by way of another port, if one is given."""
+    values = {**connection.settings_dict}
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{values['NAME']}"
+    values["PORT"] = port or values["PORT"]
+    return "mysql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**values)
+
+
 def environment_of_tests(var_dir: Path, *, database_port: int = 0, **more: str) -> dict[str, str]:
-    """What a process needs to work on this test run's MariaDB, by way of another port if one is given."""
-    place = {**connection.settings_dict}
-    place["PORT"] = database_port or place["PORT"]
-    url = "mysql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**place)
-    return {"DATABASE_URL": url, "VAR_DIR": str(var_dir), **more}
+    """What a process needs to work on the database that this test uses."""
+    return {"DATABASE_URL": database_url(database_port), "VAR_DIR": str(var_dir), **more}
 
 
 class WebServer:

@@ -4,24 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from django.db import connection
-
-from tests.support.server import ROOT
+from tests.support.concurrency import until
+from tests.support.server import ROOT, database_url
 
 PATIENCE_SECONDS = 60
-
-
-def database_url() -> str:
-    """DATABASE_URL of the database that this test uses."""
-    values = connection.settings_dict
-    if connection.vendor == "sqlite":
-        return f"sqlite:///{values['NAME']}"
-    return "mysql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**values)
 
 
 class Worker:
@@ -45,11 +35,12 @@ class Worker:
 
     def wait_until(self, done: Callable[[], object]) -> None:
         """Raises AssertionError with what the worker printed where `done()` does not come true in time."""
-        give_up_at = time.monotonic() + PATIENCE_SECONDS
-        while not done():
-            assert self.process.poll() is None, f"the worker ended:\n{self.log}"
-            assert time.monotonic() < give_up_at, f"not done after {PATIENCE_SECONDS} s:\n{self.log}"
-            time.sleep(0.05)
+
+        def done_or_ended() -> object:
+            return done() or self.process.poll() is not None
+
+        until(done_or_ended, seconds=PATIENCE_SECONDS, why=lambda: self.log)
+        assert self.process.poll() is None, f"the worker ended:\n{self.log}"
 
     def stop(self, seconds: float = 30) -> int:
         """End it as a supervisor does; its exit status."""

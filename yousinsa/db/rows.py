@@ -11,12 +11,14 @@ def insert_rows(model: type[models.Model], fields: Sequence[str], rows: Iterable
     """INSERT rows of plain values in one statement, without building model instances.
 
     `fields` are field names, `rows` their values in that order, as Python values (aware datetimes). Fields
-    that are not named take the database's default. Returns the number of rows. Database constraints apply;
-    nothing else does (no `save`, no validation): meant for services that have checked already.
+    that are not named take the database's default. Returns the number of rows. Database constraints apply,
+    and text is stored as its column stores it (yousinsa/text/fields.py); nothing else does (no `save`, no
+    validation): meant for services that have checked already.
     """
     meta = model._meta
     columns = [meta.get_field(name) for name in fields]
     adapt = [i for i, field in enumerate(columns) if isinstance(field, models.DateTimeField)]
+    tidy = [(i, field.tidy_with) for i, field in enumerate(columns) if hasattr(field, "tidy_with")]
     # The rows of a batch share few moments: each is converted once.
     convert = lru_cache(maxsize=64)(connection.ops.adapt_datetimefield_value)
     values = []
@@ -24,6 +26,8 @@ def insert_rows(model: type[models.Model], fields: Sequence[str], rows: Iterable
         value = list(row)
         for i in adapt:
             value[i] = convert(value[i])
+        for i, tidied in tidy:
+            value[i] = tidied(value[i])
         values.append(value)
     if not values:
         return 0

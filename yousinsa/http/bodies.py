@@ -1,6 +1,7 @@
 """What every endpoint shares: bodies in, bodies out, both described by msgspec structs.
 
-A request body is a `Body` subclass: decoding checks types, ranges and unknown fields in one pass. An
+A request body is a `Body` subclass: decoding checks types, ranges and unknown fields, and cleans its text
+(yousinsa/http/body_text.py). An
 answer is a struct too, so the OpenAPI page (yousinsa/http/schema.py) shows exactly what goes over the wire.
 """
 
@@ -23,6 +24,7 @@ from rest_framework.request import Request
 
 from yousinsa.errors import Invalid, MalformedBody, TooLarge
 from yousinsa.http.body_errors import sentence
+from yousinsa.http.body_text import clean_body, has_text
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -82,17 +84,25 @@ def read_body(request: Request, kind: type[B], *, default: B | None = None) -> B
         return default
     if content_type != "application/json":
         raise UnsupportedMediaType(content_type or "(none)")
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
-        body = decoder.decode(raw)
+        body = _decoded(raw, kind)
         _check_names(raw.decode())
     except msgspec.ValidationError as exc:
         raise field_error(exc) from exc
     except (msgspec.DecodeError, ValueError, RecursionError) as exc:
         raise MalformedBody(sentence(str(exc))) from exc
     return body
+
+
+def _decoded(raw: bytes, kind: type[B]) -> B:
+    """Text is cleaned before its length is checked; a body without any is decoded in one step."""
+    if has_text(kind):
+        return msgspec.convert(clean_body(msgspec.json.decode(raw), kind), kind)
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
+    decoded: B = decoder.decode(raw)
+    return decoded
 
 
 def read_query(params: QueryDict | Mapping[str, str], kind: type[B]) -> B:

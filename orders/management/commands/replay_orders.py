@@ -11,6 +11,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError
 
 from orders.models import MAX_LINES
 from orders.replay.invoices import WON_A_POUND
+from orders.replay.reader import charset
 from orders.replay.run import Replay, count_invoices
 from yousinsa.commands.arguments import file_argument, whole_number
 from yousinsa.commands.progress import progress
@@ -58,6 +59,7 @@ class Command(BaseCommand):
         total = count_invoices(file, limit)
         replay = Replay(file, limit=limit, rate=rate)
         try:
+            self.stdout.write(f"read as {charset(file)}")
             with progress("Replaying", total, self.stderr) as advance:
                 replay.run(advance)
         except (Problem, IntegrityError, InterfaceError, OperationalError) as exc:
@@ -70,6 +72,10 @@ class Command(BaseCommand):
             self._report(replay, rate, started)
             raise CommandError("Interrupted. Run the replay again: it goes on here.", returncode=130) from exc
         self._report(replay, rate, started)
+        if replay.report.skipped and not total:
+            raise CommandError(
+                f"No line of {file} could be used (read as {charset(file)}): see the reasons above."
+            )
 
     def _report(self, replay: Replay, rate: Decimal, started: float) -> None:
         for sentence in replay.report.sentences(rate, time.monotonic() - started):
