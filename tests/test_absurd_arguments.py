@@ -26,6 +26,7 @@ DROP = ("--name", "Air", "--option", "1", "--allotment", "1", "--limit", "1", "-
 SETTLE = ("--from", "2026-01-01", "--to", "2026-01-31")
 TOKENS = ("--buyers", "1", "--out", "/nonexistent/tokens")
 ABSURD: dict[str, list[tuple[tuple[str, ...], str, list[str]]]] = {
+    "check_text": [],
     "close_month": [((), "", MONTHS)],
     "copy_shop": [((), "--from", ADDRESSES)],
     "create_drop": [

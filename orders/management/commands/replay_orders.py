@@ -34,14 +34,14 @@ def _rate(text: str) -> Decimal:
 class Command(BaseCommand):
     help = (
         "Replays a CSV file of invoices (.csv or .csv.gz; columns InvoiceNo, StockCode, Description, "
-        "Quantity, InvoiceDate, UnitPrice, CustomerID, Country) through the shop's services: articles become "
-        "products, goods are received as they are needed, invoices become orders that are paid (sandbox), "
-        "shipped and delivered, and cancellations become returns. A product's price is changed to the "
-        f"invoice's before each order; an invoice of more than {MAX_LINES} articles, or of one article at "
-        "two prices, becomes several orders. Orders are dated now, the invoice's number and date are in "
-        "their note. Lines that are no sales are skipped, counted and named. What was replayed before is "
-        "left as it is, so a second run changes nothing and an interrupted one goes on. Run one replay at a "
-        "time."
+        "Quantity, InvoiceDate, UnitPrice, CustomerID, Country) through the shop's engine: articles become "
+        "products, goods are received as they are needed, invoices become orders that are paid, shipped "
+        "and delivered, and cancellations become returns. Each order has its invoice's prices; the product "
+        f"keeps the last one. An invoice of more than {MAX_LINES} articles, or of one article at two prices, "
+        "becomes several orders. All of it is dated as the file says, in the ledger too; in a shop that has "
+        "moved since, or closed that month, it is dated now. Lines that are no sales are skipped, counted "
+        "and named. What was replayed before is left as it is, so a second run changes nothing and an "
+        "interrupted one goes on. Run one replay at a time."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
