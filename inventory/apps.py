@@ -8,6 +8,6 @@ class InventoryConfig(AppConfig):
 
     def ready(self) -> None:
         from inventory.permissions import RIGHTS
-        from shop.permissions import add_rights
+        from shop.rights.groups import add_rights
 
         add_rights(RIGHTS)

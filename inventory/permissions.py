@@ -1,6 +1,6 @@
-"""What the groups may do with stock (shop/permissions.py says how it becomes theirs)."""
+"""What the groups may do with stock (shop/rights/groups.py says how it becomes theirs)."""
 
-from shop.permissions import CATALOGUE_EDITOR, FINANCE, ORDER_DESK, STOCK_CLERK, STORE_OWNER
+from shop.rights.groups import CATALOGUE_EDITOR, FINANCE, ORDER_DESK, STOCK_CLERK, STORE_OWNER
 
 _STOCK = ("inventory.view_stock", "inventory.view_movement")
 _DOCUMENTS = (

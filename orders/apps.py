@@ -14,7 +14,7 @@ class OrdersConfig(AppConfig):
         checks.register(check_placement)
 
         from orders.permissions import RIGHTS
-        from shop.permissions import add_rights, grant_groups
+        from shop.rights.groups import add_rights, grant_groups
 
         add_rights(RIGHTS)
         # This is the last of our apps: the permissions of all of them exist by then.

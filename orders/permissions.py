@@ -1,6 +1,6 @@
-"""What the groups may do with orders, drops and money (shop/permissions.py says how it becomes theirs)."""
+"""What the groups may do with orders, drops and money (shop/rights/groups.py says how it becomes theirs)."""
 
-from shop.permissions import FINANCE, ORDER_DESK, STOCK_CLERK, STORE_OWNER
+from shop.rights.groups import FINANCE, ORDER_DESK, STOCK_CLERK, STORE_OWNER
 
 # With orders come their holds.
 _ORDERS = (

@@ -42,9 +42,10 @@ from orders.models import (
     SettlementEntry,
 )
 from orders.payments.services import confirm_transfer
-from shop import permissions, services
+from shop import services
 from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User
-from shop.permissions import CATALOGUE_EDITOR, FINANCE, ORDER_DESK, STOCK_CLERK, STORE_OWNER
+from shop.rights import groups as permissions
+from shop.rights.groups import CATALOGUE_EDITOR, FINANCE, ORDER_DESK, STOCK_CLERK, STORE_OWNER
 from tests.support.books import make_books, make_settlement
 from tests.support.drop_rows import make_drop_rows
 from tests.support.factories import make_category, make_options, make_order, make_store, make_user

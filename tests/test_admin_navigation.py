@@ -14,9 +14,9 @@ from inventory.models import DeliveryLine, Difference, Movement, Stock, Stocktak
 from orders import permissions as orders_permissions
 from orders.models import Order, OrderLine
 from orders.models.drops import DeadLetter, DropItem, DropRelease, DropTally
-from shop import permissions
 from shop.desk import links
 from shop.models import Store, TokenRevocation
+from shop.rights import groups as permissions
 from tests.support.books import make_books
 from tests.support.desk import signed_in, staff, url
 from tests.support.factories import make_options, make_order, make_user

@@ -13,9 +13,9 @@ from inventory.models import Delivery, DeliveryLine, Movement, Stock, Stocktake,
 from orders.lifecycle import add_note
 from orders.models import Hold, Order, OrderLine, OrderNote, Settlement
 from orders.payments.services import confirm_transfer
-from shop import permissions
 from shop.desk import bounds
 from shop.models import Category, Option, Product, Role, Store, User
+from shop.rights import groups as permissions
 from tests.support.books import make_settlement
 from tests.support.desk import act, buttons, product_form, signed_in, url
 from tests.support.factories import make_category, make_options, make_order, make_store, make_user

@@ -21,7 +21,7 @@ from orders.drops.redis.keys import GROUP, keys_of
 from orders.drops.services import close_drop
 from orders.models import Order, OrderLine
 from orders.models.drops import DropTally
-from tests.support.crowd import Crowd, Wish
+from tests.support.crowd import Crowd, Request
 from tests.support.drops import drain_all, item_of, make_drop, use_redis
 from tests.support.environment import mariadb_server
 from tests.support.factories import make_options, make_user, stock_of
@@ -77,15 +77,17 @@ class Sale:
         self.drop = make_drop((self.option, allotment), limit=limit)
         self.tokens = [token_of(make_user()) for _ in range(buyers)]
 
-    def wish(self, i):
+    def request(self, i):
         body = {"drop": self.drop.pk, "lines": [{"option": self.option.pk, "quantity": 1}]}
-        return Wish(self.tokens[i % len(self.tokens)], "/api/v1/orders/", body, f"key-{i}")
+        return Request(self.tokens[i % len(self.tokens)], "/api/v1/orders/", body, f"key-{i}")
 
     def crowd(self, server, connections=20, attempts=None, first=0):
-        return Crowd(
-            server.url, connections, lambda i: self.wish(i) if attempts is None or i < attempts else None,
-            first=first,
-        )  # fmt: skip
+        """Shoppers whose keys are numbered from `first`."""
+
+        def next_request(i):
+            return self.request(first + i) if attempts is None or i < attempts else None
+
+        return Crowd(server.url, connections, next_request)
 
     def assert_exactly(self, acknowledged):
         """Every acknowledged order is there, once; whatever else is there belongs to an unanswered key."""
@@ -125,8 +127,8 @@ def redis(settings):
 
 def ask_again(server, sale, outcomes):
     """Who was not told sends the same key again, and has one order after it."""
-    wishes = [outcome.wish for outcome in outcomes]
-    with Crowd(server.url, 4, lambda i: wishes[i] if i < len(wishes) else None) as crowd:
+    requests = [outcome.request for outcome in outcomes]
+    with Crowd(server.url, 4, lambda i: requests[i] if i < len(requests) else None) as crowd:
         crowd.finish()
     assert set(crowd.statuses()) <= {201, 202}, crowd.statuses()
     return crowd.outcomes
@@ -145,7 +147,7 @@ def test_a_rush_sells_what_there_is_and_the_refused_cost_the_database_nothing(
     sale = Sale(allotment=units, buyers=3 * units, limit=1)
     given = {**environment(tmp_path), "WEB_CONCURRENCY": "2", "WEB_THREADS": "300"}
     with WebServer(given, log=tmp_path / "log") as server, Drain(given):
-        with Crowd(server.url, 4, lambda i: sale.wish(i)._replace(body={}) if i < 40 else None) as warm:
+        with Crowd(server.url, 4, lambda i: sale.request(i)._replace(body={}) if i < 40 else None) as warm:
             warm.finish()  # both workers have started all that they start with their first order
         asked = questions()
         with sale.crowd(server, connections, attempts) as crowd:
@@ -261,7 +263,7 @@ def test_redis_dies_or_forgets_under_load(settings, tmp_path, appendonly, how):
                 crowd.wait_for(202, 300)
             drain_all()
             # These wait in the stream when it happens, or are on their way there.
-            with sale.crowd(server, first=len(crowd.outcomes) + 1_000) as second:
+            with sale.crowd(server, first=10_000) as second:
                 second.wait_for(202, 200)
                 if how == "kill":
                     redis.kill()
@@ -274,8 +276,7 @@ def test_redis_dies_or_forgets_under_load(settings, tmp_path, appendonly, how):
             assert refused == {"drop_not_open"}
             out = StringIO()
             call_command("rebuild_drop", str(sale.drop.pk), stdout=out)
-            third_from = len(crowd.outcomes) + len(second.outcomes) + 2_000
-            with Drain(given), sale.crowd(server, first=third_from) as third:
+            with Drain(given), sale.crowd(server, first=20_000) as third:
                 third.wait_for(202, 50)
             drain_all()
         acknowledged = [*crowd.answered(202), *second.answered(202)]

@@ -5,9 +5,9 @@ from django.contrib.auth.models import Group, Permission
 
 from orders.models import Settlement
 from orders.settlements.services import approve, settle
-from shop import four_eyes
-from shop.four_eyes import FourEyes
 from shop.models import Role, User
+from shop.rights import four_eyes
+from shop.rights.four_eyes import FourEyes
 from tests.support.desk import act, said, signed_in
 from tests.support.factories import make_options, make_user
 from tests.support.orders import MARCH, delivered

@@ -29,7 +29,7 @@ from yousinsa.errors import Busy
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mariadb]
 
 
-def wish(buyer, *lines, key=None):
+def request(buyer, *lines, key=None):
     return PlaceRequest.build(
         buyer_id=buyer.pk, lines=[(option.pk, n) for option, n in lines], idempotency_key=key
     )
@@ -82,7 +82,7 @@ def test_an_order_that_finds_nobody_there_commits_in_its_own_thread():
         threads.append(threading.current_thread())
         return place_batch(requests)
 
-    assert not place(Committer(here), wish(make_user(), (option, 1))).replayed
+    assert not place(Committer(here), request(make_user(), (option, 1))).replayed
     assert threads == [threading.current_thread()]
     assert Order.objects.count() == 1  # on this thread's own connection again
 
@@ -92,8 +92,8 @@ def test_orders_that_wait_commit_together(held):
     buyers = [make_user() for _ in range(40)]
     queue = Committer(held)
     with ThreadPoolExecutor(1) as pool:
-        first = occupied(queue, held, pool, wish(buyers[0], (option, 1)))
-        rest = [queue.submit(wish(buyer, (option, 1))) for buyer in buyers[1:]]
+        first = occupied(queue, held, pool, request(buyers[0], (option, 1)))
+        rest = [queue.submit(request(buyer, (option, 1))) for buyer in buyers[1:]]
         held.go(2)
         numbers = {placed.result().order.number for placed in [first, *rest]}
     assert len(numbers) == 40 == Order.objects.count()
@@ -112,12 +112,12 @@ def test_a_thousand_shared_keys_in_two_processes_fail_no_neighbour():
                 # Both processes use the same keys, on different options in every third case.
                 option = hot if n % 3 else (hot, other)[i]
                 try:
-                    placed = group_commit(wish(shared, (option, 1), key=f"key-{n}"))
+                    placed = group_commit(request(shared, (option, 1), key=f"key-{n}"))
                     counts["replayed" if placed.replayed else "placed"] += 1
                 except Exception as exc:
                     counts[getattr(exc, "code", repr(exc))] += 1
                 if n % 5 == 0:
-                    assert not group_commit(wish(neighbours[i], (hot, 1))).replayed
+                    assert not group_commit(request(neighbours[i], (hot, 1))).replayed
                     counts["neighbour"] += 1
             return counts
 
@@ -145,12 +145,12 @@ def test_a_locked_row_delays_only_its_own_orders(what):
 
     def delayed():
         # The buyer's lock delays this buyer on any option; the others delay this option's orders.
-        placed = group_commit(wish(victim, (free if what == "buyer" else blocked, 1)))
+        placed = group_commit(request(victim, (free if what == "buyer" else blocked, 1)))
         return placed, unlocked.is_set()
 
     def undisturbed(buyer):
         for _ in range(20):
-            group_commit(wish(buyer, (free, 1)))
+            group_commit(request(buyer, (free, 1)))
             placed_while_locked.append(not unlocked.is_set())
 
     with ThreadPoolExecutor(11) as pool:
@@ -175,7 +175,7 @@ def test_what_is_sold_out_is_refused_without_waiting_for_the_lock():
     (option,) = make_options([0])
     stock = Stock.objects.get(option=option)
     with row_locked("inventory_stock", stock.pk), pytest.raises(InsufficientStock):
-        group_commit(wish(make_user(), (option, 1)))
+        group_commit(request(make_user(), (option, 1)))
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -187,7 +187,7 @@ def test_a_connection_lost_at_commit_places_once(moment):
         with CommitProxy(int(connection.settings_dict["PORT"])) as proxy:
             connections["default"].settings_dict["PORT"] = str(proxy.port)
             proxy.arm(moment)
-            placed = group_commit(wish(buyer, (option, 1), key="once"))
+            placed = group_commit(request(buyer, (option, 1), key="once"))
             return proxy.cut.wait(30), placed.order.number
 
     ((was_cut, number),) = in_processes(order_through_the_proxy, 1)
@@ -207,11 +207,11 @@ def test_a_database_that_stays_away_after_commit_leaves_the_outcome_unknown(sett
             connections["default"].settings_dict["PORT"] = str(proxy.port)
             proxy.arm("after", stay_away=True)
             try:
-                group_commit(wish(buyer, (option, 1), key="once"))
+                group_commit(request(buyer, (option, 1), key="once"))
             except OutcomeUnknown as unknown:
                 number = unknown.members["number"]
             proxy.open()
-            again = group_commit(wish(buyer, (option, 1), key="once"))
+            again = group_commit(request(buyer, (option, 1), key="once"))
             return number, again.order.number, again.replayed
 
     ((unknown, found, replayed),) = in_processes(order_through_the_proxy, 1)
@@ -224,15 +224,15 @@ def test_it_refuses_to_run_inside_a_transaction():
     (option,) = make_options([1])
     buyer = make_user()
     with transaction.atomic(), pytest.raises(RuntimeError, match="inside a transaction"):
-        group_commit(wish(buyer, (option, 1)))
+        group_commit(request(buyer, (option, 1)))
 
 
 def test_each_process_has_a_committer_of_its_own():
     (option,) = make_options([10])
     buyer = make_user()
-    group_commit(wish(buyer, (option, 1)))
+    group_commit(request(buyer, (option, 1)))
     mine = id(committer())
-    theirs = in_processes(lambda _i: (group_commit(wish(buyer, (option, 1))).replayed, os.getpid()), 2)
+    theirs = in_processes(lambda _i: (group_commit(request(buyer, (option, 1))).replayed, os.getpid()), 2)
     assert id(committer()) == mine
     assert len({pid for _, pid in theirs}) == 2
     assert Order.objects.count() == 3
@@ -244,15 +244,15 @@ def test_a_full_queue_refuses_and_has_room_again(settings, held):
     buyers = [make_user() for _ in range(4)]
     queue = Committer(held)
     with ThreadPoolExecutor(1) as pool:
-        first = occupied(queue, held, pool, wish(buyers[0], (option, 1)))
-        second = queue.submit(wish(buyers[1], (option, 1)))
+        first = occupied(queue, held, pool, request(buyers[0], (option, 1)))
+        second = queue.submit(request(buyers[1], (option, 1)))
         with pytest.raises(Busy):
-            place(queue, wish(buyers[2], (option, 1)))
+            place(queue, request(buyers[2], (option, 1)))
         held.go(2)
         assert [order.result().replayed for order in (first, second)] == [False, False]
     settings.ORDER_QUEUE = 1
     held.go()
-    assert not place(queue, wish(buyers[3], (option, 1))).replayed
+    assert not place(queue, request(buyers[3], (option, 1))).replayed
     assert Order.objects.count() == 3
 
 
@@ -261,11 +261,11 @@ def test_a_repeated_key_waits_for_the_first_and_past_the_limit_says_so(monkeypat
     buyer = make_user()
     queue = Committer(held)
     with ThreadPoolExecutor(1) as pool:
-        first = occupied(queue, held, pool, wish(buyer, (option, 1), key="k"))
-        patient = queue.submit(wish(buyer, (option, 1), key="k"))
+        first = occupied(queue, held, pool, request(buyer, (option, 1), key="k"))
+        patient = queue.submit(request(buyer, (option, 1), key="k"))
         monkeypatch.setattr(order_queue, "QUEUE_SECONDS", 0.2)
         with pytest.raises(IdempotencyInFlight):
-            place(queue, wish(buyer, (option, 1), key="k"))
+            place(queue, request(buyer, (option, 1), key="k"))
         held.go(2)
         placed, repeated = first.result(), patient.result()
     assert (placed.replayed, repeated.replayed) == (False, True)
@@ -277,17 +277,17 @@ def test_a_key_whose_order_was_decided_is_not_in_flight(monkeypatch, held):
     buyer = make_user()
     queue = Committer(held)
     held.go()
-    number = place(queue, wish(buyer, (option, 1), key="k")).order.number
+    number = place(queue, request(buyer, (option, 1), key="k")).order.number
     held.wait_for_batch()
     with ThreadPoolExecutor(1) as pool:
-        occupied(queue, held, pool, wish(make_user(), (option, 1)))
+        occupied(queue, held, pool, request(make_user(), (option, 1)))
         with monkeypatch.context() as impatient:
             impatient.setattr(order_queue, "QUEUE_SECONDS", 0.2)
-            again = queue.submit(wish(buyer, (option, 1), key="k"))
+            again = queue.submit(request(buyer, (option, 1), key="k"))
         with pytest.raises(Busy):
             again.result()
         held.go(2)
-    assert place(queue, wish(buyer, (option, 1), key="k")).order.number == number
+    assert place(queue, request(buyer, (option, 1), key="k")).order.number == number
 
 
 def test_who_gives_up_before_a_batch_claims_it_is_certainly_not_placed(monkeypatch, held):
@@ -296,9 +296,9 @@ def test_who_gives_up_before_a_batch_claims_it_is_certainly_not_placed(monkeypat
     monkeypatch.setattr(order_queue, "QUEUE_SECONDS", 0.2)
     queue = Committer(held)
     with ThreadPoolExecutor(1) as pool:
-        claimed = occupied(queue, held, pool, wish(buyers[0], (option, 1)))
+        claimed = occupied(queue, held, pool, request(buyers[0], (option, 1)))
         with pytest.raises(Busy):
-            place(queue, wish(buyers[1], (option, 1)))
+            place(queue, request(buyers[1], (option, 1)))
         held.go()
         claimed.result()
     assert list(Order.objects.values_list("buyer", flat=True)) == [buyers[0].pk]
@@ -309,15 +309,15 @@ def test_a_claimed_order_that_is_not_answered_is_unknown_and_breaks_no_neighbour
     buyers = [make_user() for _ in range(3)]
     queue = Committer(held)
     with ThreadPoolExecutor(1) as pool:
-        first = occupied(queue, held, pool, wish(buyers[0], (option, 1)))
+        first = occupied(queue, held, pool, request(buyers[0], (option, 1)))
         with monkeypatch.context() as impatient:
             impatient.setattr(order_queue, "CLAIMED_SECONDS", 0.1)
-            claimed = queue.submit(wish(buyers[1], (option, 1)))
+            claimed = queue.submit(request(buyers[1], (option, 1)))
             held.go()
             held.wait_for_batch()
             with pytest.raises(OutcomeUnknown):
                 claimed.result()
-        later = queue.submit(wish(buyers[2], (option, 1)))
+        later = queue.submit(request(buyers[2], (option, 1)))
         held.go(2)
         assert [order.result().replayed for order in (first, later)] == [False, False]
     with pytest.raises(OutcomeUnknown):
@@ -337,7 +337,7 @@ def test_operators_and_cancelling_buyers_get_through_a_flood():
     def flood(i):
         placed = 0
         while not stop.is_set():
-            group_commit(wish(buyers[i], (option, 1)))
+            group_commit(request(buyers[i], (option, 1)))
             placed += 1
             if placed == 5:
                 flooding.set()

@@ -20,12 +20,10 @@ from orders.settlements.services import approve, settle
 from shop.desk.export import plain
 from shop.models import Role, Store
 from tests.support.books import figures, make_settlement
-from tests.support.concurrency import in_threads
 from tests.support.corruption import sql
 from tests.support.desk import act, buttons, said, signed_in, staff, url
 from tests.support.factories import ADDRESS, make_options, make_order, make_store, make_user
 from tests.support.orders import MARCH, delivered, give_back
-from tests.support.races import goes_wrong, take_row_locks_away
 from yousinsa.errors import Conflict, Invalid, NotFound
 
 pytestmark = pytest.mark.django_db
@@ -168,32 +166,6 @@ def test_an_approved_settlement_is_frozen_in_code_and_in_the_database(buyer, dra
         with pytest.raises(DatabaseError, match="cannot be changed"), transaction.atomic():
             sql(f"UPDATE orders_settlement SET {change} WHERE id = %s", row.pk)
     assert Settlement.objects.get().gross == 10_000
-
-
-def approved_at_once():
-    """What two are told who approve one settlement at once."""
-    row, clerks = make_settlement(make_store().pk), [make_user(staff=True).pk for _ in range(2)]
-
-    def work(i):
-        try:
-            return approve(row.pk, actor_id=clerks[i]).status
-        except (Frozen, DatabaseError) as refusal:
-            return str(refusal)
-
-    return sorted(in_threads(work, 2))
-
-
-@pytest.mark.django_db(transaction=True)
-def test_of_two_who_approve_at_once_one_has_done_it():
-    assert approved_at_once() == [str(Frozen()), "approved"]
-
-
-@pytest.mark.mariadb
-@pytest.mark.django_db(transaction=True)
-def test_control_without_the_lock_only_the_database_refuses_the_second(monkeypatch):
-    take_row_locks_away(monkeypatch, Settlement)
-    told = goes_wrong(approved_at_once, lambda told: str(Frozen()) in told)
-    assert told == [f"(1644, '{Frozen.title}')", "approved"]
 
 
 @pytest.mark.parametrize(

@@ -78,11 +78,11 @@ class Shop(RuleBasedStateMachine):
     @rule(
         target=orders,
         who=st.integers(0, 1),
-        wishes=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4)), min_size=1, max_size=3),
+        wanted_lines=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4)), min_size=1, max_size=3),
     )
-    def place(self, who, wishes):
+    def place(self, who, wanted_lines):
         wanted = {}
-        for index, units in wishes:
+        for index, units in wanted_lines:
             option = self.options[index]
             wanted[option] = wanted.get(option, 0) + units
         free = {option: on_hand - reserved for option in wanted for on_hand, reserved in [stock_of(option)]}

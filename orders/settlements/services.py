@@ -20,8 +20,8 @@ from django.utils.translation import gettext
 from inventory.seals.closing import GRACE
 from orders.models import Settlement, SettlementEntry
 from orders.models.settlements import Frozen
-from shop import four_eyes
 from shop.models import Store
+from shop.rights import four_eyes
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Conflict, Invalid, NotFound, Problem
 from yousinsa.months import day_end, day_start

@@ -1,6 +1,6 @@
 from django.db import migrations
 
-# Their rights are in shop/permissions.py, which grants them once all permissions exist (post_migrate).
+# Their rights are in shop/rights/groups.py, which grants them once all permissions exist (post_migrate).
 NAMES = ("Catalogue editor", "Stock clerk", "Order desk", "Finance", "Store owner")
 
 

@@ -13,7 +13,7 @@ RECONNECT_SECONDS = 0.05
 ANSWER_SECONDS = 60
 
 
-class Wish(NamedTuple):
+class Request(NamedTuple):
     """One POST: the shopper's token, the path, the body, and the key that it is known by."""
 
     token: str
@@ -23,9 +23,9 @@ class Wish(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a wish was answered; status 0: nothing, as the connection was lost."""
+    """What a request was answered; status 0: nothing, as the connection was lost."""
 
-    wish: Wish
+    request: Request
     status: int
     answer: dict[str, Any]
 
@@ -35,20 +35,18 @@ class Outcome(NamedTuple):
 
 
 class Crowd:
-    """So many kept-alive connections, each sending one wish after the other until there are none left.
+    """So many kept-alive connections, each sending one request after the other until there are none left.
 
-    `next_wish(i)` gives the i-th wish, from `first` on, or None to send that shopper home.
-    `stop()` lets what is in flight be answered.
+    `next_request(i)` gives the i-th request, or None to send that shopper home. `stop()` lets what is in
+    flight be answered.
     """
 
-    def __init__(
-        self, url: str, connections: int, next_wish: Callable[[int], Wish | None], *, first: int = 0
-    ) -> None:
+    def __init__(self, url: str, connections: int, next_request: Callable[[int], Request | None]) -> None:
         parts = urlsplit(url)
         self._address = (parts.hostname, parts.port)
         self._connections = connections
-        self._next_wish = next_wish
-        self._count = first
+        self._next_request = next_request
+        self._count = 0
         self._stopping = False
         self._more = threading.Condition()
         self.outcomes: list[Outcome] = []
@@ -66,12 +64,12 @@ class Crowd:
         self.finish()
 
     def finish(self) -> None:
-        """Until every wish was answered."""
+        """Until every request was answered."""
         self._thread.join(timeout=240)
         assert not self._thread.is_alive()
 
     def wait_for(self, status: int, count: int) -> None:
-        """Until so many further wishes were answered with this status."""
+        """Until so many further requests were answered with this status."""
         with self._more:
             wanted = self.statuses()[status] + count
             enough = self._more.wait_for(lambda: self.statuses()[status] >= wanted, timeout=60)
@@ -89,14 +87,14 @@ class Crowd:
     async def _shop(self) -> None:
         streams = None
         while not self._stopping:
-            wish = self._next_wish(self._count)
+            request = self._next_request(self._count)
             self._count += 1
-            if wish is None:
+            if request is None:
                 break
             status, answer = 0, dict[str, Any]()
             try:
                 streams = streams or await asyncio.open_connection(*self._address, limit=1 << 20)
-                status, answer = await asyncio.wait_for(self._ask(*streams, wish), ANSWER_SECONDS)
+                status, answer = await asyncio.wait_for(self._ask(*streams, request), ANSWER_SECONDS)
             except (OSError, asyncio.IncompleteReadError, TimeoutError):
                 if streams:
                     streams[1].close()
@@ -105,7 +103,7 @@ class Crowd:
             if streams and streams[1].is_closing():
                 streams = None
             with self._more:
-                self.outcomes.append(Outcome(wish, status, answer))
+                self.outcomes.append(Outcome(request, status, answer))
                 self._more.notify_all()
         if streams:
             streams[1].close()
@@ -113,12 +111,12 @@ class Crowd:
                 await streams[1].wait_closed()
 
     async def _ask(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wish: Wish
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request
     ) -> tuple[int, dict[str, Any]]:
-        body = json.dumps(wish.body).encode()
+        body = json.dumps(request.body).encode()
         head = (
-            f"POST {wish.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {wish.token}\r\n"
-            f"Content-Type: application/json\r\nIdempotency-Key: {wish.key}\r\n"
+            f"POST {request.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {request.token}\r\n"
+            f"Content-Type: application/json\r\nIdempotency-Key: {request.key}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         writer.write(head.encode() + body)
