@@ -54,10 +54,6 @@ errorlog = "-"
 # The proxy in front logs requests already; ACCESS_LOG=- prints them here.
 accesslog = os.environ.get("ACCESS_LOG") or None
 
-# What the workers share in memory (yousinsa/process/shared.py). One per port, like the metrics.
-SHARED = Path(os.environ.get("VAR_DIR") or ROOT / "var") / "shared" / PORT
-os.environ["SHARED_DIR"] = str(SHARED)
-
 # prometheus_client sums the workers' counters from files in this directory and reads its name when it is
 # imported. One per port: two servers from one checkout must not empty each other's.
 METRICS = Path(
@@ -65,6 +61,11 @@ METRICS = Path(
         "PROMETHEUS_MULTIPROC_DIR", str(Path(os.environ.get("VAR_DIR") or ROOT / "var") / "metrics" / PORT)
     )
 )
+
+# What the workers share in memory (yousinsa/process/shared.py): there too, since in a container whose root is
+# read-only that is where they may write.
+SHARED = METRICS / "shared"
+os.environ["SHARED_DIR"] = str(SHARED)
 
 
 def on_starting(server: Any) -> None:

@@ -8,6 +8,7 @@ own transaction.
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import connection
@@ -30,7 +31,11 @@ _MOVEMENT_FIELDS = (
 
 
 class Entry(NamedTuple):
-    """A movement to be written: what happens to one stock row, why, and who did it (None: the system)."""
+    """A movement to be written: what happens to one stock row, why, who did it (None: the system) and when.
+
+    `at` is for what happened in the past (None: now). The ledger is read as written in the order of time
+    (yousinsa/db/id_ranges.py, month seals): whoever gives it must not go back behind what is there.
+    """
 
     stock_id: int
     kind: str
@@ -39,6 +44,7 @@ class Entry(NamedTuple):
     reference: str = ""
     actor_id: int | None = None
     reason: str = ""
+    at: datetime | None = None
 
 
 Locked = Mapping[int, LockedStock]
@@ -65,7 +71,7 @@ def post(locked: Locked, entries: Sequence[Entry]) -> None:
         balances[entry.stock_id] = (on_hand, reserved, sequence + 1)
         rows.append(
             (entry.stock_id, sequence + 1, entry.kind, entry.delta_on_hand, entry.delta_reserved, on_hand,
-             reserved, entry.reference, entry.actor_id, entry.reason, now)
+             reserved, entry.reference, entry.actor_id, entry.reason, entry.at or now)
         )  # fmt: skip
     insert_rows(Movement, _MOVEMENT_FIELDS, rows)
     touched = sorted({entry.stock_id for entry in entries})

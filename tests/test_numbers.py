@@ -6,7 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orders.placement.numbers import first_id_since, id_at, new_number, new_order_id, placed_at
+from orders.placement.numbers import (
+    first_id_since,
+    id_at,
+    ids_at,
+    new_number,
+    new_order_id,
+    number_at,
+    placed_at,
+)
 
 pytestmark = pytest.mark.sqlite
 
@@ -45,4 +53,7 @@ def test_an_order_id_says_when_it_was_drawn():
     assert first_id_since(before - millisecond, slack=timedelta(0)) <= drawn
     assert drawn < first_id_since(after + 2 * millisecond, slack=timedelta(0))
     assert placed_at(id_at(1_800_000_000.123, below=2**40 + 5)).timestamp() == 1_800_000_000.123
-    assert first_id_since(datetime(1999, 1, 1, tzinfo=UTC)) == 0
+    past = datetime(1999, 1, 1, tzinfo=UTC)
+    assert first_id_since(past) < first_id_since(past, slack=timedelta(0)) < 0
+    assert placed_at(ids_at(past)[0]) == placed_at(ids_at(past)[-1]) == past
+    assert number_at(past) < number_at(past + timedelta(milliseconds=1)) < new_number()

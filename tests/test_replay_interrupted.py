@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,10 +12,14 @@ from django.core.management.base import CommandError
 from django.db import transaction
 from django.utils import timezone
 
-from orders.lifecycle import cancel_order, expire_due
-from orders.models import Payment, Status
-from orders.payments import services as payments
-from orders.replay import catalogue, returns, sales
+from inventory.models import Movement
+from inventory.seals.closing import close_month
+from orders.models import Order, OrderEvent, Payment, Refund, Status
+from orders.order_book import ORDERS
+from orders.placement.numbers import placed_at
+from orders.replay import calendar, catalogue, returns, sales
+from tests.support.commands import verify
+from tests.support.factories import make_options
 from tests.support.invariants import assert_books_balance
 from tests.support.replay import line, order, state
 
@@ -45,11 +49,7 @@ def test_a_second_run_changes_nothing(replay: Callable[..., str]) -> None:
     assert "3 invoices cost another sum than in the file: placed at another rate" in other_rate
 
 
-STEPS = [
-    (catalogue, "list_in_bulk"), (catalogue, "update_product"), (catalogue, "receive"),
-    (sales, "row_lock"), (sales, "pay"), (payments, "decide"), (sales, "ship_order"),
-    (sales, "deliver_order"), (returns, "return_order"),
-]  # fmt: skip
+STEPS = [(catalogue, "list_in_bulk"), (catalogue, "transact"), (sales, "transact"), (returns, "transact")]
 
 
 @contextmanager
@@ -85,13 +85,16 @@ def interrupted(at: int | str, *, after: bool) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_replay_interrupted_at_any_step_goes_on(replay: Callable[..., str], after: bool) -> None:
+def test_a_replay_interrupted_at_any_step_goes_on(
+    replay: Callable[..., str], after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calendar, "CHUNK_LINES", 2)
     with undone(), interrupted(-1, after=after) as called:
         replay(*EVENTFUL)
         expected = state()
     steps = Counter(called)
     assert steps.keys() == {name for _, name in STEPS}
-    assert steps["pay"] == steps["row_lock"] == steps["ship_order"] == 4
+    assert steps["transact"] >= 5
     for at, step in enumerate(called):
         with undone():
             with (
@@ -105,39 +108,83 @@ def test_a_replay_interrupted_at_any_step_goes_on(replay: Callable[..., str], af
             assert_books_balance()
 
 
-def test_an_order_that_expired_after_an_interruption_is_placed_anew(replay: Callable[..., str]) -> None:
-    with interrupted("row_lock", after=True), pytest.raises(CommandError):
-        replay(line(1, "A1", 6))
-    assert expire_due(now=timezone.now() + timedelta(days=1)) == 1
-    said = replay(line(1, "A1", 6))
-    assert "1 order placed and delivered (6 units" in said
-    assert order("1").status == Status.EXPIRED
-    assert order("1~2").status == Status.DELIVERED
-    assert Payment.objects.count() == 1
-    assert_books_balance()
-    assert "Nothing changed: 1 order" in replay(line(1, "A1", 6))
-
-
-def test_a_payment_that_was_cut_off_is_settled_not_repeated(replay: Callable[..., str]) -> None:
-    """Also where the hold ended meanwhile: the money was taken, the units are still there."""
-    with interrupted("decide", after=False), pytest.raises(CommandError):
-        replay(line(1, "A1", 6))
-    assert Payment.objects.get().status == Payment.Status.STARTED
-    assert expire_due(now=timezone.now() + timedelta(days=1)) == 1
-    said = replay(line(1, "A1", 6))
-    assert "0 orders placed and delivered, 1 finished (6 units" in said
-    assert order("1").status == Status.DELIVERED
-    assert order("1").note.startswith("Invoice 1 of 2010-12-01 08:26. The payment came after")
-    assert Payment.objects.get().status == Payment.Status.APPROVED
-    assert_books_balance()
-
-
-def test_what_an_operator_cancelled_stays_cancelled(replay: Callable[..., str]) -> None:
-    with interrupted("row_lock", after=True), pytest.raises(CommandError):
-        replay(line(1, "A1", 6))
-    cancel_order(order_id=order("1").pk, actor_id=None)
+def test_an_order_that_somebody_took_in_hand_stays_as_it_is(replay: Callable[..., str]) -> None:
+    replay(line(1, "A1", 6))
+    Order.objects.update(status=Status.CANCELLED)
     said = replay(line(1, "A1", 6))
     assert "skipped 1: its order is cancelled: somebody else has taken it in hand (row 2" in said
     assert order("1").status == Status.CANCELLED
-    assert not Payment.objects.exists()
+    assert Payment.objects.count() == 1
+
+
+# --- Time ----------------------------------------------------------------------------------------------
+
+YEARS_AGO = [
+    line(1, "A1", 6, date="2010-12-30 08:26:00"),
+    line(2, "A1", 3, date="2010-12-30 08:26:00"),
+    line("C3", "A1", -2, date="2010-12-31 23:59:00"),
+    line(4, "A1", 5, date="2011-01-01 00:00:00"),
+    line(5, "B1", 1, date="2010-12-31 10:00:00"),
+    line("C6", "A1", -5, date="2011-02-03 10:00:00"),
+]
+
+
+def test_years_come_in_their_own_time_and_months_can_be_closed(replay: Callable[..., str]) -> None:
+    said = replay(*YEARS_AGO)
+    assert "1 invoice dated with the one ahead in the file, which is later" in said
+    assert "dated now" not in said
+    for rows in (Movement.objects.order_by("id"), OrderEvent.objects.order_by("id")):
+        times = list(rows.values_list("created_at", flat=True))
+        assert times == sorted(times)
+    ids = list(Order.objects.order_by("created_at", "number").values_list("id", flat=True))
+    assert sorted(ids) == sorted(set(ids))
+    for placed in Order.objects.all():
+        assert placed_at(placed.pk) == placed.created_at
+    back = Movement.objects.filter(kind="restock").order_by("id")
+    assert [timezone.localtime(row.created_at).day for row in back] == [31, 3]
+    assert [
+        timezone.localtime(at).day for at in Refund.objects.order_by("id").values_list("done_at", flat=True)
+    ]
     assert_books_balance()
+    sealed = [close_month(month, ORDERS).movements for month in (date(2010, 12, 1), date(2011, 1, 1))]
+    december, january = sealed
+    assert (december, january) == (2 + 2 + 1 + 1, 2 + 3)
+    assert verify()[1]["differences"] == []
+    before = state()
+    assert "Nothing changed: 4 orders and 2 returns were there already" in replay(*YEARS_AGO)
+    assert state() == before
+
+
+def test_orders_of_one_moment_have_ids_of_their_own_also_in_a_later_run(replay: Callable[..., str]) -> None:
+    replay(line(1, "A1"), line(2, "A1"))
+    replay(line(1, "A1"), line(2, "A1"), line(3, "A1"))
+    first = min(Order.objects.values_list("id", flat=True))
+    assert sorted(Order.objects.values_list("id", flat=True)) == [first, first + 1, first + 2]
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["moved since", "month closed"])
+def test_where_the_books_have_gone_on_the_past_is_dated_now(replay: Callable[..., str], closed: bool) -> None:
+    if closed:
+        replay(line(1, "A1", 6))
+        close_month(date(2010, 12, 1), ORDERS)
+    else:
+        make_options([5])
+    began = timezone.now()
+    said = replay(line(1, "A1", 6), line(2, "A1", 3), line("C3", "A1", -1))
+    late = 2 if closed else 3
+    assert f"{late} of the orders and returns are dated now: the shop has moved since, or has closed" in said
+    assert order("2").created_at >= began
+    assert placed_at(order("2").pk) > began - timedelta(seconds=1)
+    assert Movement.objects.latest("id").created_at >= began
+    assert order("2").note == "Invoice 2 of 2010-12-01 08:26"
+    assert_books_balance()
+    assert verify()[1]["differences"] == []
+
+
+@pytest.mark.parametrize("when", ["9999-12-31 23:59:59", "0001-01-01 00:00:00", "2999-01-01 00:00:00"])
+def test_a_date_that_cannot_have_been_is_skipped(replay: Callable[..., str], when: str) -> None:
+    said = replay(line(1, "A1", date=when), line(2, "A1"))
+    assert (
+        "skipped 1: an InvoiceDate that cannot have been: in the future, or before 1970 (row 2: 1 A1" in said
+    )
+    assert list(Order.objects.values_list("idempotency_key", flat=True)) == ["replay:2"]

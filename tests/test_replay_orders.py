@@ -4,7 +4,7 @@ import gzip
 import os
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,10 +12,19 @@ import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.utils import timezone
 
-from inventory.models import Stock
-from orders.models import MAX_LINES, Order, OrderLine, Payment, Refund, Status
+from inventory.models import Movement, Stock
+from orders.models import (
+    MAX_LINES,
+    Order,
+    OrderEvent,
+    OrderLine,
+    Payment,
+    Refund,
+    SettlementEntry,
+    Status,
+)
+from orders.placement.numbers import placed_at
 from orders.replay import values
 from shop.models import Product, Store, User
 from tests.support.invariants import assert_books_balance
@@ -46,7 +55,11 @@ def test_an_invoice_becomes_a_delivered_order(replay: Callable[..., str]) -> Non
     assert (placed.carrier, placed.tracking_number) == ("replay", "536365")
     assert placed.buyer.email == "customer-17850@replay.yousinsa.test"
     assert not placed.buyer.has_usable_password()
-    assert abs(placed.created_at - timezone.now()) < timedelta(minutes=1)
+    # Everything is of the invoice's own time, which is the shop's (Seoul).
+    then = datetime(2010, 11, 30, 23, 26, tzinfo=UTC)
+    assert {placed.created_at, placed_at(placed.pk), placed.expires_at - timedelta(minutes=15)} == {then}
+    for model in (OrderEvent, Payment, Movement, SettlementEntry, Product):
+        assert set(model.objects.values_list("created_at", flat=True)) == {then}, model
     assert Payment.objects.get().amount == placed.total
     assert list(Product.objects.order_by("source_id").values_list("source_id", "name")) == [
         ("replay:71053", "WHITE METAL LANTERN"),

@@ -95,9 +95,10 @@ LOCK_WAIT_SECONDS = env.int("LOCK_WAIT_SECONDS", default=3)
 DB_POOL_SIZE = env.int("DB_POOL_SIZE", default=12)
 
 
-def database_settings() -> dict[str, Any]:
-    """The default database from DATABASE_URL, with the options that the stock contract needs."""
-    config: dict[str, Any] = env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'yousinsa.sqlite3'}")
+def database_settings(config: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A database, DATABASE_URL's where none is given, with the options that the stock contract needs."""
+    if config is None:
+        config = env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'yousinsa.sqlite3'}")
     engine = config["ENGINE"]
     options: dict[str, Any] = config.setdefault("OPTIONS", {})
     if engine == "django.db.backends.sqlite3":

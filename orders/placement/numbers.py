@@ -65,8 +65,16 @@ def new_number() -> str:
 
     Nobody can guess another's, and two within the same millisecond differ but for one chance in 10^12.
     """
-    now = time.time_ns() // 1_000_000
-    return f"{_ALPHABET[now >> 40 & 31]}{_eight_digits(now)}-{_eight_digits(_random.bits())}"
+    return _number(time.time_ns() // 1_000_000)
+
+
+def number_at(moment: datetime) -> str:
+    """A new number of an order of the past."""
+    return _number(int(moment.timestamp() * 1000))
+
+
+def _number(ms: int) -> str:
+    return f"{_ALPHABET[ms >> 40 & 31]}{_eight_digits(ms)}-{_eight_digits(_random.bits())}"
 
 
 class OrderIds:
@@ -100,8 +108,11 @@ renew_order_ids = _ids.renew
 
 
 def id_at(seconds: float, below: int = 0) -> int:
-    """The order id of a time (seconds since 1970), with `below` in the bits under the time."""
-    ticks = max(0, int(seconds * 1000) - EPOCH_MS)
+    """The order id of a time (seconds since 1970), with `below` in the bits under the time.
+
+    Of a time before 2024 it is negative: orders of the past come before all others.
+    """
+    ticks = int(seconds * 1000) - EPOCH_MS
     return ticks << _BITS_BELOW_TIME | below & (1 << _BITS_BELOW_TIME) - 1
 
 
@@ -111,6 +122,12 @@ def first_id_since(moment: datetime, *, slack: timedelta = SLACK) -> int:
     Without slack: of those whose id was drawn then.
     """
     return id_at((moment - slack).timestamp())
+
+
+def ids_at(moment: datetime) -> range:
+    """All ids that orders of this millisecond can have."""
+    first = id_at(moment.timestamp())
+    return range(first, first + (1 << _BITS_BELOW_TIME))
 
 
 def placed_at(order_id: int) -> datetime:

@@ -1,113 +1,83 @@
-"""The articles of a replay in the shop: one product an article, priced and stocked as the next order needs.
+"""The articles of a replay in the shop: one product an article.
 
 The file sells an article at many prices (a customer pays less than a guest, a large lot less than a small
-one) and the shop knows one price a product. So the price is changed before an order is placed, as a shop
-changes prices; the order keeps the price that it was placed at.
+one) and the shop knows one price a product: the last one. Each order keeps its own.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from datetime import datetime
 
 from django.core.management.base import CommandError
-from django.utils import timezone
 
-from inventory.ledger import receive
 from inventory.listing import list_in_bulk
-from inventory.selectors import available_units
+from inventory.selectors import Offer
 from orders.replay.invoices import DOMAIN
-from orders.replay.report import Report
-from shop.bulk import NewOption, NewProduct, ensure_users
-from shop.models import Category, Option, Product, Role, Store, User
-from shop.services import apply_for_store, decide_store, update_product
+from shop.bulk import NewOption, NewProduct, ensure_users, set_prices
+from shop.models import Category, Option, Role, Store, User
+from shop.services import apply_for_store, decide_store
 from yousinsa.db.transactions import transact
 
 OWNER = f"owner@{DOMAIN}"
 STORE = "Replayed orders"
 CATEGORY = {"slug": "gifts", "name": "Gifts"}
-# Goods arrive by the hundred: what an order lacks is rounded up to the next multiple.
-LOT = 100
-
-
-@dataclass(slots=True, frozen=True)
-class Article:
-    """A product of the replay and its only option."""
-
-    product: Product
-    option_id: int
 
 
 class Catalogue:
     """Finds and creates articles in the replay's own store, which it opens when it is first needed."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self) -> None:
         """Raises CommandError where an operator closed or rejected the store."""
-        self._report = report
         self._store_id = _store().pk
         category = Category.objects.filter(slug=CATEGORY["slug"]).first()
         category = category or Category.objects.add_root(dict(CATEGORY))
         self._category_id = category.pk
+        self._option_ids: dict[str, int] = {}
 
-    def articles(self, names: Mapping[str, str], prices: Mapping[str, int]) -> dict[str, Article]:
-        """The articles with these codes; those that are missing are created, without stock.
+    def ensure(self, names: Mapping[str, str], prices: Mapping[str, int], *, at: datetime) -> dict[str, int]:
+        """The option ids of the articles with these codes; those that are missing are created at `at`.
 
         `names` and `prices` (won) are for new ones: an article keeps the name it was first sold under.
         Raises IntegrityError where somebody else creates the same now.
         """
-        found = _find(names)
-        missing = [code for code in names if code not in found]
+        if unseen := [code for code in names if code not in self._option_ids]:
+            self._option_ids |= option_ids(unseen)
+        missing = sorted(code for code in unseen if code not in self._option_ids)
         if missing:
-            new = [self._new(code, names[code] or code, prices[code]) for code in sorted(missing)]
-            transact(lambda: list_in_bulk(new, created_at=timezone.now()))
-            found |= _find(missing)
-        return found
+            new = [self._new(code, names[code] or code, prices[code]) for code in missing]
+            transact(lambda: list_in_bulk(new, created_at=at))
+            self._option_ids |= option_ids(missing)
+        return {code: self._option_ids[code] for code in names}
 
     def _new(self, code: str, name: str, price: int) -> NewProduct:
         options = [NewOption(f"REPLAY-{code}", "", "")]
         return NewProduct(_source_id(code), self._store_id, self._category_id, name[:200], price, options)
 
-    def set_prices(self, prices: Iterable[tuple[Article, int]]) -> None:
-        """Give each article the price (won) of the next order, in one transaction."""
-        changes = [(article.product, price) for article, price in prices if article.product.price != price]
-        # In key order, so that two who change prices wait for each other in one direction only.
-        changes.sort(key=lambda change: change[0].pk)
 
-        def work() -> None:
-            for product, price in changes:
-                update_product(product=product, changes={"price": price})
+def leave_prices(prices: Mapping[int, int], on_sale: Mapping[int, Offer]) -> int:
+    """Leave each article (option id) at the price (won) of its last order; returns how many changed.
 
-        if changes:
-            transact(work)
-            self._report.prices_changed += len(changes)
-
-    def stock_up(self, units: Mapping[int, int], *, reference: str) -> None:
-        """Receive what is missing of these units (option id -> units), in whole lots."""
-        available = available_units(units)
-        for option_id, wanted in units.items():
-            missing = wanted - available.get(option_id, 0)
-            if missing > 0:
-                quantity = -(-missing // LOT) * LOT
-                receive(option_id=option_id, quantity=quantity, reference=reference)
-                self._report.receipts += 1
-                self._report.units_received += quantity
+    Inside the caller's transaction.
+    """
+    changed = {
+        on_sale[option_id].product_id: price
+        for option_id, price in prices.items()
+        if on_sale[option_id].price != price
+    }
+    set_prices(changed)
+    return len(changed)
 
 
 def option_ids(codes: Iterable[str]) -> dict[str, int]:
     """The options of the articles that exist among these, by code."""
-    return {code: article.option_id for code, article in _find(codes).items()}
+    sources = {_source_id(code): code for code in codes}
+    options = Option.objects.filter(product__source_id__in=sources)
+    # An owner may have added sizes since: the first option is the one that was sold.
+    found = options.order_by("-id").values_list("product__source_id", "id")
+    return {sources[str(source_id)]: option_id for source_id, option_id in found}
 
 
 def _source_id(code: str) -> str:
     return f"replay:{code}"
-
-
-def _find(codes: Iterable[str]) -> dict[str, Article]:
-    sources = {_source_id(code): code for code in codes}
-    options = Option.objects.filter(product__source_id__in=sources).select_related("product")
-    # An owner may have added sizes since: the first option is the one that was sold.
-    return {
-        sources[str(option.product.source_id)]: Article(option.product, option.pk)
-        for option in options.order_by("-id")
-    }
 
 
 def _store() -> Store:

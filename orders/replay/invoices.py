@@ -32,8 +32,6 @@ VOUCHER = "GIFT_"
 
 DOMAIN = "replay.yousinsa.test"
 KEY = "replay:"
-# An order whose hold ended before it was paid is dead, and keeps its key: the next attempt has another one.
-ATTEMPTS = 3
 
 
 class Part(NamedTuple):
@@ -43,11 +41,6 @@ class Part(NamedTuple):
     units: dict[str, int]
     pounds: dict[str, Decimal]
     lines: list[Line]
-
-    @property
-    def keys(self) -> list[str]:
-        """The idempotency keys of this order's attempts, the first one first."""
-        return [self.key, *(f"{self.key}~{n}" for n in range(2, ATTEMPTS + 1))]
 
 
 def won(pounds: Decimal, rate: Decimal) -> int:

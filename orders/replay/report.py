@@ -15,9 +15,9 @@ EXAMPLES = 3
 class Report:
     """Counts of what is committed. Every line of the file is sold, returned or skipped, and counted once.
 
-    `placed`, `finished` and `unchanged` are orders: placed now, found half way and brought to their end now,
-    found as they should be. `odd_totals` are invoices whose orders cost another sum than the file says, by
-    reason. Money is in won.
+    `placed` and `unchanged` are orders: placed now, found as they should be. `odd_totals` are invoices whose
+    orders cost another sum than the file says, by reason. `later` are invoices behind one of a later
+    time, `dated_now` orders and returns that could not keep theirs. Money is in won.
     """
 
     invoices: int = 0
@@ -25,7 +25,6 @@ class Report:
     sold_lines: int = 0
     returned_lines: int = 0
     placed: int = 0
-    finished: int = 0
     unchanged: int = 0
     units: int = 0
     won: int = 0
@@ -37,6 +36,8 @@ class Report:
     units_back: int = 0
     won_back: int = 0
     other_price: int = 0
+    dated_now: int = 0
+    later: int = 0
     odd_totals: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
@@ -53,7 +54,7 @@ class Report:
 
     @property
     def changed(self) -> bool:
-        return bool(self.placed or self.finished or self.returns)
+        return bool(self.placed or self.returns)
 
     def sentences(self, rate: Decimal, seconds: float) -> Iterator[str]:
         """The report for a person: a line for each reason to skip, then what was done, then the sum of it."""
@@ -64,6 +65,13 @@ class Report:
             yield f"{counted(count, 'invoice')} cost another sum than in the file: {reason}"
         if self.other_price:
             yield f"{counted(self.other_price, 'line')} came back at another price: what was paid is refunded"
+        if self.later:
+            yield f"{counted(self.later, 'invoice')} dated with the one ahead in the file, which is later"
+        if self.dated_now:
+            yield (
+                f"{self.dated_now:,} of the orders and returns are dated now: the shop has moved since, or "
+                "has closed the month, and its ledger is written in the order of time"
+            )
         if self.changed:
             yield (
                 f"{counted(self.units_received, 'unit')} received in {counted(self.receipts, 'receipt')}, "
@@ -84,9 +92,8 @@ class Report:
                 f"Nothing changed: {counted(self.unchanged, 'order')} and "
                 f"{counted(self.returns_unchanged, 'return')} were there already, {how}"
             )
-        finished = f", {self.finished:,} finished" if self.finished else ""
         return (
-            f"{counted(self.placed, 'order')} placed and delivered{finished} ({counted(self.units, 'unit')}, "
+            f"{counted(self.placed, 'order')} placed and delivered ({counted(self.units, 'unit')}, "
             f"{self.won:,} won), {self.unchanged:,} unchanged; {counted(self.returns, 'return')} "
             f"({counted(self.units_back, 'unit')}, {self.won_back:,} won), {self.returns_unchanged:,} "
             f"unchanged, {how}"

@@ -1,6 +1,7 @@
-"""Reads the file twice: invoices become orders first, then cancellations become returns of them.
+"""Reads the file once, in its own order: invoices become orders, cancellations become returns of them.
 
-Returns come last, so that what a cancellation finds does not depend on how far an earlier run came.
+A chunk is of one day. Its orders are written first, then its returns, which only find what the same customer
+bought on lower invoice numbers: what a cancellation finds does not depend on how far an earlier run came.
 """
 
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from django.db import reset_queries
 
+from orders.replay.calendar import Calendar, Dated, chunks, moment
 from orders.replay.catalogue import Catalogue
 from orders.replay.reader import Invoice, Skipped, read_invoices
 from orders.replay.report import Report
@@ -16,8 +18,7 @@ from orders.replay.returns import Returns
 from orders.replay.sales import Sales
 from yousinsa.commands.progress import Advance
 
-# Invoices are gathered until they have so many lines, to look up their buyers, articles and orders together.
-CHUNK_LINES = 700
+IMPOSSIBLE = "an InvoiceDate that cannot have been: in the future, or before 1970"
 
 
 def count_invoices(path: Path, limit: int | None) -> int:
@@ -37,40 +38,33 @@ class Replay:
 
     def run(self, advance: Advance) -> None:
         """Raises CommandError; `Problem` (busy, outcome unknown) and a database's error mean: run again."""
-        sales = Sales(Catalogue(self.report), self.report, self._rate)
-        for chunk in self._chunks():
-            sales.replay(chunk)
-            self.report.invoices += len(chunk)
+        calendar = Calendar()
+        sales = Sales(Catalogue(), calendar, self.report, self._rate)
+        returns = Returns(calendar, self.report, self._rate)
+        for chunk in chunks(self._dated()):
+            sold = [dated for dated in chunk if not dated.invoice.is_cancellation]
+            back = [dated for dated in chunk if dated.invoice.is_cancellation]
+            sales.replay(sold)
+            self.report.invoices += len(sold)
+            returns.replay(back)
+            self.report.cancellations += len(back)
             advance(len(chunk))
             # With DEBUG on, Django keeps the text of the last 9,000 statements, and these are long ones.
             reset_queries()
-        returns = Returns(self.report, self._rate)
-        for cancellation in self._cancellations():
-            returns.replay(cancellation)
-            self.report.cancellations += 1
-            advance(1)
-            reset_queries()
 
-    def _chunks(self) -> Iterator[list[Invoice]]:
-        chunk: list[Invoice] = []
-        lines = 0
-        for invoice in self._invoices():
-            chunk.append(invoice)
-            lines += len(invoice.lines)
-            if lines >= CHUNK_LINES:
-                yield chunk
-                chunk, lines = [], 0
-        if chunk:
-            yield chunk
-
-    def _invoices(self) -> Iterator[Invoice]:
+    def _dated(self) -> Iterator[Dated]:
+        """The invoices and when they happened; none before the one ahead of it."""
+        latest = None
         for item in read_invoices(self._path, limit=self._limit):
             if isinstance(item, Skipped):
                 self.report.skip(item)
-            elif not item.is_cancellation:
-                yield item
-
-    def _cancellations(self) -> Iterator[Invoice]:
-        for item in read_invoices(self._path, limit=self._limit):
-            if isinstance(item, Invoice) and item.is_cancellation:
-                yield item
+                continue
+            at = moment(item)
+            if at is None:
+                self.report.skip_lines(item.lines, IMPOSSIBLE)
+                continue
+            if latest and at < latest:
+                self.report.later += 1
+                at = latest
+            latest = at
+            yield Dated(item, at)

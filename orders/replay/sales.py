@@ -1,183 +1,202 @@
-"""Invoices become orders, from placing to delivery, by the services that the API and the admin call.
+"""Invoices become delivered orders, a chunk in one transaction, by the engine that places every order.
 
 What was done is asked of the database, not remembered: an order is recognised by its buyer and its
-idempotency key, and its status says which steps are left. So a replay that was interrupted anywhere goes on
-with the next step, and one that is complete does nothing.
+idempotency key. So a replay that was interrupted goes on with the next chunk, and one that is complete does
+nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
-from inventory.errors import InsufficientStock
-from orders.errors import IdempotencyKeyReused, InvalidTransition, UnknownOption
-from orders.lifecycle import deliver_order, ship_order
-from orders.models import Order, Payment, Status
-from orders.payments.providers import PROVIDERS
-from orders.payments.services import decide, pay
-from orders.placement.lanes import row_lock
-from orders.placement.requests import PlaceRequest
-from orders.replay.catalogue import Article, Catalogue
+from inventory.selectors import offers
+from orders.errors import IdempotencyKeyReused
+from orders.models import Order, Status
+from orders.placement.decisions import Key
+from orders.placement.numbers import number_at
+from orders.placement.requests import Placed, PlaceRequest
+from orders.placement.writing import Offers
+from orders.replay.calendar import Calendar, Dated, OrderIds
+from orders.replay.catalogue import Catalogue, leave_prices
 from orders.replay.invoices import Part, buyer, invoice_won, order_key, parts, sort_out, won
 from orders.replay.reader import Invoice
 from orders.replay.report import Report
+from orders.replay.writing import Plan, Written, write_delivered
 from shop.bulk import ensure_users
 from shop.models import User
-
-# The card of the sandbox: approved at once, and a refund is paid out without a person.
-PROVIDER, TOKEN = "sandbox", "replay"
-CARRIER = "replay"
-# Shoppers may buy what was received for an order before it is placed.
-STOCK_ATTEMPTS = 5
+from yousinsa.db.transactions import transact
 
 USED_BEFORE = "an order with this invoice number has other lines"
 _DONE = (Status.DELIVERED, Status.RETURNED)
-
-Orders = dict[tuple[int, str], Order]
-"""Orders by buyer id and idempotency key."""
 
 
 class Sale(NamedTuple):
     """An invoice that sells something, its orders, and who buys."""
 
-    invoice: Invoice
+    dated: Dated
     parts: list[Part]
     email: str
+
+
+class Known(NamedTuple):
+    """An order under a part's key: one that is there, or one that this chunk is about to write."""
+
+    fingerprint: str
+    status: str
+    total: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one chunk writes: requests in the order of time, their plans and parts, by number."""
+
+    requests: list[PlaceRequest] = field(default_factory=list)
+    plans: dict[str, Plan] = field(default_factory=dict)
+    parts: dict[str, Part] = field(default_factory=dict)
 
 
 class Sales:
     """Replays invoices, a chunk at a time; `report` counts what is committed."""
 
-    def __init__(self, catalogue: Catalogue, report: Report, rate: Decimal) -> None:
+    def __init__(self, catalogue: Catalogue, calendar: Calendar, report: Report, rate: Decimal) -> None:
         self._catalogue = catalogue
+        self._calendar = calendar
         self._report = report
         self._rate = rate
+        self._ids = OrderIds()
+        self._own_time = True
+        self._buyers: dict[str, int] = {}
 
-    def replay(self, invoices: Iterable[Invoice]) -> None:
-        """Bring these invoices' orders to their delivery.
+    def replay(self, chunk: list[Dated]) -> None:
+        """Write the orders of these invoices that are missing.
 
-        Raises `Busy`, `OutcomeUnknown`, `PaymentUnknown`, IntegrityError (somebody else creates the same
-        articles); what was done until then stays.
+        Raises `Busy`, IntegrityError (somebody else creates the same now); what was done until then stays.
         """
-        sales = [sale for invoice in invoices if (sale := self._sale(invoice))]
+        sales = [sale for dated in chunk if (sale := self._sale(dated))]
         if not sales:
             return
-        buyers = _buyers(sale.invoice for sale in sales)
-        articles = self._articles(sales)
-        orders = _orders(buyers.values(), [key for sale in sales for p in sale.parts for key in p.keys])
-        for sale in sales:
-            self._sell(sale, buyers[sale.email], articles, orders)
+        self._find_buyers(sales)
+        codes = self._catalogue.ensure(*self._articles(sales), at=sales[0].dated.at)
+        on_sale = offers(codes.values())
+        known = _known(
+            {self._buyers[sale.email] for sale in sales}, [part.key for sale in sales for part in sale.parts]
+        )
+        self._own_time = self._calendar.own_time(chunk)
+        batch = Batch()
+        totals = [self._plan(sale, codes, on_sale, known, batch) for sale in sales]
+        if batch.requests:
+            self._write(batch, on_sale)
+        for sale, total in zip(sales, totals, strict=True):
+            if total is not None:
+                self._check_total(sale, total)
 
-    def _sale(self, invoice: Invoice) -> Sale | None:
-        kept, skipped = sort_out(invoice, self._rate)
+    def _sale(self, dated: Dated) -> Sale | None:
+        kept, skipped = sort_out(dated.invoice, self._rate)
         for line in skipped:
             self._report.skip(line)
-        return Sale(invoice, parts(invoice.number, kept), buyer(invoice)[0]) if kept else None
+        invoice = dated.invoice
+        return Sale(dated, parts(invoice.number, kept), buyer(invoice)[0]) if kept else None
 
-    def _articles(self, sales: Iterable[Sale]) -> dict[str, Article]:
+    def _find_buyers(self, sales: list[Sale]) -> None:
+        """The buyers' ids by e-mail address; those that are missing are created, without a password."""
+        names = dict(buyer(sale.dated.invoice) for sale in sales)
+        missing = {email: name for email, name in names.items() if email not in self._buyers}
+        if missing:
+            ensure_users(missing, joined=sales[0].dated.at)
+            found = User.objects.filter(email__in=missing).order_by().values_list("email", "id")
+            self._buyers.update(found)
+
+    def _articles(self, sales: Iterable[Sale]) -> tuple[dict[str, str], dict[str, int]]:
+        """The names and first prices (won) of the articles in these sales, by code."""
         names: dict[str, str] = {}
         prices: dict[str, int] = {}
         for line in (line for sale in sales for part in sale.parts for line in part.lines):
             names[line.code] = names.get(line.code) or line.description
             prices.setdefault(line.code, won(line.price, self._rate))
-        return self._catalogue.articles(names, prices)
+        return names, prices
 
-    def _sell(self, sale: Sale, buyer_id: int, articles: dict[str, Article], orders: Orders) -> None:
+    def _plan(
+        self, sale: Sale, codes: Mapping[str, int], on_sale: Offers, known: dict[Key, Known], batch: Batch
+    ) -> int | None:
+        """Add the orders of an invoice that are missing to `batch`; what all of them cost, if known."""
         total = 0
         for i, part in enumerate(sale.parts):
-            order, refusal = self._bring(sale.invoice, part, buyer_id, articles, orders)
-            if order is None:
+            request = self._request(sale, part, codes)
+            key = (request.buyer_id, part.key)
+            there = known.get(key)
+            if there and there.fingerprint != request.fingerprint:
                 # The parts of an invoice that cannot be recognised would be guesses as well.
-                rest = sale.parts[i:] if refusal == USED_BEFORE else [part]
-                for left_out in rest:
-                    self._report.skip_lines(left_out.lines, refusal)
-                if refusal == USED_BEFORE:
-                    return
+                for left_out in sale.parts[i:]:
+                    self._report.skip_lines(left_out.lines, USED_BEFORE)
+                return None
+            if there is None:
+                if any(option_id not in on_sale for option_id in part_options(part, codes)):
+                    self._report.skip_lines(part.lines, "an article of the order is not on sale any more")
+                    continue
+                there = self._add(sale, part, request, codes, batch)
+                known[key] = there
+            elif there.status not in _DONE:
+                said = f"its order is {there.status}: somebody else has taken it in hand"
+                self._report.skip_lines(part.lines, said)
                 continue
-            self._report.sold_lines += len(part.lines)
-            total += order.total
-        self._check_total(sale, total)
-
-    def _bring(
-        self, invoice: Invoice, part: Part, buyer_id: int, articles: dict[str, Article], orders: Orders
-    ) -> tuple[Order | None, str]:
-        """The part's order, delivered (or returned since); None and the reason where that cannot be."""
-        lines = [(articles[code].option_id, units) for code, units in part.units.items()]
-        for key in part.keys:
-            request = PlaceRequest.build(buyer_id=buyer_id, lines=lines, idempotency_key=key, capped=False)
-            order = orders.get((buyer_id, key))
-            is_new = order is None
-            if order is None:
-                try:
-                    order = self._place(request, part, articles)
-                except UnknownOption:
-                    return None, "an article of the order is not on sale any more"
-                except InsufficientStock:
-                    return None, "other buyers took the units as fast as they were received"
-                except IdempotencyKeyReused:
-                    return None, USED_BEFORE
-                orders[buyer_id, key] = order
-            if order.fingerprint != request.fingerprint:
-                return None, USED_BEFORE
-            was = order.status
-            self._advance(order, invoice, is_new=is_new)
-            if order.status in _DONE:
-                self._count(order, part, is_new=is_new, is_changed=order.status != was)
-                return order, ""
-            if order.status != Status.EXPIRED:
-                return None, f"its order is {order.status}: somebody else has taken it in hand"
-        return None, "its orders expired before they were paid"
-
-    def _place(self, request: PlaceRequest, part: Part, articles: dict[str, Article]) -> Order:
-        """Raises `UnknownOption`, `InsufficientStock`, `IdempotencyKeyReused`, `Busy`, `OutcomeUnknown`."""
-        reference = order_key(part.lines[0].invoice)
-        for attempt in range(1, STOCK_ATTEMPTS + 1):
-            self._catalogue.set_prices(
-                (articles[code], won(pounds, self._rate)) for code, pounds in part.pounds.items()
-            )
-            self._catalogue.stock_up(dict(request.lines), reference=reference)
-            try:
-                placed = row_lock(request)
-            except InsufficientStock:
-                if attempt == STOCK_ATTEMPTS:
-                    raise
             else:
-                return Order.objects.get(number=placed.order.number)
-        raise AssertionError("unreachable")
+                self._report.unchanged += 1
+            self._report.sold_lines += len(part.lines)
+            total += there.total
+        return total
 
-    def _advance(self, order: Order, invoice: Invoice, *, is_new: bool) -> None:
-        """Do what is left until the order is delivered; `order.status` says how far it came."""
-        if not is_new and order.status in (Status.PENDING, Status.EXPIRED):
-            _resolve_open_payment(order)
-        try:
-            if order.status == Status.PENDING:
-                _keep_date(order, invoice)
-                pay(
-                    order_id=order.pk, provider=PROVIDER, token=TOKEN, actor_id=order.buyer_id,
-                    shipping=_shipping(invoice),
-                )  # fmt: skip
-                order.status = Status.PAID
-            if order.status == Status.PAID:
-                _keep_date(order, invoice)
-                ship_order(order_id=order.pk, carrier=CARRIER, tracking_number=invoice.number, actor_id=None)
-                order.status = Status.SHIPPED
-            if order.status == Status.SHIPPED:
-                deliver_order(order_id=order.pk, actor_id=None)
-                order.status = Status.DELIVERED
-        except InvalidTransition:
-            # Somebody else moved it: an operator, or the hold was over.
-            order.refresh_from_db(fields=["status"])
+    def _request(self, sale: Sale, part: Part, codes: Mapping[str, int]) -> PlaceRequest:
+        lines = [(codes[code], units) for code, units in part.units.items()]
+        return PlaceRequest.build(
+            buyer_id=self._buyers[sale.email], lines=lines, idempotency_key=part.key, capped=False
+        )
 
-    def _count(self, order: Order, part: Part, *, is_new: bool, is_changed: bool) -> None:
-        if not (is_new or is_changed):
-            self._report.unchanged += 1
-            return
-        if is_new:
-            self._report.placed += 1
-        else:
-            self._report.finished += 1
-        self._report.units += sum(part.units.values())
-        self._report.won += order.total
+    def _add(
+        self, sale: Sale, part: Part, request: PlaceRequest, codes: Mapping[str, int], batch: Batch
+    ) -> Known:
+        invoice, at = sale.dated.invoice, sale.dated.at if self._own_time else None
+        prices = {codes[code]: won(pounds, self._rate) for code, pounds in part.pounds.items()}
+        if at:
+            request.order_id, request.number = self._ids.new(at), number_at(at)
+        batch.requests.append(request)
+        batch.plans[request.number] = Plan(
+            at, prices, order_key(invoice.number), _note(invoice), buyer(invoice)[1],
+            (invoice.country or "unknown")[:200], invoice.number,
+        )  # fmt: skip
+        batch.parts[request.number] = part
+        total = sum(units * prices[option_id] for option_id, units in request.lines)
+        return Known(request.fingerprint, Status.DELIVERED, total)
+
+    def _write(self, batch: Batch, on_sale: Offers) -> None:
+        last = {option_id: price for plan in batch.plans.values() for option_id, price in plan.prices.items()}
+
+        def work() -> tuple[Written, int]:
+            return write_delivered(batch.requests, batch.plans, on_sale), leave_prices(last, on_sale)
+
+        report = self._report
+        written, prices_changed = transact(work)
+        report.prices_changed += prices_changed
+        report.receipts += written.receipts
+        report.units_received += written.units_received
+        for _request, order in written.decisions.accepted:
+            report.placed += 1
+            report.units += sum(line.quantity for line in order.lines)
+            report.won += order.total
+        self._check_outcomes(batch, written)
+        if not self._own_time:
+            report.dated_now += len(written.decisions.accepted)
+
+    def _check_outcomes(self, batch: Batch, written: Written) -> None:
+        """What was refused under the lock: somebody else replays the same file, or a counter is full."""
+        for number, outcome in written.decisions.outcomes().items():
+            if isinstance(outcome, Placed):
+                continue
+            lines = batch.parts[number].lines
+            self._report.sold_lines -= len(lines)
+            used = isinstance(outcome, IdempotencyKeyReused)
+            said = USED_BEFORE if used else "more units than a counter of the stock can hold"
+            self._report.skip_lines(lines, said)
 
     def _check_total(self, sale: Sale, total: int) -> None:
         lines = [line for part in sale.parts for line in part.lines]
@@ -189,45 +208,22 @@ class Sales:
             self._report.odd_totals["placed at another rate or price, or only in part"] += 1
 
 
-def _buyers(invoices: Iterable[Invoice]) -> dict[str, int]:
-    """The buyers' ids by e-mail address; those that are missing are created, without a password."""
-    names = dict(buyer(invoice) for invoice in invoices)
-    ensure_users(names)
-    return dict(User.objects.filter(email__in=names).order_by().values_list("email", "id"))
+def part_options(part: Part, codes: Mapping[str, int]) -> Iterable[int]:
+    return (codes[code] for code in part.units)
 
 
-def _orders(buyer_ids: Iterable[int], keys: list[str]) -> Orders:
-    found = Order.objects.filter(buyer__in=set(buyer_ids), idempotency_key__in=keys)
-    return {(order.buyer_id, str(order.idempotency_key)): order for order in found}
-
-
-def _resolve_open_payment(order: Order) -> None:
-    """Ask about a payment whose answer an interruption lost: the order is paid with it, not twice."""
-    payment = Payment.objects.filter(order=order, live=True).exclude(status=Payment.Status.APPROVED).first()
-    if payment is not None:
-        answer = PROVIDERS[payment.provider].lookup(reference=payment.reference, token=payment.token)
-        decide(payment_id=payment.pk, answer=answer, actor_id=order.buyer_id)
-        order.refresh_from_db(fields=["status", "note"])
-
-
-def _keep_date(order: Order, invoice: Invoice) -> None:
-    """Note the invoice and its date on the order.
-
-    `created_at` stays the time at which this shop took the order: its events, payment and movements say now
-    as well, and an order that is older than the receipt of its goods would be a false book.
-    """
-    said = f"Invoice {invoice.number} of {invoice.date:%Y-%m-%d %H:%M}"
-    if not order.note.startswith(said):
-        order.note = f"{said}. {order.note}"[:200] if order.note else said
-        order.save(update_fields=["note"])
-
-
-def _shipping(invoice: Invoice) -> dict[str, str]:
-    """The file knows the country alone."""
+def _known(buyer_ids: set[int], keys: list[str]) -> dict[Key, Known]:
+    """The orders that are there under these keys."""
+    found = (
+        Order.objects.filter(buyer__in=buyer_ids, idempotency_key__in=keys)
+        .order_by()
+        .values_list("buyer_id", "idempotency_key", "fingerprint", "status", "total")
+    )
     return {
-        "recipient": buyer(invoice)[1],
-        "phone": "",
-        "postal_code": "",
-        "address1": invoice.country[:200] or "unknown",
-        "address2": "",
+        (buyer_id, str(key)): Known(fingerprint, status, total)
+        for buyer_id, key, fingerprint, status, total in found
     }
+
+
+def _note(invoice: Invoice) -> str:
+    return f"Invoice {invoice.number} of {invoice.date:%Y-%m-%d %H:%M}"

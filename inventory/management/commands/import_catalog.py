@@ -10,7 +10,7 @@ from django.db import IntegrityError
 
 from inventory.catalog_import.loader import SKIPPED_ROWS_NAMED, Loader, Report, survey
 from inventory.catalog_import.reader import charset
-from yousinsa.commands.arguments import counted, whole_number
+from yousinsa.commands.arguments import counted, file_argument, whole_number
 from yousinsa.commands.progress import progress
 from yousinsa.errors import Busy
 
@@ -28,7 +28,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", metavar="FILE", type=Path, help="The file of styles.")
+        parser.add_argument("file", metavar="FILE", type=file_argument, help="The file of styles.")
         parser.add_argument("--limit", type=whole_number(), metavar="N", help="Read only the first N rows.")
 
     def handle(self, *args: Any, file: Path, limit: int | None, **options: Any) -> None:

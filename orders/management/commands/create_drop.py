@@ -1,27 +1,19 @@
 """Create a drop, and open it unless it is to open later."""
 
-from argparse import ArgumentParser, ArgumentTypeError
-from datetime import datetime
+from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
+from inventory.models import MAX_UNITS
 from orders.drops.planning import ItemDraft, create_drop
 from orders.drops.services import open_drop
 from orders.models.drops import Lane
+from shop.models import MAX_PRICE
+from yousinsa.commands.arguments import moment_argument, whole_number
 from yousinsa.errors import Problem
 
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = parse_datetime(text)
-    except ValueError:
-        moment = None
-    if moment is None:
-        raise ArgumentTypeError(f"not a time like 2026-12-24T20:00:00+09:00: {text!r}")
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+MAX_RATE = 1_000_000
 
 
 class Command(BaseCommand):
@@ -31,15 +23,17 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        units, price = whole_number(1, MAX_UNITS), whole_number(0, MAX_PRICE)
         parser.add_argument("--name", required=True)
-        parser.add_argument("--option", type=int, action="append", required=True, metavar="ID")
-        parser.add_argument("--allotment", type=int, action="append", required=True, metavar="N")
-        parser.add_argument("--price", type=int, action="append", default=[], metavar="WON")
-        parser.add_argument("--limit", type=int, required=True, metavar="N", help="Units a customer.")
+        parser.add_argument("--option", type=whole_number(), action="append", required=True, metavar="ID")
+        parser.add_argument("--allotment", type=units, action="append", required=True, metavar="N")
+        parser.add_argument("--price", type=price, action="append", default=[], metavar="WON")
+        parser.add_argument("--limit", type=units, required=True, metavar="N", help="Units a customer.")
         parser.add_argument("--lane", choices=Lane.values, default=Lane.REDIS_LUA.value)
-        parser.add_argument("--opens", type=_moment, metavar="ISO")
-        parser.add_argument("--closes", type=_moment, metavar="ISO")
-        parser.add_argument("--rate", type=int, metavar="N", help="Shoppers let in a second (default: all).")
+        parser.add_argument("--opens", type=moment_argument, metavar="ISO")
+        parser.add_argument("--closes", type=moment_argument, metavar="ISO")
+        said = "Shoppers let in a second (default: all)."
+        parser.add_argument("--rate", type=whole_number(1, MAX_RATE), metavar="N", help=said)
 
     def handle(self, *args: Any, **given: Any) -> None:
         ids, allotments, prices = given["option"], given["allotment"], given["price"]

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand
 from orders.lifecycle import expire_due
 from orders.payments.refunds import pay_out_due
 from orders.payments.services import resolve_unanswered
+from yousinsa.commands.arguments import seconds_argument
 from yousinsa.process.loop import Job, run_job, stop_on_signals
 
 
@@ -21,7 +22,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--every",
-            type=float,
+            type=seconds_argument,
             metavar="SECONDS",
             help="Go on, looking again after SECONDS, until stopped.",
         )

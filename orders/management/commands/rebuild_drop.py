@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from orders.drops.audit.rebuild import rebuild
+from yousinsa.commands.arguments import whole_number
 from yousinsa.errors import Problem
 
 
@@ -17,7 +18,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("drop", type=int, metavar="ID", help="The drop's id.")
+        parser.add_argument("drop", type=whole_number(), metavar="ID", help="The drop's id.")
 
     def handle(self, *args: Any, drop: int, **options: Any) -> None:
         try:

@@ -13,7 +13,7 @@ from orders.models import MAX_LINES
 from orders.replay.invoices import WON_A_POUND
 from orders.replay.reader import charset
 from orders.replay.run import Replay, count_invoices
-from yousinsa.commands.arguments import whole_number
+from yousinsa.commands.arguments import file_argument, whole_number
 from yousinsa.commands.progress import progress
 from yousinsa.errors import Problem
 
@@ -34,18 +34,18 @@ def _rate(text: str) -> Decimal:
 class Command(BaseCommand):
     help = (
         "Replays a CSV file of invoices (.csv or .csv.gz; columns InvoiceNo, StockCode, Description, "
-        "Quantity, InvoiceDate, UnitPrice, CustomerID, Country) through the shop's services: articles become "
-        "products, goods are received as they are needed, invoices become orders that are paid (sandbox), "
-        "shipped and delivered, and cancellations become returns. A product's price is changed to the "
-        f"invoice's before each order; an invoice of more than {MAX_LINES} articles, or of one article at "
-        "two prices, becomes several orders. Orders are dated now, the invoice's number and date are in "
-        "their note. Lines that are no sales are skipped, counted and named. What was replayed before is "
-        "left as it is, so a second run changes nothing and an interrupted one goes on. Run one replay at a "
-        "time."
+        "Quantity, InvoiceDate, UnitPrice, CustomerID, Country) through the shop's engine: articles become "
+        "products, goods are received as they are needed, invoices become orders that are paid, shipped "
+        "and delivered, and cancellations become returns. Each order has its invoice's prices; the product "
+        f"keeps the last one. An invoice of more than {MAX_LINES} articles, or of one article at two prices, "
+        "becomes several orders. All of it is dated as the file says, in the ledger too; in a shop that has "
+        "moved since, or closed that month, it is dated now. Lines that are no sales are skipped, counted "
+        "and named. What was replayed before is left as it is, so a second run changes nothing and an "
+        "interrupted one goes on. Run one replay at a time."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", metavar="FILE", type=Path, help="The file of invoice lines.")
+        parser.add_argument("file", metavar="FILE", type=file_argument, help="The file of invoice lines.")
         parser.add_argument(
             "--limit", type=whole_number(), metavar="N", help="Replay only the first N invoices."
         )

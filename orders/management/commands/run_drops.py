@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from orders.drops.schedule import run_due
+from yousinsa.commands.arguments import seconds_argument
 from yousinsa.process.loop import Job, run_job, stop_on_signals
 
 
@@ -18,7 +19,9 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--every", type=float, default=0.5, metavar="SECONDS", help="How often to look.")
+        parser.add_argument(
+            "--every", type=seconds_argument, default=0.5, metavar="SECONDS", help="How often to look."
+        )
         parser.add_argument("--once", action="store_true", help="Do what is due now, and end.")
 
     def handle(self, *args: Any, every: float, once: bool, **options: Any) -> None:

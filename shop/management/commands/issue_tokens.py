@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from shop.bulk import ensure_users, in_batches
 from shop.models import Role, User
 from yousinsa.auth import issue_token
-from yousinsa.commands.arguments import whole_number
+from yousinsa.commands.arguments import file_argument, whole_number
 
 LIFETIME = timedelta(hours=24)
 DOMAIN = "load.yousinsa.test"
@@ -28,7 +28,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         count = whole_number(1, MAX_BUYERS)
         parser.add_argument("--buyers", type=count, required=True, metavar="N", help="How many tokens.")
-        parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="Where to write them.")
+        parser.add_argument(
+            "--out", type=file_argument, required=True, metavar="FILE", help="Where to write them."
+        )
 
     def handle(self, *args: Any, buyers: int, out: Path, **options: Any) -> None:
         # Opened first: a path that cannot be written should not cost a million users.
