@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from django.db import IntegrityError, transaction
 from django.db.models import Manager, Model
 
-from yousinsa.text.cleaning import tidied, tidied_email, tidied_slug
+from yousinsa.text.cleaning import tidied, tidied_email, tidied_sku, tidied_slug
 from yousinsa.text.keys import key, search_terms
 
 Tidy = Callable[[str], str]
@@ -24,7 +24,7 @@ COLUMNS: Mapping[str, Mapping[str, Tidy]] = {
     "Store": {"name": tidied},
     "Category": {"name": tidied, "slug": tidied_slug},
     "Product": {"name": tidied},
-    "Option": {"sku": tidied, "size": tidied, "color": tidied},
+    "Option": {"sku": tidied_sku, "size": tidied, "color": tidied},
 }  # fmt: skip
 KEYS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "Store": {"name_key": ("name",)},

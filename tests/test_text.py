@@ -19,6 +19,7 @@ from yousinsa.text.cleaning import (
     clean_text,
     tidied,
     tidied_email,
+    tidied_sku,
     tidied_text,
 )
 from yousinsa.text.keys import key, search_terms, search_words
@@ -69,6 +70,7 @@ def test_skus_that_look_the_same_are_the_same() -> None:
     assert clean_sku(unicodedata.normalize("NFD", "가")) == clean_sku(" 가\n") == "가"
     assert clean_sku("\u2764\ufe0f") == clean_sku("\u2764")
     assert clean_sku("a  b") == "a b"
+    assert tidied_sku("\u2764\ufe0f \u200b1") == clean_sku("\u2764\ufe0f 1") == "\u2764 1"
 
 
 @pytest.mark.parametrize(

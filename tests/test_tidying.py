@@ -159,5 +159,7 @@ def test_every_model_with_text_is_tidied() -> None:
     for model in apps.get_app_config("shop").get_models():
         cleaned = {field.name for field in model._meta.concrete_fields if hasattr(field, "tidy_with")}
         assert cleaned == set(COLUMNS.get(model.__name__, {})), model
+        for name, tidy in COLUMNS.get(model.__name__, {}).items():
+            assert model._meta.get_field(name).tidy_with is tidy
         keys = {f.name: f.of for f in model._meta.concrete_fields if isinstance(f, KeyField)}
         assert keys == dict(KEYS.get(model.__name__, {})), model

@@ -1,5 +1,7 @@
 """How often, and for how long, a transaction is tried again."""
 
+from types import SimpleNamespace
+
 import pytest
 from django.db import OperationalError, connection
 
@@ -15,10 +17,10 @@ CONFLICTS = {
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that only pauses move; its list is the pauses."""
+    """A clock that only pauses move; its list is the pauses. Other threads keep the real one."""
     pauses: list[float] = []
-    monkeypatch.setattr(transactions.time, "sleep", pauses.append)
-    monkeypatch.setattr(transactions.time, "monotonic", lambda: sum(pauses))
+    clock = SimpleNamespace(sleep=pauses.append, monotonic=lambda: sum(pauses))
+    monkeypatch.setattr(transactions, "time", clock)
     return pauses
 
 

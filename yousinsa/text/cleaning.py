@@ -94,6 +94,11 @@ def tidied_text(text: str) -> str:
     return "\n".join(tidied(line) for line in _LINE_ENDS.sub("\n", text).split("\n")).strip("\n")
 
 
+def tidied_sku(text: str) -> str:
+    """`clean_sku` of text that was let in before."""
+    return tidied(text.replace(EMOJI_STYLE, ""))
+
+
 def tidied_email(text: str) -> str:
     """`clean_email` of an address that was let in before; only letters before the @ stay as they are."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFKC", tidied(text)).lower())

@@ -90,6 +90,7 @@ class SkuField(_Clean, ExactCharField):
 
     form_class = SkuFormField
     clean_with = staticmethod(cleaning.clean_sku)
+    tidy_with = staticmethod(cleaning.tidied_sku)
     plain_path = "yousinsa.db.fields.ExactCharField"
 
 

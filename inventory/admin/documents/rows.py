@@ -20,7 +20,7 @@ from inventory.documents import Receipt
 from inventory.models import MAX_UNITS, Stock, Stocktake, StocktakeLine
 from shop.desk.uploads import MAX_COLUMNS, Row, refused
 from yousinsa.files.cells import head, whole_number
-from yousinsa.text.cleaning import clean_line, clean_sku, tidied
+from yousinsa.text.cleaning import clean_line, clean_sku, tidied_sku
 
 BATCH = 500
 # Refusals that are kept to be shown; all are counted.
@@ -139,7 +139,7 @@ class Rows(Resource):
 
     def before_import(self, dataset: Any, **kwargs: Any) -> None:
         """All SKUs of a batch are looked up at once."""
-        named = [tidied(str(sku)) for sku in dataset["sku"] if sku]
+        named = [tidied_sku(str(sku)) for sku in dataset["sku"] if sku]
         found = Stock.objects.filter(option__sku__in=named).values_list(
             "option__sku", "id", "on_hand", "reserved"
         )
