@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from orders.errors import InvalidTransition, PaymentInProgress, ShippingRequired
 from orders.lifecycle import cancel_order, deliver_order, expire_due, return_order, ship_order
-from orders.models import Order, Refund, Status
+from orders.models import Order, Refund, Status, Trouble
 from orders.payments import refunds
 from orders.payments.providers import APPROVED, DECLINED, Answer
 from orders.payments.services import confirm_transfer, decide, resolve_unanswered
@@ -278,8 +278,11 @@ def test_a_refund_that_fails_stays_due_and_the_order_is_cancelled(bank, order):
     assert Refund.objects.get().status == "due"
     assert refunds.pay_out_due() == 0
     bank.answers = True
+    assert refunds.pay_out_due() == 0  # not before its time
+    Trouble.objects.update(retry_at=timezone.now())
     assert (refunds.pay_out_due(), refunds.pay_out_due()) == (1, 0)
     assert bank.balance == 0
+    assert not Trouble.objects.exists()
 
 
 def test_returns_never_give_back_more_than_was_paid(order):

@@ -18,6 +18,7 @@ from prometheus_client import Counter
 
 from orders.models.orders import Order
 from yousinsa.db.fields import ExactCharField
+from yousinsa.errors import Busy
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def set_aside(
     logger.error(
         "%s: %s is set aside until %s (try %d): %s",
         job, subject, trouble.retry_at.isoformat(timespec="seconds"), trouble.tries, reason,
-        exc_info=exc if is_new else None,
+        exc_info=exc if is_new and not isinstance(exc, Busy) else None,
     )  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def take_order_away(monkeypatch: pytest.MonkeyPatch) -> None:
     def in_line_order(stock_ids: Any) -> dict[int, LockedStock]:
         return {id: row for stock_id in stock_ids for id, row in lock_stock([stock_id]).items()}
 
-    monkeypatch.setattr("orders.placement.batch.lock_stock", in_line_order)
+    monkeypatch.setattr("orders.placement.writing.lock_stock", in_line_order)
     monkeypatch.setattr("orders.placement.requests.sorted", list, raising=False)
 
 
