@@ -36,11 +36,12 @@ class Offer(NamedTuple):
 def offers(option_ids: Iterable[int]) -> dict[int, Offer]:
     """The options among these that are on sale, by id, as they were when the database was asked.
 
-    On sale: kept in stock, the product active, its store accepted. One query.
+    On sale: kept in stock, the option and its product active, their store accepted. One query.
     """
     rows = (
         Option.objects.filter(
             pk__in=set(option_ids),
+            is_active=True,
             product__is_active=True,
             product__store__status=Store.Status.ACCEPTED,
             stock__isnull=False,
@@ -53,6 +54,15 @@ def offers(option_ids: Iterable[int]) -> dict[int, Offer]:
         )
     )  # fmt: skip
     return {row[0]: Offer(*row[:10], row[10] - row[11]) for row in rows}
+
+
+def off_sale(option_ids: Iterable[int]) -> set[int]:
+    """Those of these options that are taken off sale, alone or with their product or store. One query."""
+    ids = set(option_ids)
+    on_sale = Option.objects.filter(
+        pk__in=ids, is_active=True, product__is_active=True, product__store__status=Store.Status.ACCEPTED
+    )
+    return ids - set(on_sale.order_by().values_list("id", flat=True))
 
 
 def available_units(option_ids: Iterable[int]) -> dict[int, int]:
@@ -76,19 +86,19 @@ def stock_ids(option_ids: Iterable[int]) -> dict[int, int]:
 def product_views(products: QuerySet[Product]) -> list[ProductView]:
     """Products as shoppers see them, with what is available of each option now. One query.
 
-    In the order of the queryset, which must keep a product's rows together; options by id.
+    In the order of the queryset, which must keep a product's rows together; options that are on sale, by id.
     """
     rows = products.values_list(
         "id", "name", "category__slug", "price", "store_id",
         "options__id", "options__sku", "options__size", "options__color",
-        "options__stock__on_hand", "options__stock__reserved",
+        "options__stock__on_hand", "options__stock__reserved", "options__is_active",
     )  # fmt: skip
     views: dict[int, ProductView] = {}
-    for id, name, category, price, store, option, sku, size, color, on_hand, reserved in rows:
+    for id, name, category, price, store, option, sku, size, color, on_hand, reserved, on_sale in rows:
         view = views.get(id)
         if view is None:
             view = views[id] = ProductView(id, name, category, price, store, [])
-        if option is not None:
+        if option is not None and on_sale:
             view.options.append(OptionView(option, sku, size, color, (on_hand or 0) - (reserved or 0)))
     for view in views.values():
         view.options.sort(key=lambda option: option.id)
@@ -97,19 +107,30 @@ def product_views(products: QuerySet[Product]) -> list[ProductView]:
 
 def in_stock(product_ids: Iterable[int]) -> set[int]:
     """Those of these products that have an option which is available now. One query."""
-    rows = Stock.objects.filter(option__product__in=list(product_ids), sold_out=False).order_by()
+    rows = Stock.objects.filter(
+        option__product__in=list(product_ids), sold_out=False, option__is_active=True
+    ).order_by()
     return set(rows.values_list("option__product", flat=True))
 
 
 def sold_out_products(limit: int = 20_000) -> set[int] | None:
-    """Products none of whose options is available. Two queries.
+    """Products none of whose options is available, or on sale. Four queries.
 
     None when more than `limit` options are sold out: then a look at any products finds enough of them.
     """
-    sold_out = Stock.objects.filter(sold_out=True).order_by()
-    if sold_out.count() > limit:
+    # Each has an index of its own; together in one condition they would have none.
+    gone = [
+        Stock.objects.filter(sold_out=True).order_by(),
+        Stock.objects.filter(option__is_active=False).order_by(),
+    ]
+    if sum(rows.count() for rows in gone) > limit:
         return None
     # LIMIT keeps MariaDB from turning this into a join with all the stock that there is.
-    available = Stock.objects.filter(option__product=OuterRef("option__product"), sold_out=False)
-    alone = sold_out.annotate(another=Subquery(available.order_by().values("pk")[:1]))
-    return set(alone.filter(another__isnull=True).values_list("option__product", flat=True))
+    available = Stock.objects.filter(
+        option__product=OuterRef("option__product"), sold_out=False, option__is_active=True
+    )
+    found: set[int] = set()
+    for rows in gone:
+        alone = rows.annotate(another=Subquery(available.order_by().values("pk")[:1]))
+        found |= set(alone.filter(another__isnull=True).values_list("option__product", flat=True))
+    return found

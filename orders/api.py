@@ -22,7 +22,7 @@ from orders import lifecycle, selectors
 from orders.drops.admission import door, waiting_room
 from orders.drops.admission.pending import find_unwritten, refuse_unwritten
 from orders.errors import OrderNotFound
-from orders.models import MAX_LINES, MAX_QUANTITY, Order
+from orders.models import MAX_LINES, MAX_QUANTITY, MAX_TOTAL, Order
 from orders.payments.providers import PROVIDERS
 from orders.payments.services import pay
 from orders.placement.lanes import begin_order
@@ -63,10 +63,14 @@ class LineBody(Body, frozen=True):
 
 
 class NewOrder(Body, frozen=True):
-    """What to buy. The same option on two lines is summed. `drop` names the drop that it is bought from."""
+    """What to buy. The same option on two lines is summed. `drop` names the drop that it is bought from.
+
+    `expected_total` is the price in won that the buyer saw: for another one nothing is placed.
+    """
 
     lines: Annotated[list[LineBody], Meta(min_length=1, max_length=MAX_LINES)]
     drop: Id | None = None
+    expected_total: Annotated[int, Meta(ge=0, le=MAX_TOTAL)] | None = None
 
 
 class PaymentBody(Body, frozen=True):
@@ -122,6 +126,7 @@ class OrdersView(Endpoint):
             lines=units_of(body.lines).items(),
             idempotency_key=key,
             drop_id=body.drop,
+            expected_total=body.expected_total,
         )
         if body.drop is None:
             return self.answer_later(begin_order(purchase).map(self._bought, _refused))

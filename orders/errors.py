@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import Status
 from yousinsa.errors import Conflict, Invalid, NotFound, Problem
+from yousinsa.language import filled_later
 
 
 class UnknownOption(Invalid):
@@ -37,6 +39,48 @@ class InvalidTransition(Conflict):
             order_status=order_status,
             to_status=to_status,
         )
+
+
+class TooManyUnpaid(Conflict):
+    """409: the buyer would hold more unpaid than is allowed. `held_…` is what is held, `limit_…` what may be.
+
+    A limit that is None is not set.
+    """
+
+    code = "too_many_unpaid"
+    title = _("You hold too much that is not paid for.")
+
+    def __init__(self, *, held_orders: int, held_units: int, units: int) -> None:
+        limits = {
+            "limit_orders": settings.UNPAID_ORDERS or None,
+            "limit_units": settings.UNPAID_UNITS or None,
+        }
+        super().__init__(
+            filled_later(
+                _(
+                    "You hold %(units)s units in %(orders)s orders that are not paid for: pay for one of "
+                    "them or cancel one, then order again."
+                ),
+                {"orders": held_orders, "units": held_units},
+            ),
+            held_orders=held_orders, held_units=held_units, requested_units=units, **limits,
+        )  # fmt: skip
+
+
+class PriceChanged(Conflict):
+    """409: the order costs something else than its buyer saw; nothing was placed. Both totals in won."""
+
+    code = "price_changed"
+    title = _("The price has changed. Nothing was ordered.")
+
+    def __init__(self, *, expected_total: int, total: int) -> None:
+        super().__init__(
+            filled_later(
+                _("You expected %(expected)s won in all, and it is %(total)s won now."),
+                {"expected": f"{expected_total:,}", "total": f"{total:,}"},
+            ),
+            expected_total=expected_total, total=total,
+        )  # fmt: skip
 
 
 class IdempotencyKeyReused(Problem):

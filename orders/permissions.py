@@ -5,7 +5,7 @@ from shop.rights.groups import FINANCE, ORDER_DESK, STOCK_CLERK, STORE_OWNER
 # With orders come their holds.
 _ORDERS = (
     "orders.view_order", "orders.view_orderline", "orders.view_orderevent",
-    "orders.view_ordernote", "orders.add_ordernote",
+    "orders.view_ordernote", "orders.add_ordernote", "orders.view_trouble",
 )  # fmt: skip
 _MONEY = ("orders.view_payment", "orders.view_refund", "orders.confirm_payment")
 _DROPS = (

@@ -271,6 +271,12 @@ class Option(Keyed):
     color = LineField(_("colour"), max_length=50, blank=True)
     # `S` and `s` are one size, `😀` and `😁` are two.
     look_key = KeyField(max_length=250, of=["size", "color"])
+    is_active = models.BooleanField(
+        _("on sale"),
+        default=True,
+        db_default=True,
+        help_text=_("Take this away to stop the sale of this size and colour alone, in drops as well."),
+    )
 
     class Meta:
         verbose_name = _("option")
@@ -283,6 +289,8 @@ class Option(Keyed):
                 violation_error_message=_("The product has an option of this size and colour already."),
             ),
         ]
+        # The few that are off sale, for lists of what is not in stock.
+        indexes = [models.Index(fields=["is_active"], name="option_is_active")]
 
     def __str__(self) -> str:
         return self.sku

@@ -18,6 +18,7 @@ from orders.drops.definitions import definitions
 from orders.drops.selectors import drop_views
 from orders.models import Order
 from orders.payments.providers import PROVIDERS
+from orders.placement.guards.suspects import suspects
 from shop.models import Option, User
 from tests.support.desk import signed_in
 from tests.support.drops import use_redis
@@ -42,6 +43,7 @@ def fresh_process_state(settings: Any) -> Iterator[None]:
     definitions.clear()
     drop_views.clear()
     tallies().clear()
+    suspects.clear()
     shared_memory.clear()
     page_cache.clear()
     cache.clear()
@@ -60,6 +62,12 @@ def fresh_process_state(settings: Any) -> Iterator[None]:
 def plain_lane(settings: Any) -> None:
     """One transaction an order: the group commit cannot see what a test has not committed."""
     settings.PLACEMENT = "row_lock"
+
+
+@pytest.fixture(autouse=True)
+def no_cap_on_what_is_unpaid(settings: Any) -> None:
+    """One buyer stands for many in most tests; those of the cap set it."""
+    settings.UNPAID_ORDERS = settings.UNPAID_UNITS = 0
 
 
 @pytest.fixture(autouse=True)

@@ -187,7 +187,7 @@ def test_an_order_that_cannot_be_written_is_set_aside_alone_and_its_units_come_b
     spoil(sale, bad, buyer=10**9)  # nobody
     drain_all()
     letter = DeadLetter.objects.get()
-    assert (letter.number, letter.units, letter.code) == (bad, 2, "unwritable")
+    assert (letter.number, letter.units, letter.code) == (bad, 2, "not_authenticated")
     assert Order.objects.get().number == good
     assert (item_of(sale.drop), left_in_redis(sale.drop, sale.option)) == ((10, 1, 0), 9)
     assert_all_adds_up()
@@ -213,8 +213,9 @@ def test_its_buyer_sees_the_reason_and_may_buy_again(sale):
 
 def test_a_key_that_was_used_elsewhere_makes_a_dead_letter_not_a_second_order(sale):
     body = {"lines": [{"option": sale.option.pk, "quantity": 1}]}
-    assert sale.shoppers[0].post("orders/", body, Idempotency_Key="k").status_code == 201
     number = sale.admit(0, Idempotency_Key="k")
+    # Before it is written.
+    assert sale.shoppers[0].post("orders/", body, Idempotency_Key="k").status_code == 201
     drain_all()
     assert DeadLetter.objects.get().code == "idempotency_key_reused"
     assert (sale.status(number), left_in_redis(sale.drop, sale.option)) == ("rejected", 10)

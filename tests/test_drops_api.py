@@ -26,10 +26,19 @@ from orders.models.drops import Drop, DropItem, DropStatus, DropTally, Lane
 from orders.placement.requests import Placed, PlaceRequest
 from tests.support.concurrency import in_processes, until
 from tests.support.described import Checked
-from tests.support.drops import REDIS_LANES, drain_all, item_of, left_in_redis, make_drop, use_redis
+from tests.support.drops import (
+    REDIS_LANES,
+    assert_all_adds_up,
+    drain_all,
+    item_of,
+    left_in_redis,
+    make_drop,
+    use_redis,
+)
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.problems import problem
 from tests.support.services import Redis
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -308,3 +317,28 @@ def test_ordinary_orders_and_the_drop_share_the_stock_and_never_the_units(on_red
     ledger.adjust(option_id=option.pk, delta=-1, reason="counted")
     drain_all()
     assert stock_of(option) == (4, 4)
+
+
+@pytest.mark.parametrize("lane", Lane.values)
+@pytest.mark.parametrize("first", ["order", "drop", "drop not yet written"])
+def test_a_key_that_was_used_elsewhere_is_refused_when_it_is_admitted(lane, first, on_redis):
+    (option,) = make_options([20])
+    drop, other = (make_drop((option, 5), lane=lane, limit=3) for _ in range(2))
+    buyer = make_user()
+    body = {"lines": [{"option": option.pk, "quantity": 1}]}
+    before = body if first == "order" else {**body, "drop": other.pk}
+    assert Wire(buyer).post("orders/", before, Idempotency_Key="k").status_code in (201, 202)
+    if first == "drop":
+        drain_all()
+    refused = Wire(buyer).post("orders/", {**body, "drop": drop.pk}, Idempotency_Key="k")
+    problem(refused, 422, "idempotency_key_reused")
+    drain_all()
+    assert Order.objects.count() == 1
+    assert_all_adds_up()
+    # The units are there for others, and the limit for its buyer; the key still names its order.
+    fresh = Wire(buyer).post(
+        "orders/", {**body, "drop": drop.pk, "lines": [{"option": option.pk, "quantity": 3}]}
+    )
+    assert fresh.status_code in (201, 202)
+    again = Wire(buyer).post("orders/", before, Idempotency_Key="k")
+    assert again["Idempotent-Replayed"] == "true"

@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import connection
 
 from inventory.catalog_import import loader
 from inventory.catalog_import.brands import MIN_PRODUCTS, SELECT_SHOP, Brands
@@ -288,4 +289,25 @@ def test_the_real_catalogue() -> None:
         pytest.skip("styles.csv.gz is not here; YOUSINSA_DATA names the folder it is in")
     assert "300 products loaded" in run(path, "--limit", "300")
     assert Store.objects.filter(name="Nike").exists()
+    assert_books_balance()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_the_database_refuses_keeps_no_other_out(styles: MakeFile) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TRIGGER no_sarees BEFORE INSERT ON shop_product "
+            + (
+                "FOR EACH ROW IF NEW.name LIKE '%Saree%' THEN SIGNAL SQLSTATE '45000'; END IF"
+                if connection.vendor == "mysql"
+                else "WHEN NEW.name LIKE '%Saree%' BEGIN SELECT RAISE(ABORT, 'no sarees'); END"
+            )
+        )
+    try:
+        said = run(styles(*CLEAN))
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TRIGGER no_sarees")
+    assert Product.objects.count() == 5
+    assert "it cannot be written, see the log" in said
     assert_books_balance()

@@ -175,6 +175,11 @@ PLACEMENT = env.str("PLACEMENT", default="group_commit")
 # Orders that wait in one process; whoever comes after that is told to come again. They keep no threads.
 ORDER_QUEUE = 2000
 ORDER_HOLD_MINUTES = env.int("ORDER_HOLD_MINUTES", default=15)
+# How long the units are held for a buyer who chose to transfer the money.
+TRANSFER_HOLD_HOURS = env.int("TRANSFER_HOLD_HOURS", default=24)
+# What one buyer may hold without paying, orders of drops aside; 0: no limit.
+UNPAID_ORDERS = env.int("UNPAID_ORDERS", default=20)
+UNPAID_UNITS = env.int("UNPAID_UNITS", default=100)
 # What the shop keeps of a store's sales where the store has no rate of its own, in hundredths of a percent.
 COMMISSION_RATE = env.int("COMMISSION_RATE", default=1000)
 if not 0 <= COMMISSION_RATE <= 10_000:

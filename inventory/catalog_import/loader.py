@@ -5,8 +5,9 @@ changed about it since. Each batch is one transaction, so an interrupted import 
 run again.
 """
 
+import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -24,7 +25,9 @@ from inventory.listing import list_in_bulk
 from shop.bulk import NewOption, NewProduct, in_batches
 from shop.models import Option, Product, Role, Store, User
 from yousinsa.commands.progress import Advance
-from yousinsa.db.transactions import transact
+from yousinsa.db.transactions import halving, transact
+
+logger = logging.getLogger(__name__)
 
 # Rows of one transaction: some 800 options, whose stock is moved by one statement.
 BATCH = 200
@@ -83,10 +86,14 @@ class Loader:
         self._stores: dict[Brand, int] = {}
 
     def load(self, *, limit: int | None, advance: Advance) -> None:
-        """Write up to `limit` rows. Raises `Busy`, IntegrityError (somebody else wrote the same just now)."""
+        """Write up to `limit` rows; one that cannot be written is skipped and keeps no other out.
+
+        Raises `Busy`, and what says that the database is away.
+        """
         rows = islice(read_styles(self._path), limit)
         for batch in in_batches(rows, BATCH):
-            self._load_batch(list(self._new(batch)))
+            if new := list(self._new(batch)):
+                halving(new, self._load_batch, self._skip_failed)
             advance(len(batch))
             # With DEBUG on, Django keeps the text of the last 9,000 statements, and these are long ones.
             reset_queries()
@@ -111,9 +118,8 @@ class Loader:
             else:
                 yield row
 
-    def _load_batch(self, styles: list[Style]) -> None:
-        if not styles:
-            return
+    def _load_batch(self, styles: Sequence[Style]) -> int:
+        """Write these, in one transaction or not at all; returns how many."""
         self._categories.ensure(style.category for style in styles)
         self._ensure_stores(styles)
         products = [self._product(style) for style in styles]
@@ -125,6 +131,11 @@ class Loader:
         self.report.mended += sum(style.mended for style in styles)
         self.report.options += len(units)
         self.report.units += sum(units.values())
+        return len(styles)
+
+    def _skip_failed(self, style: Style, exc: Exception) -> None:
+        logger.error("row %d cannot be written", style.row, exc_info=exc)
+        self.report.skip(style.row, "it cannot be written, see the log")
 
     def _product(self, style: Style) -> NewProduct:
         return NewProduct(
@@ -136,7 +147,7 @@ class Loader:
             options=[NewOption(sku, size, style.color) for sku, size in _skus(style).items()],
         )
 
-    def _ensure_stores(self, styles: list[Style]) -> None:
+    def _ensure_stores(self, styles: Sequence[Style]) -> None:
         """Find or open the stores of these products, in a transaction of its own."""
         brands = {self._brands.of(style.name) for style in styles} - self._stores.keys()
         if brands:

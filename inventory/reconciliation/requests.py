@@ -6,13 +6,13 @@ number of workers may look; a request that nobody takes stays to be seen.
 
 import logging
 
-from django.db import Error
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_noop
 
 from inventory.models import ReconciliationRun
 from inventory.reconciliation.records import compare, fail
 from inventory.reconciliation.scope import WHOLE_SHOP, OrderBook, Scope
+from yousinsa.db.errors import is_outage
 from yousinsa.errors import Conflict
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,8 @@ def request_run(*, actor_id: int, full: bool = False) -> ReconciliationRun:
 def run_requested(orders: OrderBook) -> int:
     """Make the runs that were asked for and that no other worker has taken; returns how many were made.
 
-    One that breaks is on record as failed and keeps no other from its turn. Raises what the database raises.
+    One that breaks is on record as failed and keeps no other from its turn. Raises what says that the
+    database is away.
     """
     made = 0
     requested = ReconciliationRun.objects.filter(status=Status.REQUESTED).order_by("pk")
@@ -48,9 +49,9 @@ def run_requested(orders: OrderBook) -> int:
         run = ReconciliationRun.objects.get(pk=run_id)
         try:
             compare(run, orders, Scope(full=run.scope == str(Scope(full=True))))
-        except Error:
-            raise
-        except Exception:
+        except Exception as exc:
+            if is_outage(exc):
+                raise
             logger.exception("reconciliation run %d failed", run_id)
         else:
             made += 1

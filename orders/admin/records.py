@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from orders.models import OrderEvent, OrderLine, OrderNote
+from orders.models import OrderEvent, OrderLine, OrderNote, Trouble
 from orders.selectors import find_order_ids
 from shop.desk.access.owners import own_stores
 from shop.desk.base import ReadOnlyAdmin
@@ -80,4 +80,26 @@ class OrderNoteAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
 
     def find(self, queryset: QuerySet[OrderNote], term: str) -> QuerySet[OrderNote]:
+        return queryset.filter(order__in=find_order_ids(term))
+
+
+@admin.register(Trouble)
+class TroubleAdmin(ReadOnlyAdmin):
+    """What periodic jobs set aside. A row goes by itself, when its cause is mended and it was tried again."""
+
+    exported = {
+        "what fails": "job", "what it concerns": "subject", "order": "order__number", "reason": "reason",
+        "tries": "tries", "since": "since", "tried again at": "retry_at",
+    }  # fmt: skip
+    list_display = ("began", "job", "subject", "of_order", "reason", "tries", "again")
+    began = moment("since", _("since"))
+    again = moment("retry_at", _("tried again at"))
+    of_order = linked("order", _("order"))
+    list_filter = ("job",)
+    list_select_related = ("order",)
+    search_fields = ("order",)
+    search_help_text = _("Beginning of the order's number.")
+    ordering = ("-id",)
+
+    def find(self, queryset: QuerySet[Trouble], term: str) -> QuerySet[Trouble]:
         return queryset.filter(order__in=find_order_ids(term))

@@ -16,6 +16,7 @@ from orders.models import (
     Refund,
     Settlement,
     SettlementEntry,
+    Trouble,
 )
 from orders.models.drops import DeadLetter, DropItem, DropRelease, DropTally
 from shop.desk.columns import admin_url
@@ -31,6 +32,7 @@ add_room(
         OrderLine: "list_alt",
         OrderEvent: "history",
         OrderNote: "sticky_note_2",
+        Trouble: "report",
         DropItem: "sell",
         DropTally: "tag",
         DropRelease: "undo",

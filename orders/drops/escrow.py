@@ -17,6 +17,7 @@ from inventory import ledger
 from inventory.errors import InsufficientStock
 from inventory.locks import lock_stock
 from inventory.models import Kind
+from inventory.selectors import off_sale
 from orders.drops.errors import DropNotOpen, PurchaseLimit, StaleEpoch
 from orders.drops.limits import units_bought
 from orders.drops.locks import lock_items
@@ -24,7 +25,7 @@ from orders.drops.redis.entries import AdmittedRequest
 from orders.models.drops import LIVE, DeadLetter, Drop, DropItem, DropRelease, DropStatus, epoch_of
 from orders.placement.decisions import Decisions
 from orders.placement.requests import PlaceRequest
-from orders.placement.writing import Offers, order_maker, promises, shortages, write
+from orders.placement.writing import Offers, order_maker, price_refusal, promises, shortages, write
 from orders.schemas import OrderView
 from yousinsa.db.rows import insert_rows
 from yousinsa.errors import Conflict
@@ -68,6 +69,7 @@ class EscrowUnits:
     def lock(self, requests: Sequence[PlaceRequest]) -> None:
         self._items = lock_items([self._drop_id])[self._drop_id]
         self._left = {option_id: item.left for option_id, item in self._items.items()}
+        self._off_sale = off_sale(self._items)
         self._drop = Drop.objects.get(pk=self._drop_id)
         self._locked = lock_stock(
             self._on_sale[option_id].stock_id for r in requests for option_id, _ in r.lines
@@ -89,8 +91,15 @@ class EscrowUnits:
         requested, bought = request.units, self._bought[request.buyer_id]
         if bought + requested > drop.limit_per_customer:
             return PurchaseLimit(limit=drop.limit_per_customer, bought=bought, requested=requested)
-        short = shortages(request, self._left)
+        left = self._left
+        if self._off_sale and not request.admitted:
+            left = left | dict.fromkeys(self._off_sale, 0)
+        short = shortages(request, left)
         return InsufficientStock(short) if short else None
+
+    def price_refusal(self, request: PlaceRequest) -> Exception | None:
+        # What was admitted keeps the price of its admission, where this was asked.
+        return None if request.admitted else price_refusal(request, self._on_sale)
 
     def take(self, request: PlaceRequest) -> OrderView:
         for option_id, units in request.lines:

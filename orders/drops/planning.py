@@ -10,7 +10,7 @@ from django.utils.translation import gettext
 
 from inventory.models import MAX_UNITS
 from orders.models.drops import Drop, DropItem, Lane
-from shop.models import Option
+from shop.models import MAX_PRICE, Option
 from yousinsa.errors import Invalid
 from yousinsa.text.checking import cleaned
 
@@ -82,8 +82,8 @@ def _check_items(items: Sequence[ItemDraft]) -> dict[int, int]:
         raise Invalid(errors={"option": gettext("Name each option once.")})
     if any(not 1 <= item.allotment <= MAX_UNITS for item in items):
         raise Invalid(errors={"allotment": gettext("Must be at least 1.")})
-    if any(item.price is not None and item.price < 0 for item in items):
-        raise Invalid(errors={"price": gettext("Must not be negative.")})
+    if any(item.price is not None and not 0 <= item.price <= MAX_PRICE for item in items):
+        raise Invalid(errors={"price": gettext("Must be 0 to %s won.") % f"{MAX_PRICE:,}"})
     options = Option.objects.filter(pk__in=ids, stock__isnull=False)
     prices = dict(options.values_list("id", "product__price"))
     if missing := [str(id) for id in ids if id not in prices]:

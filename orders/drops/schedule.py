@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 from orders.drops.services import close_drop, finish_closing, look_after, open_drop
 from orders.drops.writing import outbox
 from orders.models.drops import Drop, DropStatus
+from yousinsa.db.errors import is_outage
 from yousinsa.errors import Problem
 
 logger = logging.getLogger(__name__)
@@ -22,13 +23,16 @@ def run_due() -> int:
     now = timezone.now()
     moved = 0
     ahead = Drop.objects.exclude(status=DropStatus.SETTLED).order_by("id")
-    for drop in ahead:
+    for drop in list(ahead):
         try:
             moved += _run(drop, now)
-        except Problem as problem:
-            text = str(problem.detail or problem.title)[:300]
+        except Exception as exc:
+            if is_outage(exc):
+                raise
+            text = str(getattr(exc, "detail", "") or getattr(exc, "title", "") or repr(exc))[:300]
             if drop.problem != text:
-                logger.warning("drop %d (%s): %s", drop.pk, drop.name, text)
+                unforeseen = not isinstance(exc, Problem | RedisError)
+                logger.warning("drop %d (%s): %s", drop.pk, drop.name, text, exc_info=unforeseen and exc)
                 Drop.objects.filter(pk=drop.pk).update(problem=text)
     if any(drop.on_redis for drop in ahead):
         try:

@@ -9,6 +9,7 @@ import msgspec
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
+from inventory.selectors import off_sale
 from orders.drops.errors import DropNotFound
 from orders.drops.redis import gate
 from orders.drops.redis.connections import NO_REDIS, client, run_id
@@ -72,7 +73,8 @@ def remaining(drops: Iterable[Drop]) -> dict[int, dict[int, int]]:
     for drop in drops:
         if drop.status == DropStatus.SETTLED:
             found[drop.pk] = dict.fromkeys(found[drop.pk], 0)
-    return found
+    off = off_sale(option_id for left in found.values() for option_id in left)
+    return {drop_id: left | dict.fromkeys(off & left.keys(), 0) for drop_id, left in found.items()}
 
 
 def _views(drops: QuerySet[Drop]) -> list[DropView]:

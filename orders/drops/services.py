@@ -5,24 +5,28 @@ a transaction, never inside one.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
+from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_noop
 
 from inventory import ledger
 from inventory.locks import lock_stock
 from inventory.models import Kind
-from inventory.selectors import stock_ids
+from inventory.selectors import off_sale, stock_ids
 from orders.drops.audit.rebuild import count_unaccounted, rebuild
 from orders.drops.definitions import definitions
 from orders.drops.escrow import reference, save_items
 from orders.drops.locks import lock_items
 from orders.drops.redis import gate
-from orders.drops.redis.connections import client, redis_or_busy, run_id
+from orders.drops.redis.connections import NO_REDIS, client, redis_or_busy, run_id
 from orders.drops.selectors import drop_views, get_drop
 from orders.drops.writing import outbox
 from orders.drops.writing.drain import drain_drop
-from orders.models.drops import Drop, DropStatus
+from orders.models.drops import Drop, DropItem, DropStatus
+from shop.models import Option
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Conflict
 
@@ -61,6 +65,10 @@ def _allot(drop_id: int, actor_id: int | None) -> None:
         raise Conflict(gettext("The drop has nothing to sell: give it an option and an allotment."))
     if drop.closes_at and drop.closes_at <= timezone.now():
         raise Conflict(gettext("The drop's closing time is past: change it first."))
+    if len(off_sale(items)) == len(items):
+        raise Conflict(
+            gettext("None of it is on sale: its options, products or stores were taken off sale, or closed.")
+        )
     stock_of = stock_ids(items)
     opened = gettext_noop("opened")
     ledger.post(
@@ -99,13 +107,32 @@ def _set_paused(drop_id: int, paused: bool) -> None:
     Drop.objects.filter(pk=drop_id).update(paused=paused)
 
 
+def follow_sale(options: QuerySet[Option]) -> None:
+    """Let open drops on Redis sell of these options what is on sale now, where Redis answers.
+
+    `look_after` does the same for all of them a moment later.
+    """
+    if not settings.REDIS_URL:
+        return
+    items = DropItem.objects.filter(option__in=options, drop__status=DropStatus.OPEN).order_by()
+    option_of: dict[int, list[int]] = {}
+    for drop_id, option_id in items.values_list("drop_id", "option_id"):
+        option_of.setdefault(drop_id, []).append(option_id)
+    with suppress(*NO_REDIS):
+        for drop_id, option_ids in option_of.items():
+            gate.set_off_sale(drop_id, option_ids, off_sale(option_ids))
+    drop_views.clear()
+
+
 def look_after(drop: Drop) -> None:
     """Let the gate of an open drop say what the database says.
 
     Raises `Conflict` for a gate that Redis lost or that a rebuild left fenced, `Busy`.
     """
+    options = drop.items.order_by().values_list("option_id", flat=True)
     with redis_or_busy():
         gate.set_paused(drop.pk, drop.paused)
+        gate.set_off_sale(drop.pk, options, off_sale(options))
         reading = gate.read(drop, run_id(client()))
     if reading.left is None:
         raise Conflict(

@@ -1,6 +1,6 @@
 """What happens to an order after it was placed: a module a use case, each one transaction under its lock.
 
-Begin with shipping.py, the shortest. Locks are in orders/locking.py, refunds in orders/payments/refunds.py.
+Begin with shipping.py. Locks are in orders/locking.py, refunds in orders/payments/refunds.py.
 """
 
 from orders.lifecycle.cancelling import cancel_order

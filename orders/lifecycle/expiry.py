@@ -1,51 +1,133 @@
-"""Holds that are over: pending orders end, many in one transaction."""
+"""Holds that are over: pending orders end, many in one transaction, and none of them harms another.
 
+What a transaction fails with is found by halving it and set aside (orders/models/troubles.py). Rows that
+somebody else keeps locked are waited for one by one, a moment each, so that only their own orders wait.
+"""
+
+import time
+from collections.abc import Sequence
 from datetime import datetime
 
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from inventory.locks import lock_stock
+from inventory.models import Stock
 from inventory.selectors import stock_ids
 from orders.drops import escrow
 from orders.drops.locks import lock_items
 from orders.locking import drops_of, forget_shipping
-from orders.models import Order, OrderEvent, OrderLine, Status
+from orders.models import DropItem, Order, OrderEvent, OrderLine, Status, Trouble
+from orders.models.troubles import left_alone, set_aside, settled
+from orders.placement.guards.blocked import locked_among
 from yousinsa.db.rows import insert_rows
-from yousinsa.db.transactions import transact
+from yousinsa.db.transactions import halving, patience, transact
+from yousinsa.errors import Busy
 
 EXPIRY_BATCH = 200
+JOB = Trouble.Job.EXPIRY
+# How long one locked row may be waited for, and all of a batch together.
+ROW_SECONDS = 1
+BATCH_SECONDS = 5.0
 
 
 def expire_due(*, now: datetime | None = None, limit: int = EXPIRY_BATCH) -> int | None:
     """End up to `limit` holds that are over; their units are sellable at once.
 
-    Returns how many this call ended, None when nothing was due.
+    Returns how many this call ended, None when nothing was due. What cannot be ended is set aside for a
+    while, and neither due nor in the way of the others.
 
     Safe when several run: whoever locks the stock rows first ends the hold, the others find it ended.
-    Raises `Busy`.
+    Raises `Busy` where the database is busy with something else than single rows.
     """
     now = now or timezone.now()
-    due = Order.objects.filter(status=Status.PENDING, expires_at__lte=now).order_by("expires_at")
+    due = _due(now).exclude(pk__in=left_alone(JOB, now)).order_by("expires_at")
     order_ids = list(due.values_list("id", flat=True)[:limit])
-    return transact(lambda: _expire(order_ids, now)) if order_ids else None
+    if not order_ids:
+        return None
+    with patience(ROW_SECONDS):
+        try:
+            return _end(order_ids, now)
+        except Busy:
+            return _end_around_locks(order_ids, now)
 
 
-def _expire(order_ids: list[int], now: datetime) -> int:
+def _due(now: datetime) -> QuerySet[Order]:
+    return Order.objects.filter(status=Status.PENDING, expires_at__lte=now)
+
+
+def _end(order_ids: Sequence[int], now: datetime) -> int:
+    """End these holds, setting aside what that fails with. Raises `Busy`."""
+
+    def work(ids: Sequence[int]) -> int:
+        ended = transact(lambda: _expire(ids, now))
+        settled(JOB, ids)
+        return ended
+
+    return halving(order_ids, work, lambda id, exc: _set_aside([id], exc, now))
+
+
+def _end_around_locks(order_ids: Sequence[int], now: datetime) -> int:
+    """The same where somebody keeps some row locked: what needs none of those first."""
+    groups = _by_locked_row(order_ids)
+    free = groups.pop(None, [])
+    if not groups:
+        return _end(order_ids, now)  # it was free again by the time that was asked
+    ended = _end(free, now) if free else 0
+    give_up_at = time.monotonic() + BATCH_SECONDS
+    for ids in groups.values():
+        if time.monotonic() > give_up_at:
+            _set_aside(ids, Busy(), now)
+            continue
+        try:
+            ended += _end(ids, now)
+        except Busy as exc:
+            _set_aside(ids, exc, now)
+    return ended
+
+
+def _by_locked_row(order_ids: Sequence[int]) -> dict[tuple[str, int] | None, list[int]]:
+    """These orders by a row that each needs and that is locked at this moment; None: none is."""
+    lines = list(OrderLine.objects.filter(order_id__in=order_ids).values_list("order_id", "option_id"))
+    stock_of = stock_ids(option_id for _, option_id in lines)
+    locked_stock = locked_among(Stock, stock_of.values())
+    locked_orders = locked_among(Order, order_ids)
+    drop_of = drops_of(list(order_ids))
+    items = dict(DropItem.objects.filter(drop_id__in=set(drop_of.values())).values_list("id", "drop_id"))
+    locked_drops = {items[id] for id in locked_among(DropItem, items)}
+    needs: dict[int, tuple[str, int]] = {}
+    for order_id, option_id in lines:
+        if (stock_id := stock_of.get(option_id)) in locked_stock:
+            needs[order_id] = ("stock", stock_id or 0)
+    for order_id, drop_id in drop_of.items():
+        if drop_id in locked_drops:
+            needs[order_id] = ("drop", drop_id)
+    groups: dict[tuple[str, int] | None, list[int]] = {}
+    for order_id in order_ids:
+        own = ("order", order_id) if order_id in locked_orders else None
+        groups.setdefault(needs.get(order_id, own), []).append(order_id)
+    return groups
+
+
+def _set_aside(order_ids: Sequence[int], exc: Exception, now: datetime) -> None:
+    numbers = dict(Order.objects.filter(pk__in=order_ids).values_list("id", "number"))
+    for order_id in order_ids:
+        if number := numbers.get(order_id):
+            set_aside(JOB, order_id, number, exc, order_id=order_id, now=now)
+
+
+def _expire(order_ids: Sequence[int], now: datetime) -> int:
     lines = list(
         OrderLine.objects.filter(order_id__in=order_ids)
         .order_by("order_id", "id")
         .values_list("order_id", "option_id", "quantity")
     )
-    drop_of = drops_of(order_ids)
+    drop_of = drops_of(list(order_ids))
     drop_items = lock_items(drop_of.values())
     stock_of = stock_ids(option_id for _, option_id, _ in lines)
     locked = lock_stock(stock_of.values())
-    over = (
-        Order.objects.select_for_update()
-        .filter(pk__in=order_ids, status=Status.PENDING, expires_at__lte=now)
-        .order_by("pk")
-    )
+    over = _due(now).select_for_update().filter(pk__in=order_ids).order_by("pk")
     ended = over.values_list("id", "number", "buyer_id")
     numbers = {id: (number, buyer_id) for id, number, buyer_id in ended}
     Order.objects.filter(pk__in=numbers).update(status=Status.EXPIRED)

@@ -5,6 +5,7 @@ from orders.models.orders import (
     MAX_LINES,
     MAX_NOTE,
     MAX_QUANTITY,
+    MAX_TOTAL,
     Hold,
     Order,
     OrderEvent,
@@ -14,11 +15,13 @@ from orders.models.orders import (
 )
 from orders.models.payments import Payment, Refund
 from orders.models.settlements import Settlement, SettlementEntry
+from orders.models.troubles import Trouble
 
 __all__ = [
     "MAX_LINES",
     "MAX_NOTE",
     "MAX_QUANTITY",
+    "MAX_TOTAL",
     "DeadLetter",
     "Drop",
     "DropItem",
@@ -36,4 +39,5 @@ __all__ = [
     "Settlement",
     "SettlementEntry",
     "Status",
+    "Trouble",
 ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from shop.models import Option
+from inventory.models import MAX_UNITS
+from shop.models import MAX_PRICE, Option
 from yousinsa.db.fields import ExactCharField
 
 
@@ -112,8 +113,12 @@ class DropItem(models.Model):
 
     drop = models.ForeignKey(Drop, models.CASCADE, related_name="items", verbose_name=_("drop"))
     option = models.ForeignKey(Option, models.PROTECT, related_name="drop_items", verbose_name=_("option"))
-    price = models.BigIntegerField(_("drop price (won)"), validators=[MinValueValidator(0)])
-    allotted = models.IntegerField(_("allotment"), validators=[MinValueValidator(1)])
+    price = models.BigIntegerField(
+        _("drop price (won)"), validators=[MinValueValidator(0), MaxValueValidator(MAX_PRICE)]
+    )
+    allotted = models.IntegerField(
+        _("allotment"), validators=[MinValueValidator(1), MaxValueValidator(MAX_UNITS)]
+    )
     applied = models.IntegerField(_("sold"), default=0, db_default=0, editable=False)
     returned = models.IntegerField(_("returned to stock"), default=0, db_default=0, editable=False)
     # The drop's, on each of its items, since they are what is locked: `Drop.epoch`, `epoch_of`.
@@ -126,6 +131,7 @@ class DropItem(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["drop", "option"], name="drop_item_option_unique"),
             models.CheckConstraint(condition=Q(price__gte=0), name="drop_item_price_not_negative"),
+            models.CheckConstraint(condition=Q(price__lte=MAX_PRICE), name="drop_item_price_in_range"),
             models.CheckConstraint(condition=Q(allotted__gte=1), name="drop_item_allotted_positive"),
             models.CheckConstraint(
                 condition=Q(applied__gte=0, returned__gte=0), name="drop_item_units_not_negative"

@@ -12,11 +12,13 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from shop.models import Option, Store
+from shop.models import MAX_PRICE, Option, Store
 from yousinsa.db.fields import ExactCharField
 
 MAX_LINES = 100
 MAX_QUANTITY = 1_000_000
+# The largest whole number that every client can tell from its neighbours (a double's 53 bits).
+MAX_TOTAL = 2**53 - 1
 MAX_NOTE = 2_000
 
 
@@ -98,11 +100,14 @@ class Order(models.Model):
             models.Index(fields=["buyer", "-id"], name="order_buyer_id"),
             models.Index(fields=["status", "expires_at"], name="order_status_expires"),
             models.Index(fields=["drop", "buyer"], name="order_drop_buyer"),
+            # What a buyer holds unpaid: each batch of new orders asks.
+            models.Index(fields=["buyer", "status"], name="order_buyer_status"),
         ]
         constraints = [
             # Also the index that idempotency keys are looked up with. NULL keys never collide.
             models.UniqueConstraint(fields=["buyer", "idempotency_key"], name="order_buyer_key_unique"),
             models.CheckConstraint(condition=Q(total__gte=0), name="order_total_not_negative"),
+            models.CheckConstraint(condition=Q(total__lte=MAX_TOTAL), name="order_total_is_exact_everywhere"),
             models.CheckConstraint(condition=Q(status__in=Status.values), name="order_status_known"),
         ]
 
@@ -142,6 +147,7 @@ class OrderLine(models.Model):
                 condition=Q(quantity__gte=1, quantity__lte=MAX_QUANTITY), name="line_quantity_in_range"
             ),
             models.CheckConstraint(condition=Q(unit_price__gte=0), name="line_unit_price_not_negative"),
+            models.CheckConstraint(condition=Q(unit_price__lte=MAX_PRICE), name="line_unit_price_in_range"),
             models.CheckConstraint(
                 condition=Q(returned__gte=0, returned__lte=F("quantity")),
                 name="line_returned_within_quantity",

@@ -7,7 +7,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from orders.models.orders import Order
+from orders.models.orders import MAX_TOTAL, Order
 from yousinsa.db.fields import ExactCharField
 
 
@@ -49,6 +49,7 @@ class Payment(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["order", "live"], name="payment_one_live_per_order"),
             models.CheckConstraint(condition=Q(amount__gte=0), name="payment_amount_not_negative"),
+            models.CheckConstraint(condition=Q(amount__lte=MAX_TOTAL), name="payment_amount_in_range"),
             models.CheckConstraint(
                 # A CHECK passes what is unknown, as `live = true` is of NULL: hence the first term.
                 condition=(

@@ -8,8 +8,10 @@ from django.db import Error
 from django.db.models import Sum
 from django.utils import timezone
 
-from orders.models import Order, Payment, Refund
-from orders.payments.providers import PROVIDERS, ProviderTimeout
+from orders.models import Order, Payment, Refund, Trouble
+from orders.models.troubles import left_alone, set_aside, settled
+from orders.payments.providers import PROVIDERS
+from yousinsa.db.errors import is_outage
 
 logger = logging.getLogger(__name__)
 
@@ -50,24 +52,25 @@ def owe_all(order: Order, *, reason: str) -> list[int]:
 def pay_out(refund_ids: Iterable[int]) -> int:
     """Ask the providers to pay refunds out; returns how many are done. Never inside a transaction.
 
-    What a provider does not answer stays due and is tried again by `expire_orders`.
+    What a provider does not answer stays due, is set aside for a while and tried again by a worker: one
+    provider's failure is no reason to keep the other buyers waiting. Raises what says that the database is
+    away.
     """
     done = 0
     due = Refund.objects.filter(pk__in=list(refund_ids), status=Refund.Status.DUE).select_related("payment")
-    for refund in due:
+    for refund in list(due):
+        payment = refund.payment
         try:
-            paid = PROVIDERS[refund.payment.provider].refund(
-                reference=refund.reference, payment_reference=refund.payment.reference, amount=refund.amount
+            paid = PROVIDERS[payment.provider].refund(
+                reference=refund.reference, payment_reference=payment.reference, amount=refund.amount
             )
-        except ProviderTimeout:
-            logger.warning("refund %s was not answered; it stays due", refund.reference)
-            continue
-        except Exception:
-            # One provider's failure is no reason to keep the other buyers waiting.
-            logger.exception("refund %s failed; it stays due", refund.reference)
-            continue
-        if paid:
-            done += mark_done(refund.pk)
+            done += mark_done(refund.pk) if paid else 0
+        except Exception as exc:
+            if is_outage(exc):
+                raise
+            set_aside(Trouble.Job.REFUND, refund.pk, refund.reference, exc, order_id=payment.order_id)
+        else:
+            settled(Trouble.Job.REFUND, [refund.pk])
     return done
 
 
@@ -88,5 +91,10 @@ def mark_done(refund_id: int) -> int:
 
 def pay_out_due() -> int:
     """Try the oldest refunds that are due with a provider that pays by itself; returns how many are done."""
-    due = Refund.objects.filter(status=Refund.Status.DUE).exclude(payment__provider="manual").order_by("id")
+    due = (
+        Refund.objects.filter(status=Refund.Status.DUE)
+        .exclude(payment__provider="manual")
+        .exclude(pk__in=left_alone(Trouble.Job.REFUND))
+        .order_by("id")
+    )
     return pay_out(due.values_list("id", flat=True)[:PAY_OUT_BATCH])

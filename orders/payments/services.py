@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 from datetime import timedelta
 
+from django.conf import settings
 from django.db import Error
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_noop
@@ -22,10 +23,12 @@ from orders.errors import (
     ShippingRequired,
 )
 from orders.locking import SHIPPING_FIELDS, LockedOrder, lock_order, move
-from orders.models import Order, Payment, Status
+from orders.models import Order, Payment, Status, Trouble
+from orders.models.troubles import left_alone, set_aside, settled
 from orders.payments import refunds
 from orders.payments.providers import APPROVED, DECLINED, PROVIDERS, WAITING, Answer, ProviderTimeout
-from yousinsa.db.transactions import transact
+from yousinsa.db.errors import is_outage
+from yousinsa.db.transactions import patience, transact
 from yousinsa.errors import Busy, Invalid
 from yousinsa.language import recorded
 
@@ -148,6 +151,7 @@ def _decide(
     if answer.status == WAITING:
         payment.status = Payment.Status.WAITING
         payment.save(update_fields=["status", "detail"])
+        _hold_for_transfer(held.order, payment.provider)
         return []
     replaced = Payment.objects.filter(order_id=order_id, live=True).exclude(pk=payment_id).exists()
     payment.decided_at = timezone.now()
@@ -157,6 +161,20 @@ def _decide(
     if not approved:
         return []
     return _give_back(held.order, payment) if replaced else _accept_money(held, payment, actor_id)
+
+
+def _hold_for_transfer(order: Order, provider: str) -> None:
+    """Money that is transferred takes a day: a pending order is held for so long from the first time on that
+    its buyer chose to, and no longer however often that is chosen again.
+    """
+    if order.status != Status.PENDING:
+        return
+    chosen = Payment.objects.filter(order=order, provider=provider).order_by("id")
+    begun = chosen.values_list("created_at", flat=True)[0]
+    held_until = begun + timedelta(hours=settings.TRANSFER_HOLD_HOURS)
+    if held_until > order.expires_at:
+        order.expires_at = held_until
+        order.save(update_fields=["expires_at"])
 
 
 def _give_back(order: Order, payment: Payment, note: str = "") -> list[int]:
@@ -203,22 +221,28 @@ def confirm_transfer(*, order_id: int, actor_id: int) -> None:
 def resolve_unanswered() -> int:
     """Ask the providers about attempts that were never answered; returns how many are decided now.
 
-    One that cannot be decided now does not keep the others waiting; it is asked about again.
+    One that cannot be decided now is set aside and keeps no other waiting; it is asked about again.
+    Raises what says that the database is away.
     """
     cut_off = timezone.now() - UNANSWERED_AFTER
-    open_attempts = Payment.objects.filter(
-        status__in=[Payment.Status.STARTED, Payment.Status.UNKNOWN], created_at__lte=cut_off
-    ).order_by("created_at")
+    open_attempts = (
+        Payment.objects.filter(
+            status__in=[Payment.Status.STARTED, Payment.Status.UNKNOWN], created_at__lte=cut_off
+        )
+        .exclude(pk__in=left_alone(Trouble.Job.PAYMENT))
+        .order_by("created_at")
+    )
     resolved = 0
-    for payment in open_attempts[:RESOLVE_BATCH]:
+    for payment in list(open_attempts[:RESOLVE_BATCH]):
         try:
             answer = PROVIDERS[payment.provider].lookup(reference=payment.reference, token=payment.token)
-            decide(payment_id=payment.pk, answer=answer)
-        except Error:
-            raise
+            with patience(1):
+                decide(payment_id=payment.pk, answer=answer)
         except Exception as exc:
-            if not isinstance(exc, ProviderTimeout):
-                logger.exception("payment %s stays unanswered", payment.reference)
+            if is_outage(exc):
+                raise
+            set_aside(Trouble.Job.PAYMENT, payment.pk, payment.reference, exc, order_id=payment.order_id)
         else:
+            settled(Trouble.Job.PAYMENT, [payment.pk])
             resolved += 1
     return resolved

@@ -11,10 +11,12 @@ from django.db import transaction
 
 from inventory import ledger
 from inventory.errors import InsufficientStock
+from orders.errors import TooManyUnpaid
 from orders.placement.batch import place_batch
 from orders.placement.decisions import Decisions
+from orders.placement.guards.buyers import Buyers
 from orders.placement.requests import Placed, PlaceRequest
-from orders.placement.writing import Offers, insert_orders, order_maker
+from orders.placement.writing import Offers, insert_orders, order_maker, price_refusal
 
 
 def conditional_update(request: PlaceRequest) -> Placed:
@@ -32,13 +34,22 @@ def write_conditionally(
     # Before the UPDATE nothing is locked: the unique key, not this look-up, decides between two at once.
     decisions = Decisions(requests, look_up_numbers=look_up_numbers)
     (request,) = requests
-    if decisions.repeats(request):
+    if decisions.was_committed(request):
+        return decisions
+    stranger = Buyers(requests, lock=False).stranger(request)
+    if stranger is None and decisions.repeats(request):
+        return decisions
+    if reason := stranger or price_refusal(request, on_sale):
+        decisions.refuse(request, reason)
         return decisions
     units = sorted((on_sale[option_id].stock_id, option_id, n) for option_id, n in request.lines)
     try:
         with transaction.atomic():
             ledger.reserve_conditionally(units, reference=request.number, actor_id=request.buyer_id)
-    except InsufficientStock as refusal:
+            # Under the lock of the stock, as every lane counts what is unpaid.
+            if too_many := Buyers(requests).refusal(request):
+                raise too_many
+    except (InsufficientStock, TooManyUnpaid) as refusal:
         decisions.refuse(request, refusal)
     else:
         decisions.accept(request, order_maker(on_sale)(request))

@@ -30,14 +30,18 @@ class Decisions:
         self._placed = placed_under_keys(requests)
         self._committed = _placed_numbers(requests) if look_up_numbers else set()
 
+    def was_committed(self, request: PlaceRequest) -> bool:
+        """True where an earlier attempt at this very request has taken effect: it is decided."""
+        if request.number not in self._committed:
+            return False
+        self._replays[request.number] = request.number
+        return True
+
     def repeats(self, request: PlaceRequest) -> bool:
         """True for a request that repeats an order, of this batch or an earlier one: it is decided.
 
         The same request under the same key is answered with that order, another one is refused.
         """
-        if request.number in self._committed:
-            self._replays[request.number] = request.number
-            return True
         if not request.idempotency_key:
             return False
         placed = self._placed.get((request.buyer_id, request.idempotency_key))

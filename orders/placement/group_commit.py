@@ -23,7 +23,7 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections
 
 from orders.placement.batch import place_batch
-from orders.placement.blocked import BlockedRows, LockedOut
+from orders.placement.guards.blocked import BlockedRows, LockedOut
 from orders.placement.order_queue import OrderQueue, QueuedOrder
 from orders.placement.requests import Outcome, Placed, PlaceRequest
 from yousinsa.db.errors import is_connection_lost, is_lock_conflict

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from orders.placement.numbers import new_number, new_order_id
 from orders.schemas import OrderView
@@ -10,7 +11,14 @@ from orders.schemas import OrderView
 
 @dataclass(slots=True)
 class PlaceRequest:
-    """What one buyer asks for. `lines` are (option id, units), each option once, in ascending order."""
+    """What one buyer asks for. `lines` are (option id, units), each option once, in ascending order.
+
+    `expected_total` is the price that the buyer saw, in won. `capped`: the limits of what a buyer may hold
+    unpaid apply (`UNPAID_ORDERS`), as they do to all but what the shop itself places.
+    """
+
+    # Whether the buyer has been promised it already.
+    admitted: ClassVar[bool] = False
 
     buyer_id: int
     lines: tuple[tuple[int, int], ...]
@@ -18,6 +26,8 @@ class PlaceRequest:
     number: str = field(default_factory=new_number)
     order_id: int = field(default_factory=new_order_id)
     drop_id: int | None = None
+    expected_total: int | None = None
+    capped: bool = True
     _fingerprint: str = field(default="", init=False, repr=False, compare=False)
 
     @classmethod
@@ -28,12 +38,17 @@ class PlaceRequest:
         lines: Iterable[tuple[int, int]],
         idempotency_key: str | None = None,
         drop_id: int | None = None,
+        expected_total: int | None = None,
+        capped: bool = True,
     ) -> "PlaceRequest":
         """Sums the lines of the same option: two lines of one shirt are two shirts, checked as two."""
         units: dict[int, int] = {}
         for option_id, quantity in lines:
             units[option_id] = units.get(option_id, 0) + quantity
-        return cls(buyer_id, tuple(sorted(units.items())), idempotency_key, drop_id=drop_id)
+        return cls(
+            buyer_id, tuple(sorted(units.items())), idempotency_key,
+            drop_id=drop_id, expected_total=expected_total, capped=capped,
+        )  # fmt: skip
 
     @property
     def units(self) -> int:
@@ -44,7 +59,9 @@ class PlaceRequest:
     def fingerprint(self) -> str:
         """What was asked for, as 32 hexadecimal digits: tells a repeated request from a reused key."""
         if not self._fingerprint:
-            wanted = self.lines if self.drop_id is None else (self.drop_id, self.lines)
+            wanted: tuple[Any, ...] = self.lines if self.drop_id is None else (self.drop_id, self.lines)
+            if self.expected_total is not None:
+                wanted = (self.expected_total, wanted)
             self._fingerprint = hashlib.blake2b(repr(wanted).encode(), digest_size=16).hexdigest()
         return self._fingerprint
 

@@ -9,17 +9,22 @@ from typing import Protocol
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from inventory import ledger
 from inventory.errors import InsufficientStock, Shortage
 from inventory.locks import lock_stock
 from inventory.models import Kind
 from inventory.selectors import Offer
-from orders.models import Order, OrderLine, Status
+from orders.errors import PriceChanged
+from orders.models import MAX_TOTAL, Order, OrderLine, Status
 from orders.placement.decisions import Decisions
+from orders.placement.guards.buyers import Buyers
 from orders.placement.requests import PlaceRequest
 from orders.schemas import LineView, OrderView
 from yousinsa.db.rows import insert_rows
+from yousinsa.errors import Invalid
+from yousinsa.language import filled_later
 
 Offers = dict[int, Offer]
 """What is on sale, by option id."""
@@ -28,6 +33,7 @@ _ORDER_FIELDS = (
     "id", "number", "buyer", "status", "total", "idempotency_key", "fingerprint", "expires_at", "created_at",
     "drop",
 )  # fmt: skip
+_TOO_DEAR = gettext_lazy("An order is of %(most)s won at most: order fewer at a time.")
 _LINE_FIELDS = ("order", "option", "product_name", "quantity", "unit_price", "store", "commission_rate")
 
 
@@ -39,6 +45,9 @@ class UnitSource(Protocol):
 
     def refusal(self, request: PlaceRequest) -> Exception | None:
         """Why the request cannot be met, if so, after those that were met before."""
+
+    def price_refusal(self, request: PlaceRequest) -> Exception | None:
+        """Why the request is not met at its price, if so."""
 
     def take(self, request: PlaceRequest) -> OrderView:
         """Count the request's units as gone; returns the order that it becomes."""
@@ -52,14 +61,20 @@ def write(
 ) -> Decisions:
     """Decide each request and write the accepted ones, in the caller's transaction."""
     source.lock(requests)
+    buyers = Buyers(requests)
     decisions = Decisions(requests, look_up_numbers=look_up_numbers)
     for request in requests:
-        if decisions.repeats(request):
+        if decisions.was_committed(request):
             continue
-        if reason := source.refusal(request):
+        if reason := buyers.stranger(request):
+            decisions.refuse(request, reason)
+        elif decisions.repeats(request):
+            continue
+        elif reason := source.refusal(request) or source.price_refusal(request) or buyers.refusal(request):
             decisions.refuse(request, reason)
         else:
             decisions.accept(request, source.take(request))
+            buyers.take(request)
     if decisions.accepted:
         insert_orders(decisions.accepted, on_sale)
         source.post([request for request, _order in decisions.accepted])
@@ -90,6 +105,9 @@ class StockUnits:
         short = shortages(request, self._free)
         return InsufficientStock(short) if short else None
 
+    def price_refusal(self, request: PlaceRequest) -> Exception | None:
+        return price_refusal(request, self._on_sale)
+
     def take(self, request: PlaceRequest) -> OrderView:
         for option_id, units in request.lines:
             self._free[option_id] -= units
@@ -115,6 +133,16 @@ def shortages(request: PlaceRequest, available: Mapping[int, int]) -> list[Short
         for option_id, units in request.lines
         if units > available[option_id]
     ]
+
+
+def price_refusal(request: PlaceRequest, on_sale: Offers) -> Exception | None:
+    """Why nobody buys at these offers, if so: another total than expected, or none that can be shown."""
+    total = sum(units * on_sale[option_id].price for option_id, units in request.lines)
+    if request.expected_total not in (None, total):
+        return PriceChanged(expected_total=request.expected_total or 0, total=total)
+    if total > MAX_TOTAL:
+        return Invalid(errors={"lines": filled_later(_TOO_DEAR, {"most": f"{MAX_TOTAL:,}"})})
+    return None
 
 
 def order_maker(on_sale: Offers) -> Callable[[PlaceRequest], OrderView]:

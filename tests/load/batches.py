@@ -4,10 +4,12 @@ tests/load/shop.py calls `main` in a process of its own.
 """
 
 import json
+import logging
 import secrets
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from orders.placement.batch import place_batch
@@ -27,14 +29,38 @@ def measure(
     _window(buyers, option, database_pid, max(2, batches // 10))
     found = [_window(buyers, option, database_pid, batches) for _ in range(windows)]
     medians = {name: statistics.median(window[name] for window in found) for name in found[0]}
-    return {**medians, "size": SIZE, "orders": batches * windows * SIZE}
+    poisoned = {
+        kind: statistics.median(
+            _window(buyers, option, database_pid, batches, poison)["rate"] for _ in range(windows)
+        )
+        / medians["rate"]
+        for kind, poison in POISON.items()
+    }
+    return {**medians, "size": SIZE, "orders": batches * windows * SIZE, "poisoned": poisoned}
 
 
-def _window(buyers: list[int], option: int, database_pid: int, count: int) -> dict[str, float]:
+# One buyer who tries all the time beside the others, and never comes to an order: the account is gone; what
+# is asked for breaks a constraint of the database.
+POISON: dict[str, Callable[[list[int], int], PlaceRequest]] = {
+    "gone": lambda buyers, option: PlaceRequest.build(buyer_id=2**40, lines=[(option, 1)]),
+    "refused by the database": lambda buyers, option: PlaceRequest.build(
+        buyer_id=buyers[-1], lines=[(option, 0)]
+    ),
+}
+
+
+def _window(
+    buyers: list[int],
+    option: int,
+    database_pid: int,
+    count: int,
+    poison: Callable[[list[int], int], PlaceRequest] | None = None,
+) -> dict[str, float]:
+    """`poison`: one such request is in each batch, besides the others."""
     batches = [
         [
             PlaceRequest.build(
-                buyer_id=buyers[(nth * SIZE + i) % len(buyers)],
+                buyer_id=buyers[(nth * SIZE + i) % (len(buyers) - 1)],
                 lines=[(option, 1)],
                 idempotency_key=secrets.token_urlsafe(12),
             )
@@ -43,11 +69,13 @@ def _window(buyers: list[int], option: int, database_pid: int, count: int) -> di
         for nth in range(count)
     ]
     wall, cpu, database = time.perf_counter(), time.process_time(), cpu_seconds([database_pid])
+    for batch in batches if poison else ():
+        batch.insert(SIZE // 2, poison(buyers, option))
     outcomes = [place_batch(batch) for batch in batches]
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     database = cpu_seconds([database_pid]) - database
-    assert all(isinstance(outcome, Placed) for batch in outcomes for outcome in batch)
-    placed = count * SIZE
+    placed = sum(isinstance(outcome, Placed) for batch in outcomes for outcome in batch)
+    assert placed == count * SIZE
     return {
         "python_ms": cpu / placed * 1e3,
         "database_ms": database / placed * 1e3,
@@ -58,4 +86,5 @@ def _window(buyers: list[int], option: int, database_pid: int, count: int) -> di
 
 def main() -> None:
     """`batches measure KEYWORDS`: prints what `measure` returns as JSON."""
+    logging.disable()  # what is refused is told with a traceback
     print(json.dumps(measure(**json.loads(sys.argv[2]))))

@@ -99,6 +99,11 @@ def targets(results: Results) -> list[Target]:
             "<= 0.30",
             _at_most(0.30, results.batches.get("together_ms")),
         ),
+        (
+            "beside one poisoned order a batch",
+            ">= 0.70",
+            _at_least(0.7, min(results.batches.get("poisoned", {}).values(), default=None)),
+        ),
         ("baskets of 3, orders/s", ">= 500", _at_least(500, of(basket, rate))),
         ("baskets of 3, errors", "= 0", _at_most(0, of(basket, errors))),
         ("sold out, refusals/s", ">= 1,500", _at_least(1500, of(gone, _refusals))),
@@ -235,6 +240,10 @@ def _batches_in_words(batches: dict[str, Any]) -> str:
         f"`place_batch` with {batches['size']} orders at a time, one process: {batches['rate']:,.0f} "
         f"orders/s; an order takes {batches['python_ms']:.3f} ms of CPU in Python and "
         f"{batches['database_ms']:.3f} ms in MariaDB, together {batches['together_ms']:.3f} ms."
+        + "".join(
+            f" With one order in each batch that is {kind}, the others come to {share:.2f} of that."
+            for kind, share in batches.get("poisoned", {}).items()
+        )
     )
 
 

@@ -11,10 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as property_settings
 
 from tests.support.services import MariaDB
 
 DATABASE = os.environ.get("TEST_DATABASE", "sqlite")
+
+# Properties are about what comes out, not about how fast on a machine that has other work.
+property_settings.register_profile("yousinsa", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+property_settings.load_profile("yousinsa")
 _scratch = tempfile.TemporaryDirectory(prefix="yousinsa-tests-", ignore_cleanup_errors=True)
 _server: MariaDB | None = None
 

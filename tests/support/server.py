@@ -31,7 +31,9 @@ def database_url(port: int = 0) -> str:
 
 def environment_of_tests(var_dir: Path, *, database_port: int = 0, **more: str) -> dict[str, str]:
     """What a process needs to work on the database that this test uses."""
-    return {"DATABASE_URL": database_url(database_port), "VAR_DIR": str(var_dir), **more}
+    # One buyer stands for many in most tests.
+    uncapped = {"UNPAID_ORDERS": "0", "UNPAID_UNITS": "0"}
+    return {"DATABASE_URL": database_url(database_port), "VAR_DIR": str(var_dir), **uncapped, **more}
 
 
 class WebServer:

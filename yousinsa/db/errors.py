@@ -1,6 +1,6 @@
 """What the database's exceptions mean: try again, connection lost, somebody was first."""
 
-from django.db import IntegrityError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection
 
 # MariaDB: deadlock, lock wait timeout, record changed since last read, statement timeout.
 LOCK_CONFLICTS = {1213, 1205, 1020, 1969}
@@ -40,4 +40,21 @@ def is_duplicate(exc: BaseException) -> bool:
     """True where a unique constraint refused a row: somebody else was first."""
     return isinstance(exc, IntegrityError) and (
         error_code(exc) == DUPLICATE_KEY or "UNIQUE constraint" in str(exc)
+    )
+
+
+def duplicate_key(exc: BaseException) -> str:
+    """Which unique key refused a row: its name on MariaDB, `table.column, …` on SQLite; '' for none."""
+    if not is_duplicate(exc):
+        return ""
+    if error_code(exc) == DUPLICATE_KEY:
+        # MySQL puts the table in front of the name.
+        return str(exc.args[1]).rpartition("for key ")[2].strip("'").rpartition(".")[2]
+    return str(exc).partition("UNIQUE constraint failed: ")[2]
+
+
+def is_outage(exc: BaseException) -> bool:
+    """True where it is nobody's fault in particular: the database is away, or busy."""
+    return isinstance(exc, InterfaceError) or (
+        isinstance(exc, DatabaseError) and (is_connection_lost(exc) or is_lock_conflict(exc))
     )

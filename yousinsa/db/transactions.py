@@ -2,18 +2,21 @@
 
 import logging
 import random
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import DatabaseError, OperationalError, connection, transaction
 
-from yousinsa.db.errors import is_connection_lost, is_lock_conflict
+from yousinsa.db.errors import is_connection_lost, is_lock_conflict, is_outage
 from yousinsa.errors import Busy
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+_patience = threading.local()
 
 MAX_ATTEMPTS = 10
 BACKOFF_SECONDS = 0.01
@@ -25,7 +28,7 @@ def bounded_attempts() -> Iterator[int]:
     It ends when MAX_ATTEMPTS, or twice the lock wait, are used up. The pauses are random, so that those
     who ran into each other do not do so again.
     """
-    give_up_at = time.monotonic() + 2 * settings.LOCK_WAIT_SECONDS
+    give_up_at = time.monotonic() + 2 * getattr(_patience, "seconds", settings.LOCK_WAIT_SECONDS)
     for attempt in range(1, MAX_ATTEMPTS + 1):
         yield attempt
         if attempt == MAX_ATTEMPTS or time.monotonic() >= give_up_at:
@@ -52,6 +55,49 @@ def transact(work: Callable[[], T]) -> T:
             logger.info("lock conflict, attempt %d: %s", attempt, exc)
             conflict = exc
     raise Busy from conflict
+
+
+@contextmanager
+def patience(seconds: int) -> Iterator[None]:
+    """In this thread, locks are waited for so many seconds meanwhile, instead of LOCK_WAIT_SECONDS.
+
+    For those who have other things to do than to wait for one row.
+    """
+    _set_lock_wait(seconds)
+    _patience.seconds = seconds
+    try:
+        yield
+    finally:
+        del _patience.seconds
+        try:
+            _set_lock_wait(settings.LOCK_WAIT_SECONDS)
+        except DatabaseError:
+            connection.close()  # the next one begins as all do
+
+
+def _set_lock_wait(seconds: int) -> None:
+    if connection.vendor == "mysql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", [seconds])
+
+
+def halving(
+    items: Sequence[T], work: Callable[[Sequence[T]], int], alone: Callable[[T, Exception], None]
+) -> int:
+    """`work` on all at once; if that fails, in halves, until what it fails with is told to `alone`.
+
+    Returns the sum of what `work` returns. Raises what is nobody's fault: the database is away, or busy.
+    """
+    try:
+        return work(items)
+    except Exception as exc:
+        if is_outage(exc) or isinstance(exc, Busy):
+            raise
+        if len(items) == 1:
+            alone(items[0], exc)
+            return 0
+    half = len(items) // 2
+    return halving(items[:half], work, alone) + halving(items[half:], work, alone)
 
 
 def reading(question: Callable[[], T]) -> T:

@@ -14,7 +14,7 @@ from django.utils import timezone
 from inventory.models import ReconciliationRun, Stock
 from inventory.reconciliation import WHOLE_SHOP
 from inventory.selectors import LOW_STOCK
-from orders.models import Drop, DropStatus, Order, OrderLine, Payment, Refund, Status
+from orders.models import Drop, DropStatus, Order, OrderLine, Payment, Refund, Status, Trouble
 from orders.placement.numbers import first_id_since
 from shop.desk import bounds
 from shop.desk.bounds import AtLeast, bounded_count
@@ -203,6 +203,11 @@ class Figures:
         units = dict(rows)
         skus = dict(Option.objects.filter(pk__in=units).values_list("pk", "sku"))
         return [(skus[option_id], units[option_id]) for option_id in units]
+
+    def set_aside(self) -> tuple[int, list[Trouble]]:
+        """How many rows jobs have set aside, and the newest of them."""
+        troubles = Trouble.objects.order_by("-id")
+        return bounded_count(troubles), list(troubles[:SHOWN])
 
     def stores_waiting(self) -> tuple[int, list[Store]]:
         """Stores that applied and were not decided upon: how many, and the first of them."""

@@ -17,7 +17,7 @@ from django.utils.translation import gettext, ngettext
 from inventory.models import Difference, ReconciliationRun, Stock
 from inventory.selectors import LOW_STOCK
 from orders.admin.front_page.figures import NEWEST_LINES, Figures, OptionRow
-from orders.models import Drop, DropStatus, Hold, Order, Payment, Refund, Status
+from orders.models import Drop, DropStatus, Hold, Order, Payment, Refund, Status, Trouble
 from shop.desk.bounds import AtLeast
 from shop.desk.columns import admin_url, won
 from shop.models import Store
@@ -141,6 +141,23 @@ def held(figures: Figures) -> Card:
             held.overdue,
         ) % {"n": _count(held.overdue)}
     return card
+
+
+def set_aside(figures: Figures) -> Card:
+    found, newest = figures.set_aside()
+    return Card(
+        title=gettext("Set aside"),
+        link=_list(Trouble),
+        value=_count(found),
+        note=gettext("What the worker cannot do, and tries again later and later. All else goes on."),
+        lines=[
+            Line(f"{trouble.get_job_display()}: {trouble.subject}", _clock(trouble.retry_at),
+                 admin_url(trouble, "change", trouble.pk))
+            for trouble in newest
+        ],
+        warning=gettext("An error that repeats wants a person: look at the reasons.") if found else "",
+        empty=gettext("Nothing is set aside."),
+    )  # fmt: skip
 
 
 def low_stock(figures: Figures) -> Card:
@@ -286,6 +303,7 @@ PANELS = (
     Panel("orders.view_order", to_do),
     Panel("orders.view_payment", revenue),
     Panel("orders.view_order", held),
+    Panel("orders.view_trouble", set_aside),
     Panel("orders.view_order", per_hour, wide=True),
     Panel("orders.view_order", top_options, wide=True),
     Panel("inventory.view_stock", low_stock, wide=True),

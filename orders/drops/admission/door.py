@@ -16,6 +16,7 @@ from orders.errors import UnknownOption
 from orders.models.drops import DropStatus, Lane
 from orders.placement.batch import placed_under_keys
 from orders.placement.requests import Placed, PlaceRequest
+from orders.placement.writing import price_refusal
 from yousinsa.errors import Problem
 from yousinsa.http.deferred import Deferred
 
@@ -34,12 +35,14 @@ def buy(request: PlaceRequest, *, ticket: str | None = None) -> Placed | Accepte
 def begin(request: PlaceRequest, *, ticket: str | None = None) -> Deferred[Placed | Accepted]:
     """The same without waiting for Redis or for other orders.
 
-    Raises, at once or as the outcome: `UnknownDrop`, `UnknownOption`, `Invalid` (the ticket), `DropNotOpen`,
-    `PurchaseLimit`, `InsufficientStock`, `Queued`, `IdempotencyKeyReused`, `Busy` (certainly not placed),
-    `OutcomeUnknown`.
+    Raises, at once or as the outcome: `UnknownDrop`, `UnknownOption`, `Invalid` (the ticket, or a total
+    beyond all bounds), `PriceChanged`, `DropNotOpen`, `PurchaseLimit`, `InsufficientStock`, `Queued`,
+    `IdempotencyKeyReused`, `Busy` (certainly not placed), `OutcomeUnknown`.
     """
     definition = definitions.find(request.drop_id or 0)
     _check_options(request, definition)
+    if definition.on_redis and (refused := price_refusal(request, definition.offers)):
+        raise refused
     slot = waiting_room.slot_on(ticket, drop_id=definition.drop_id, buyer_id=request.buyer_id)
     ask = LANES[definition.lane]
     if definition.on_redis and not _has_gate(request, definition):

@@ -12,7 +12,7 @@ from orders.drops.definitions import Definition
 from orders.drops.redis.answers import Answer, GateStatus
 from orders.drops.redis.connections import call, order_pool
 from orders.drops.redis.entries import AdmittedOrder, encode_order
-from orders.drops.redis.keys import keys_of, left
+from orders.drops.redis.keys import keys_of, left, off_sale
 from orders.drops.redis.scripts import Script
 from orders.placement.requests import PlaceRequest
 from yousinsa.errors import Busy
@@ -90,8 +90,10 @@ def _decide(connection: Any, request: PlaceRequest, order: AdmittedOrder, slot: 
     counters = call(connection, "HMGET", names.gate, *(left(option_id) for option_id, _ in request.lines))
     if None in counters:
         return Reply(Answer.LOST)
+    off = call(connection, "HMGET", names.gate, *(off_sale(option_id) for option_id, _ in request.lines))
     short: list[Any] = []
-    for (option_id, units), found in zip(request.lines, counters, strict=True):
+    for (option_id, units), counter, is_off in zip(request.lines, counters, off, strict=True):
+        found = "0" if is_off else counter
         if int(found) < units:
             short += [str(option_id), found]
     if short:

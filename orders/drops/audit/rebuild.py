@@ -9,6 +9,7 @@ from django.db.models import Sum
 from django.utils import timezone
 from django.utils.translation import gettext
 
+from inventory.selectors import off_sale
 from orders.drops.escrow import save_items
 from orders.drops.limits import units_bought
 from orders.drops.locks import lock_items
@@ -62,7 +63,9 @@ def _rebuild(drop: Drop) -> Rebuilt:
         items, customers, lost = transact(lambda: _next_epoch(drop.pk))
         drop = Drop.objects.get(pk=drop.pk)
         gate.write_people(redis, drop.pk, customers, _keys_taken(drop.pk))
-        opened = gate.write_gate(redis, drop, items, token=token, run=run)
+        opened = gate.write_gate(
+            redis, drop, items, off_sale(i.option_id for i in items), token=token, run=run
+        )
     except BaseException:
         gate.end_rebuild(redis, drop.pk, token)
         raise

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
@@ -12,11 +12,12 @@ from msgspec import Meta
 from inventory.selectors import Offer
 from orders.models import MAX_LINES, MAX_QUANTITY
 from orders.placement.requests import PlaceRequest
+from shop.models import MAX_PRICE
 
 RowId = Annotated[int, Meta(ge=1, lt=1 << 62)]
 Epoch = Annotated[int, Meta(ge=1, lt=1 << 62)]
 LineUnits = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
-UnitPrice = Annotated[int, Meta(ge=0, lt=1 << 53)]
+UnitPrice = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
 AdmittedLine = tuple[RowId, LineUnits, UnitPrice]
 
 
@@ -57,13 +58,15 @@ decode_order = msgspec.json.Decoder(AdmittedOrder).decode
 class AdmittedRequest(PlaceRequest):
     """A request that Redis has admitted: its price and its moment are decided."""
 
+    admitted: ClassVar[bool] = True
+
     epoch: int
     prices: dict[int, int]
     admitted_at: datetime
 
     @classmethod
     def of(cls, drop_id: int, order: AdmittedOrder) -> "AdmittedRequest":
-        return cls(
+        request = cls(
             buyer_id=order.buyer,
             lines=tuple((option, units) for option, units, _price in order.lines),
             idempotency_key=order.key,
@@ -73,3 +76,6 @@ class AdmittedRequest(PlaceRequest):
             prices={option: price for option, _units, price in order.lines},
             admitted_at=order.admitted_at,
         )
+        # What it was admitted with, the price that its buyer saw included.
+        request._fingerprint = order.fingerprint
+        return request

@@ -4,7 +4,7 @@ The gate is admission, never the truth. One that is missing, of another epoch, o
 the server admits nobody until `rebuild` has computed it anew from the database.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 from orders.drops.errors import RedisNeeded
 from orders.drops.redis.answers import GateStatus
 from orders.drops.redis.connections import client
-from orders.drops.redis.keys import keys_of, left
+from orders.drops.redis.keys import keys_of, left, off_sale
 from orders.drops.redis.scripts import Script
 from orders.models.drops import Drop, DropItem, epoch_of
 
@@ -21,6 +21,7 @@ REBUILD_MS = 120_000
 CHUNK = 1000
 
 _set_status = Script("set_status.lua")
+_set_off_sale = Script("set_off_sale.lua")
 _open_gate = Script("open_gate.lua")
 
 
@@ -36,6 +37,12 @@ def set_paused(drop_id: int, paused: bool) -> None:
     """Let an open gate pause, or a paused one go on; any other stays as it is."""
     status = GateStatus.PAUSED if paused else GateStatus.OPEN
     _change(drop_id, status, (GateStatus.OPEN, GateStatus.PAUSED))
+
+
+def set_off_sale(drop_id: int, option_ids: Iterable[int], off: Collection[int]) -> None:
+    """Sell none of the options that are `off`, and the others again. A gate that is missing stays so."""
+    flags = [value for option_id in option_ids for value in (off_sale(option_id), int(option_id in off))]
+    _set_off_sale.run(client(), [keys_of(drop_id).gate], *flags)
 
 
 def shut(drop_id: int) -> None:
@@ -80,8 +87,13 @@ def write_people(
         )
 
 
-def write_gate(redis: Any, drop: Drop, items: Sequence[DropItem], *, token: str, run: str) -> bool:
-    """Open (or, while paused, not) a gate with what the database says is left; False if it was too late."""
+def write_gate(
+    redis: Any, drop: Drop, items: Sequence[DropItem], off: Collection[int], *, token: str, run: str
+) -> bool:
+    """Open (or, while paused, not) a gate with what the database says is left; False if it was too late.
+
+    Of the options that are `off` sale nothing is sold.
+    """
     names = keys_of(drop.pk)
     fields: list[Any] = [
         "run", run, "epoch", epoch_of(items), "status", GateStatus.PAUSED if drop.paused else GateStatus.OPEN,
@@ -92,6 +104,8 @@ def write_gate(redis: Any, drop: Drop, items: Sequence[DropItem], *, token: str,
     ]  # fmt: skip
     for item in items:
         fields += [left(item.option_id), item.left]
+        if item.option_id in off:
+            fields += [off_sale(item.option_id), 1]
     return bool(_open_gate.run(redis, [names.gate, names.rebuilding, names.released], token, *fields))
 
 

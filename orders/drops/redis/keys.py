@@ -1,6 +1,7 @@
 """Names of a drop's keys in Redis. All share a hash tag, so that a cluster keeps them on one node.
 
-gate      hash: run, epoch, status, opens, closes, limit, rate, slot, and `left:<option>` for each option
+gate      hash: run, epoch, status, opens, closes, limit, rate, slot, and for each option `left:<option>`, and
+          `off:<option>` where it was taken off sale
 customers hash: buyer -> units ordered in this drop
 keys      hash: `<buyer>:<idempotency key>` -> `<number> <fingerprint>`
 orders    hash: number -> entry, of orders that are not in the database yet
@@ -35,3 +36,8 @@ def keys_of(drop_id: int) -> Keys:
 def left(option_id: int) -> str:
     """The gate's field that counts what is left of an option."""
     return f"left:{option_id}"
+
+
+def off_sale(option_id: int) -> str:
+    """The gate's field that says that an option is not sold for the time being."""
+    return f"off:{option_id}"

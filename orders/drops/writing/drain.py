@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from django.db import DatabaseError, IntegrityError, connection
-from django.db.utils import DataError
+from django.db import DatabaseError, connection
+from redis.exceptions import RedisError, ResponseError
 
 from orders.drops.definitions import drop_offers
 from orders.drops.escrow import write_from_escrow
@@ -25,8 +25,9 @@ from orders.drops.writing.dead_letters import set_aside
 from orders.errors import IdempotencyKeyReused, OutcomeUnknown
 from orders.placement.batch import Offers, place_batch
 from orders.placement.requests import Outcome, Placed
-from yousinsa.db.errors import is_connection_lost, is_lock_conflict
-from yousinsa.errors import Busy, Problem
+from yousinsa.db.errors import is_outage
+from yousinsa.errors import Busy, InternalError, Problem
+from yousinsa.process.loop import FAILURES
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ CLAIM_EVERY_SECONDS = 1.0
 DROPS_EVERY_SECONDS = 0.5
 # How long a worker that found nothing waits before it looks again.
 WAIT_SECONDS = 0.05
+REST_SECONDS = 5.0
 
 
 def worker_name() -> str:
@@ -119,29 +121,40 @@ class DropDrain:
         if set_aside(self.drop_id, order, code=code, reason=reason, raw=raw, entry_id=delivered.id):
             logger.error("drop %d: order %s was set aside: %s", self.drop_id, order and order.number, reason)
 
-    def _place(self, requests: Sequence[AdmittedRequest], tries: int = 1) -> list[Outcome]:
-        """What became of each: a batch that fails for one of its orders is halved until that one is alone."""
+    def _place(self, requests: Sequence[AdmittedRequest]) -> list[Outcome]:
+        """What became of each. What fails for no reason that we know is tried again, alone."""
         if not requests:
             return []
         try:
-            return place_batch(requests, write_from_escrow, self._look_up)
+            outcomes = place_batch(requests, write_from_escrow, self._look_up)
         except DatabaseError as exc:
             connection.close()
-            own_fault = isinstance(exc, IntegrityError | DataError)
-            if not own_fault and (is_connection_lost(exc) or is_lock_conflict(exc)):
-                return [Busy() for _ in requests]
-            failure: Exception = exc
-        except Exception as exc:
-            failure = exc
-        if len(requests) > 1:
-            half = len(requests) // 2
-            return self._place(requests[:half]) + self._place(requests[half:])
-        logger.warning("order %s, attempt %d: %s", requests[0].number, tries, failure)
-        return self._place(requests, tries + 1) if tries < MAX_TRIES else [failure]
+            logger.warning("drop %d: %s", self.drop_id, exc)
+            return [Busy() for _ in requests]
+        return [
+            self._try_again(request, outcome) if _is_failure(outcome) else outcome
+            for request, outcome in zip(requests, outcomes, strict=True)
+        ]
+
+    def _try_again(self, request: AdmittedRequest, outcome: Outcome) -> Outcome:
+        tries = 1
+        while _is_failure(outcome) and tries < MAX_TRIES:
+            tries += 1
+            try:
+                (outcome,) = place_batch([request], write_from_escrow, self._look_up)
+            except DatabaseError:
+                connection.close()
+                return Busy()
+        return outcome
 
     def _look_up(self, option_ids: Iterable[int]) -> Offers:
         """Asked for every batch: while a drop sells, a product may move to another store."""
         return drop_offers(self.drop_id)
+
+
+def _is_failure(outcome: Outcome) -> bool:
+    """Neither placed nor refused: something went wrong with it."""
+    return not isinstance(outcome, Placed | Problem) or isinstance(outcome, InternalError)
 
 
 def _read(delivered: Delivered) -> AdmittedOrder | str:
@@ -158,10 +171,15 @@ class Drain:
     def __init__(self) -> None:
         self.consumer = worker_name()
         self._drains: dict[int, DropDrain] = {}
+        # Drops that something is wrong with, until when they are left alone.
+        self._resting: dict[int, float] = {}
         self._looked_at = 0.0
 
     def once(self) -> int:
-        """A batch of each drop; returns how many orders are done with. Raises what `DropDrain.once` does."""
+        """A batch of each drop; returns how many orders are done with.
+
+        Raises what says that Redis or the database is away.
+        """
         if time.monotonic() - self._looked_at >= DROPS_EVERY_SECONDS:
             live = live_drops()
             for gone in self._drains.keys() - set(live):
@@ -170,7 +188,20 @@ class Drain:
                 if drop_id not in self._drains:
                     self._drains[drop_id] = DropDrain(drop_id, self.consumer)
             self._looked_at = time.monotonic()
-        return sum(drain.once() for drain in list(self._drains.values()))
+        done = 0
+        for drop_id, drain in list(self._drains.items()):
+            if self._resting.get(drop_id, 0.0) > time.monotonic():
+                continue
+            try:
+                done += drain.once()
+            except Exception as exc:
+                if is_outage(exc) or (isinstance(exc, RedisError) and not isinstance(exc, ResponseError)):
+                    raise
+                # One drop's fault is no reason to write the others' orders later.
+                FAILURES.labels("drain").inc()
+                logger.exception("drop %d cannot be written now; the others go on", drop_id)
+                self._resting[drop_id] = time.monotonic() + REST_SECONDS
+        return done
 
     @property
     def is_done(self) -> bool:

@@ -43,6 +43,6 @@ class Command(BaseCommand):
         paid_out = pay_out_due()
         if (done := expired + resolved + paid_out) or not quiet:
             self.stdout.write(
-                f"{expired} holds ended, {resolved} unanswered payments settled, {paid_out} refunds paid out"
+                f"{expired} holds ended, {resolved} unanswered payments decided, {paid_out} refunds paid out"
             )
         return done

@@ -42,9 +42,13 @@ if bought + units > tonumber(gate[6]) then
 end
 local short = {ANSWER_SHORT}
 for i = 10, #ARGV, 2 do
-  local left = redis.call('HGET', KEYS[1], 'left:' .. ARGV[i])
+  local found = redis.call('HMGET', KEYS[1], 'left:' .. ARGV[i], 'off:' .. ARGV[i])
+  local left = found[1]
   if not left then
     return {ANSWER_LOST}
+  end
+  if found[2] then
+    left = '0'
   end
   if tonumber(left) < tonumber(ARGV[i + 1]) then
     short[#short + 1] = ARGV[i]
