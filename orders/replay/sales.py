@@ -188,14 +188,14 @@ class Sales:
             report.dated_now += len(written.decisions.accepted)
 
     def _check_outcomes(self, batch: Batch, written: Written) -> None:
-        """What was refused under the lock: somebody else replays the same file, or a counter is full."""
+        """What was refused under the lock: a total beyond all bounds, somebody else who replays the file."""
         for number, outcome in written.decisions.outcomes().items():
             if isinstance(outcome, Placed):
                 continue
             lines = batch.parts[number].lines
             self._report.sold_lines -= len(lines)
             used = isinstance(outcome, IdempotencyKeyReused)
-            said = USED_BEFORE if used else "more units than a counter of the stock can hold"
+            said = USED_BEFORE if used else f"refused: {getattr(outcome, 'title', outcome)}"
             self._report.skip_lines(lines, said)
 
     def _check_total(self, sale: Sale, total: int) -> None:

@@ -18,7 +18,7 @@ from django.utils import timezone
 from inventory import ledger
 from inventory.models import Kind
 from orders import states
-from orders.models import Order, OrderEvent, OrderLine, Payment, Status
+from orders.models import MAX_TOTAL, Order, OrderEvent, OrderLine, Payment, Status
 from orders.payments.refunds import new_reference
 from orders.placement.decisions import Decisions
 from orders.placement.requests import PlaceRequest
@@ -26,6 +26,7 @@ from orders.placement.writing import Offers, StockUnits, write
 from orders.schemas import OrderView
 from orders.settlements import entries
 from yousinsa.db.rows import insert_rows
+from yousinsa.errors import Invalid
 
 PROVIDER, CARRIER = "sandbox", "replay"
 # Goods arrive by the hundred: what an order lacks is rounded up to the next multiple.
@@ -73,6 +74,14 @@ class PastUnits(StockUnits):
         self.received: list[int] = []
 
     def refusal(self, request: PlaceRequest) -> Exception | None:
+        return None  # what lacks is received
+
+    def price_refusal(self, request: PlaceRequest) -> Exception | None:
+        prices = self._plans[request.number].prices
+        total = sum(units * prices[option_id] for option_id, units in request.lines)
+        return Invalid("An order's total is beyond its bounds.") if total > MAX_TOTAL else None
+
+    def take(self, request: PlaceRequest) -> OrderView:
         plan = self._plans[request.number]
         for option_id, units in request.lines:
             missing = units - self._free[option_id]
@@ -81,10 +90,6 @@ class PastUnits(StockUnits):
                 self._free[option_id] += lot
                 self.received.append(lot)
                 self._note(option_id, Kind.RECEIVE, lot, 0, plan.receipt, None, plan)
-        return super().refusal(request)
-
-    def take(self, request: PlaceRequest) -> OrderView:
-        plan = self._plans[request.number]
         order = super().take(request)
         for option_id, units in request.lines:
             self._note(option_id, Kind.RESERVE, 0, units, request.number, request.buyer_id, plan)
