@@ -88,13 +88,16 @@ def child_exit(_server: Any, worker: Any) -> None:
 
 
 def post_worker_init(_worker: Any) -> None:
-    """Spare the garbage collector what lives as long as the worker, and let it run less often.
+    """Refuse a database that loses letters; spare the garbage collector what lives as long as the worker.
 
     Hundreds of orders in flight survive its young generations: at CPython's threshold of 700 allocations it
     took a fifth of a worker's time. Reference counting frees nearly all that a request makes.
     """
     import gc
 
+    from yousinsa.db.checks import refuse_wrong_charset
+
+    refuse_wrong_charset()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

@@ -16,6 +16,10 @@ from shop.bulk import NewProduct, insert_products
 from shop.models import Category, Option, Product, Store
 from shop.services import OptionDraft
 from yousinsa.db.transactions import transact
+from yousinsa.language import recordable
+
+# Recorded, for whoever reads it.
+FIRST_STOCK = recordable(gettext_noop("first stock"))
 
 
 def list_product(
@@ -39,7 +43,7 @@ def list_product(
         )
         ids = [option.pk for option in added]
         received = dict(zip(ids, units, strict=True)) if units else {}
-        keep_in_stock(ids, received, actor_id=actor_id, reason=gettext_noop("first stock"))
+        keep_in_stock(ids, received, actor_id=actor_id, reason=FIRST_STOCK)
         return product, added
 
     return transact(work)

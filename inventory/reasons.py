@@ -20,3 +20,14 @@ ADJUSTED = {
     "mistake": recordable(gettext_noop("entered by mistake: %(note)s")),
     "other": "%(note)s",
 }
+
+# Of an adjustment without a note.
+for _word in (
+    "counted",
+    "found",
+    "damaged",
+    "lost or stolen",
+    "used as a sample or gift",
+    "entered by mistake",
+):
+    recordable(_word)

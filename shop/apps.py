@@ -9,6 +9,8 @@ class ShopConfig(AppConfig):
 
     def ready(self) -> None:
         from shop.rights.groups import RIGHTS, add_rights, check_groups
+        from yousinsa.db.checks import check_charset
 
         add_rights(RIGHTS)
         checks.register(check_groups)
+        checks.register(check_charset)

@@ -32,9 +32,16 @@ class StoreNotAccepted(Forbidden):
     title = _("The store has not been accepted by an operator.")
 
 
+class StoreNotDecidable(Conflict):
+    """409: the store is not what it was when somebody decided this."""
+
+    code = "store_not_decidable"
+    title = _("This cannot be decided of the store now.")
+
+
 class StoreExists(Conflict):
     code = "store_exists"
-    title = _("You have a store with this name already.")
+    title = _("There is a store with this name already.")
 
 
 class SkuTaken(Conflict):

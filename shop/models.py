@@ -132,13 +132,19 @@ class Store(Keyed):
         verbose_name = _("store")
         verbose_name_plural = _("stores")
         ordering = ["-id"]
-        permissions = [("decide_store", _("Can accept, reject and close store"))]
-        indexes = [models.Index(fields=["status", "id"], name="store_status_id")]
+        permissions = [
+            ("decide_store", _("Can accept, reject and close store")),
+            ("see_all_stores", _("Can see what belongs to any store")),
+        ]
+        indexes = [
+            models.Index(fields=["status", "id"], name="store_status_id"),
+            models.Index(fields=["owner", "id"], name="store_owner_id"),
+        ]
         constraints = [
             models.UniqueConstraint(
-                fields=["owner", "name_key"],
-                name="store_owner_name_key_unique",
-                violation_error_message=_("The owner has a store of this name already."),
+                fields=["name_key"],
+                name="store_name_key_unique",
+                violation_error_message=_("There is a store with this name already."),
             ),
             models.CheckConstraint(
                 condition=models.Q(commission_rate__isnull=True) | models.Q(commission_rate__lte=10_000),

@@ -22,12 +22,13 @@ from shop.errors import (
     SkuTaken,
     StoreExists,
     StoreNotAccepted,
+    StoreNotDecidable,
     WrongCredentials,
 )
 from shop.models import MAX_OPTIONS, Category, Option, Product, Role, Store, TokenRevocation, User
 from yousinsa.auth import Revocation, issue_token, revocations
 from yousinsa.db.errors import is_duplicate
-from yousinsa.errors import Invalid, Unauthenticated
+from yousinsa.errors import Conflict, Forbidden, Invalid, Unauthenticated
 from yousinsa.http.page_cache import pages_changed
 from yousinsa.text.checking import cleaned
 from yousinsa.text.cleaning import clean_sku
@@ -154,6 +155,7 @@ def withdraw(*, user: User) -> None:
     Part of a buyer's withdrawal (`orders.lifecycle.withdrawal`), which sees to their orders as well.
     """
     with transaction.atomic():
+        User.objects.select_for_update().get(pk=user.pk)
         # Not to be guessed: whoever signs up under it first could keep this user from leaving.
         user.email = f"withdrawn-{user.pk}-{secrets.token_hex(8)}@withdrawn.invalid"
         for field in PROFILE_FIELDS:
@@ -165,6 +167,22 @@ def withdraw(*, user: User) -> None:
         Store.objects.filter(owner=user).update(status=Store.Status.CLOSED, decided_at=timezone.now())
         pages_changed()
         revoke_all_tokens(user_id=user.pk)
+
+
+def deactivate(*, user_id: int, actor_id: int) -> None:
+    """An operator takes an account out of use: it is signed out everywhere and cannot sign in any more.
+
+    Raises `Forbidden` for one's own account, `Conflict` for one that is not in use.
+    """
+    if user_id == actor_id:
+        raise Forbidden(gettext("You cannot deactivate your own account."))
+    with transaction.atomic():
+        user = User.objects.select_for_update().get(pk=user_id)
+        if not user.is_active:
+            raise Conflict(gettext("The account was deactivated before."))
+        user.is_active = False
+        user.save(update_fields=["is_active"])
+        revoke_all_tokens(user_id=user_id)
 
 
 # --- Stores -------------------------------------------------------------------------------------------
@@ -189,12 +207,35 @@ def apply_for_store(*, owner_id: int, role: str, name: str) -> Store:
         raise StoreExists(errors={"name": StoreExists.title}) from exc
 
 
+# What a store may be before it becomes what is decided.
+DECIDED_FROM = {
+    Store.Status.ACCEPTED: {Store.Status.REQUESTED, Store.Status.REJECTED, Store.Status.CLOSED},
+    Store.Status.REJECTED: {Store.Status.REQUESTED},
+    Store.Status.CLOSED: {Store.Status.ACCEPTED},
+}
+
+
+def may_become(store: Store, status: str) -> bool:
+    """Whether an operator may decide so. The store of an owner who withdrew is sold by nobody."""
+    left = status == Store.Status.ACCEPTED and store.owner.withdrawn_at is not None
+    return store.status in DECIDED_FROM[Store.Status(status)] and not left
+
+
 def decide_store(*, store: Store, status: str) -> None:
-    """An operator accepts, rejects or closes a store."""
-    store.status = Store.Status(status)
-    store.decided_at = timezone.now()
-    store.save(update_fields=["status", "decided_at"])
-    pages_changed()
+    """An operator accepts, rejects or closes a store, as it is by now. Raises `StoreNotDecidable`."""
+    with transaction.atomic():
+        # The owner first, as in `withdraw`: whichever comes second sees what the first one did.
+        User.objects.select_for_update().get(pk=store.owner_id)
+        now = Store.objects.select_for_update().get(pk=store.pk)
+        if not may_become(now, status):
+            if now.owner.withdrawn_at is not None and status == Store.Status.ACCEPTED:
+                raise StoreNotDecidable(gettext("Its owner has withdrawn: nobody would answer for it."))
+            text = gettext("It is %s by now: this is not possible any more.") % now.get_status_display()
+            raise StoreNotDecidable(text)
+        now.status = store.status = Store.Status(status)
+        now.decided_at = store.decided_at = timezone.now()
+        now.save(update_fields=["status", "decided_at"])
+        pages_changed()
 
 
 # --- Products -----------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from shop import services
 from shop.desk import bounds
 from shop.models import Category, Option, Product, Role, SearchTerm, Store, TokenRevocation, User
 from tests.support.books import make_rows
-from tests.support.desk import account_form, act, product_form, said, signed_in, staff, url
+from tests.support.desk import account_form, act, product_form, said, save, signed_in, staff, url
 from tests.support.factories import (
     PASSWORD,
     make_category,
@@ -217,9 +217,9 @@ def test_a_new_password_ends_tokens(desk, buyer):
 @pytest.mark.parametrize("change", [{"is_active": None}, {"role": Role.STORE_OWNER}, {"is_staff": "on"}])
 def test_changing_what_a_token_says_of_a_user_ends_it(desk, buyer, change):
     token = token_of(buyer)
-    assert desk.post(url(User, "change", buyer.pk), account_form(buyer, name="New name")).status_code == 302
+    assert save(desk, buyer, account_form(buyer, name="New name")).status_code == 302
     assert not is_revoked(token)
-    assert desk.post(url(User, "change", buyer.pk), account_form(buyer, **change)).status_code == 302
+    assert save(desk, buyer, account_form(buyer, **change)).status_code == 302
     assert is_revoked(token)
 
 
@@ -237,7 +237,7 @@ def test_deactivating_ends_tokens_and_sessions_and_spares_oneself(desk, operator
 def test_who_has_withdrawn_stays_withdrawn(desk, buyer):
     form = account_form(buyer)
     services.withdraw(user=buyer)
-    assert desk.post(url(User, "change", buyer.pk), form).status_code == 403
+    assert save(desk, buyer, form).status_code == 403
     assert desk.get(url(User, "change", buyer.pk)).status_code == 200
     assert not User.objects.get(pk=buyer.pk).name
 
@@ -249,10 +249,10 @@ def test_nobody_deletes_a_user(desk, buyer):
 
 def test_only_superusers_touch_operators_and_give_rights(operator, buyer):
     clerk = staff("shop.change_user", "shop.view_user", "shop.deactivate_user")
-    assert clerk.post(url(User, "change", buyer.pk), account_form(buyer, is_superuser="on", is_staff="on"))
+    assert save(clerk, buyer, account_form(buyer, is_superuser="on", is_staff="on"))
     buyer.refresh_from_db()
     assert (buyer.is_staff, buyer.is_superuser) == (False, False)
-    assert clerk.post(url(User, "change", operator.pk), account_form(operator)).status_code == 403
+    assert save(clerk, operator, account_form(operator)).status_code == 403
     assert clerk.get(f"/admin/shop/user/{operator.pk}/password/").status_code == 403
     assert clerk.post(url(User, "deactivate", operator.pk)).status_code == 403
     assert said(act(clerk, "deactivate", operator))[-1] == "operator@example.com: You may not do this."
@@ -292,7 +292,7 @@ def test_options_that_are_added_to_a_product_are_kept_in_stock(desk):
     assert Stock.objects.filter(option__product=product).count() == 2
 
     form = product_form(product, ("COAT-L", "L", "black"), price=95_000)
-    assert desk.post(url(Product, "change", product.pk), form).status_code == 302
+    assert save(desk, product, form).status_code == 302
     added = Option.objects.get(sku="COAT-L")
     assert stock_of(added) == (0, 0)
     ledger.receive(option_id=added.pk, quantity=3)
@@ -305,15 +305,15 @@ def test_an_sku_stays_and_a_look_is_given_once(desk):
     (option,) = make_options([1])
     product = option.product
     form = product_form(product) | {"options-0-sku": "OTHER", "options-0-size": "XL"}
-    assert desk.post(url(Product, "change", product.pk), form).status_code == 302
+    assert save(desk, product, form).status_code == 302
     option.refresh_from_db()
     assert option.size == "XL"
     assert option.sku != "OTHER"
     for twice in ([("A", "xl", "")], [("A", "m", ""), ("B", "M", "")]):
-        page = desk.post(url(Product, "change", product.pk), product_form(product, *twice))
+        page = save(desk, product, product_form(product, *twice))
         assert page.status_code == 200
         assert "This size and colour is given twice." in page.content.decode()
-    taken = desk.post(url(Product, "change", product.pk), product_form(product, (option.sku, "S", "")))
+    taken = save(desk, product, product_form(product, (option.sku, "S", "")))
     assert "already exists" in taken.content.decode()
     assert product.options.count() == 1
 
@@ -334,7 +334,7 @@ def test_categories_move_in_the_tree(desk):
     assert desk.post(url(Category, "add"), form | {"treebeard_ref_node": top.pk}).status_code == 302
     shirts = Category.objects.get(slug="shirts")
     assert Category.objects.get_parent(shirts) == top
-    moved = desk.post(url(Category, "change", shirts.pk), form | {"treebeard_ref_node": pants.pk})
+    moved = save(desk, shirts, form | {"treebeard_ref_node": pants.pk})
     assert moved.status_code == 302
     shirts.refresh_from_db()
     assert Category.objects.get_parent(shirts) == pants

@@ -5,8 +5,8 @@ from django.contrib.admin.models import LogEntry
 
 from inventory.models import Kind, Movement
 from orders.models import Order, OrderEvent, Refund
-from shop.models import Category, Option, Product, Store, User
-from tests.support.desk import account_form, act, change_stock, product_form, url
+from shop.models import Category, Option, Store, User
+from tests.support.desk import account_form, act, change_stock, product_form, save, url
 from tests.support.factories import PASSWORD, make_category, make_options, make_order, make_store
 
 pytestmark = pytest.mark.django_db
@@ -58,9 +58,9 @@ def test_what_is_done_to_many_is_logged_for_each(desk, operator, buyer):
 def test_forms_are_logged(desk, operator, buyer):
     (option,) = make_options([1])
     product, store = option.product, option.product.store
-    desk.post(url(Product, "change", product.pk), product_form(product, ("N-1", "L", ""), name="New name"))
-    desk.post(url(Store, "change", store.pk), {"name": "New name", "owner": store.owner_id})
-    desk.post(url(User, "change", buyer.pk), account_form(buyer, name="New name"))
+    save(desk, product, product_form(product, ("N-1", "L", ""), name="New name"))
+    save(desk, store, {"name": "New name", "owner": store.owner_id})
+    save(desk, buyer, account_form(buyer, name="New name"))
     password = {"usable_password": "true", "password1": PASSWORD, "password2": PASSWORD, "set-password": "1"}
     desk.post(f"/admin/shop/user/{buyer.pk}/password/", password)
     leaf = make_category("leaf")

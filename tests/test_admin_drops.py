@@ -8,7 +8,7 @@ from django.utils import timezone
 from orders.drops.redis.connections import client as redis
 from orders.drops.redis.keys import keys_of
 from orders.models.drops import DeadLetter, Drop, DropItem, DropStatus, DropTally, Lane
-from tests.support.desk import act, buttons, said, staff, url
+from tests.support.desk import act, buttons, said, save, staff, url
 from tests.support.drops import drain_all, item_of, make_drop
 from tests.support.factories import make_options, make_user, stock_of
 from tests.support.invariants import assert_books_balance
@@ -48,7 +48,7 @@ def test_a_drop_is_planned_changed_and_run_from_the_desk(desk, api):
     item = DropItem.objects.get(drop=drop)
     assert (item.price, item.allotted, drop.status) == (7_000, 4, DropStatus.SCHEDULED)
     change = plan(option, **{"items-INITIAL_FORMS": 1, "items-0-id": item.pk, "items-0-allotted": 5})
-    assert desk.post(url(Drop, "change", drop.pk), change).status_code == 302
+    assert save(desk, drop, change).status_code == 302
     assert item_of(drop) == (5, 0, 0)
 
     assert buttons(desk, drop) == {"open", "close", "delete"} - {"delete"}
@@ -87,7 +87,7 @@ def test_an_open_drop_is_not_edited_or_deleted(desk):
     drop = make_drop((option, 4), lane=Lane.GROUP_COMMIT)
     item = DropItem.objects.get()
     change = plan(option, **{"items-INITIAL_FORMS": 1, "items-0-id": item.pk, "items-0-allotted": 9})
-    desk.post(url(Drop, "change", drop.pk), change | {"name": "Other"})
+    save(desk, drop, change | {"name": "Other"})
     drop.refresh_from_db()
     assert (drop.name, item_of(drop)) == ("Air", (4, 0, 0))
     assert desk.post(url(Drop, "delete", drop.pk), {"post": "yes"}).status_code == 403

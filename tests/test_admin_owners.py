@@ -17,7 +17,7 @@ from shop.desk import bounds
 from shop.models import Category, Option, Product, Role, Store, User
 from shop.rights import groups as permissions
 from tests.support.books import make_settlement
-from tests.support.desk import act, buttons, product_form, signed_in, url
+from tests.support.desk import act, buttons, product_form, save, signed_in, url
 from tests.support.factories import make_category, make_options, make_order, make_store, make_user
 
 pytestmark = pytest.mark.django_db
@@ -118,16 +118,13 @@ def test_no_address_leads_to_what_is_anothers(desk, other, buyer, page):
 
 def test_a_product_is_changed_and_made_in_ones_own_store_only(desk, own, other):
     form = product_form(own.product, ("NEW-1", "XL", ""), name="Linen shirt")
-    assert desk.post(url(Product, "change", own.product_id), form).status_code == 302
+    assert save(desk, own.product, form).status_code == 302
     own.product.refresh_from_db()
     assert own.product.name == "Linen shirt"
     assert Stock.objects.filter(option__sku="NEW-1").exists()
 
     elsewhere = product_form(own.product) | {"store": other.product.store_id}
-    assert (
-        "Select a valid choice"
-        in desk.post(url(Product, "change", own.product_id), elsewhere).content.decode()
-    )
+    assert "Select a valid choice" in save(desk, own.product, elsewhere).content.decode()
     new = product_form(Product(name="X", store=other.product.store, category=make_category(), price=1))
     assert "Select a valid choice" in desk.post(url(Product, "add"), new).content.decode()
     assert desk.post(url(Product, "change", other.product_id), form).status_code == 302

@@ -44,7 +44,7 @@ def enrol(client: Client, user: User) -> list[str]:
     page = client.get(address).content.decode()
     assert "<svg" in page
     assert second_factor.secret(TOTPDevice.objects.get(user=user)) in page
-    answer = client.post(address, {"do": "confirm", "code": code_of(user)})
+    answer = client.post(address, {"do": "confirm", "code": code_of(user), "password": PASSWORD})
     return re.findall(r"<li>([a-z2-7]{8})</li>", answer.content.decode())
 
 
@@ -122,7 +122,9 @@ def test_a_wrong_code_sets_up_nothing(operator):
     client = signed_in(operator)
     client.get(reverse("admin:second_factor"))
     wrong = f"{(int(code_of(operator)) + 1) % 1_000_000:06d}"
-    page = client.post(reverse("admin:second_factor"), {"do": "confirm", "code": wrong}).content.decode()
+    page = client.post(
+        reverse("admin:second_factor"), {"do": "confirm", "code": wrong, "password": PASSWORD}
+    ).content.decode()
     assert "This code is not right" in page
     assert not second_factor.is_enrolled(operator)
 

@@ -22,7 +22,7 @@ def operator(**fields):
     user = User.objects.create_user(
         f"op{User.objects.count()}@example.com", name="Op", is_staff=True, **fields
     )
-    for codename in ("view_settlement", "approve_settlement"):
+    for codename in ("see_all_stores", "view_settlement", "approve_settlement"):
         user.user_permissions.add(Permission.objects.get(codename=codename))
     return user
 
@@ -94,7 +94,8 @@ def test_two_people_are_two_who_can_do_it_at_the_desk(second, counts):
 def test_a_right_by_group_counts_once():
     person = operator()
     group = Group.objects.create(name="Approvers")
-    group.permissions.add(Permission.objects.get(codename="approve_settlement"))
+    for codename in ("see_all_stores", "approve_settlement"):
+        group.permissions.add(Permission.objects.get(codename=codename))
     person.groups.add(group)
     assert not four_eyes.are_needed(APPROVE)
     other = make_user()

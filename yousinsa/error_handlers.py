@@ -4,15 +4,21 @@
 """
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, cast
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import (
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+)
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import DatabaseError, InterfaceError, connection
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
-from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions as drf
 
@@ -118,14 +124,27 @@ def problem_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse | N
     return response
 
 
+DESK = "/admin/"
+
+
 def _page_error(request: HttpRequest, problem: Problem) -> HttpResponse:
-    """Errors outside DRF: problem+json for the API, a sentence for a person at a page."""
-    if request.path.startswith("/api/") or "text/html" not in request.headers.get("Accept", ""):
+    """Errors outside DRF: problem+json for the API, a sentence for a person at a page or at the desk."""
+    at_desk = request.path.startswith(DESK)
+    if not at_desk and (
+        request.path.startswith("/api/") or "text/html" not in request.headers.get("Accept", "")
+    ):
         return problem.response()
-    return render(request, "problem.html", {"problem": problem}, status=problem.status)
+    # Without the request: who it is from is in the database, which may be what is away.
+    text = render_to_string("problem.html", {"problem": problem, "home": DESK if at_desk else "/"})
+    response = HttpResponse(text, status=problem.status)
+    if problem.retry_after is not None:
+        response["Retry-After"] = str(max(1, round(problem.retry_after)))
+    return response
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if isinstance(exception, TooManyFieldsSent | RequestDataTooBig):
+        return _page_error(request, TooLarge())
     return _page_error(request, Invalid())
 
 
@@ -138,4 +157,13 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return _page_error(request, InternalError())
+    """What nobody foresaw, and a page that found the database away or busy: 503, no error of ours."""
+    exc = sys.exc_info()[1]
+    foreseen = as_problem(exc) if isinstance(exc, Exception) else None
+    if not isinstance(foreseen, Busy):
+        return _page_error(request, InternalError())
+    if isinstance(exc, DatabaseError | InterfaceError):
+        connection.close()
+        if may_be_half_done(exc) and request.method not in ("GET", "HEAD", "OPTIONS"):
+            foreseen = Interrupted()
+    return _page_error(request, foreseen)

@@ -33,14 +33,18 @@ def english(text: Any) -> str:
 
 
 _VALUE = re.compile(r"%\((\w+)\)([ds])")
+_words: set[str] = set()
 _sentences: list[tuple[re.Pattern[str], str]] = []
 
 
 def recordable(sentence: str) -> str:
-    """An English sentence that is recorded with values in it (`%(counted)d`): `recorded` will know it again.
+    """An English sentence that is recorded, perhaps with values (`%(counted)d`): `recorded` knows it then.
 
-    Mark it with gettext_noop for the catalogue, and fill it with `%`.
+    Say so where a module begins, and mark it with gettext_noop for the catalogue.
     """
+    if not _VALUE.search(sentence):
+        _words.add(sentence)
+        return sentence
     words = _VALUE.split(sentence.replace("%%", "%"))
     pattern = re.escape(words[0])
     for name, kind, following in zip(words[1::3], words[2::3], words[3::3], strict=True):
@@ -50,20 +54,17 @@ def recordable(sentence: str) -> str:
 
 
 def recorded(text: str) -> str:
-    """What was recorded, for a reader: our own words are recorded in English, and marked with gettext_noop
-    (those with values in them with `recordable`) there; what somebody typed stays as it is.
+    """What was recorded, for a reader: our own words (`recordable`) are recorded in English; what somebody
+    typed stays as it is, also where it is a word of a page (`returned`).
     """
-    if not text:
-        return ""
-    translated = gettext(text)
-    if translated != text:
-        return translated
+    if text in _words:
+        return gettext(text)
     for pattern, sentence in _sentences:
         if found := pattern.fullmatch(text):
             kinds = dict(_VALUE.findall(sentence))
             values = found.groupdict()
             return gettext(sentence) % {
-                name: int(value) if kinds[name] == "d" else gettext(value) for name, value in values.items()
+                name: int(value) if kinds[name] == "d" else recorded(value) for name, value in values.items()
             }
     return text
 

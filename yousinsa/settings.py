@@ -168,6 +168,8 @@ SIGN_UP_RATE = env.str("SIGN_UP_RATE", default="30/min")
 # How many proxies in front are trusted to have appended to X-Forwarded-For.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+# A product or a drop with all the options that it may have is a form of some 1,500 fields.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 5_000
 
 # --- Orders ------------------------------------------------------------------------------------------------
 

@@ -264,6 +264,7 @@ class DifferenceAdmin(DifferenceColumns, OperatedAdmin, ReadOnlyAdmin):
     list_display = ("sku", "kind", "expected", "found", "cause_in_words", "order", "fixed", "run")
     list_select_related = ("run", "fixed_by")
     list_filter = (("fixed_by", admin.EmptyFieldListFilter), "kind")
+    links_by = ("run__id__exact",)
     search_fields = ("sku",)
     search_help_text = _("An SKU, or an order's number, in full.")
     ordering = ("-id",)

@@ -54,6 +54,7 @@ class SealedBalanceAdmin(ReadOnlyAdmin):
         "last_sequence",
     )  # fmt: skip
     list_select_related = ("seal", "stock__option")
+    links_by = ("seal__id__exact",)
     search_fields = ("stock",)
     search_help_text = _("An SKU in full.")
     ordering = ("-id",)

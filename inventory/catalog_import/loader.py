@@ -26,6 +26,7 @@ from shop.bulk import NewOption, NewProduct, in_batches
 from shop.models import Option, Product, Role, Store, User
 from yousinsa.commands.progress import Advance
 from yousinsa.db.transactions import halving, transact
+from yousinsa.text.keys import key
 
 logger = logging.getLogger(__name__)
 
@@ -168,12 +169,19 @@ def _open_store(brand: Brand) -> int:
         email=f"owner-{brand.slug}@catalog.yousinsa.test",
         defaults={"name": brand.name, "role": Role.STORE_OWNER, "password": make_password(None)},
     )
-    store, _ = Store.objects.get_or_create(
-        owner=owner,
-        name=brand.name,
-        defaults={"status": Store.Status.ACCEPTED, "decided_at": timezone.now()},
+    store = Store.objects.filter(owner=owner).order_by("id").first() or Store.objects.create(
+        owner=owner, name=_free_name(brand.name), status=Store.Status.ACCEPTED, decided_at=timezone.now()
     )
     return store.pk
+
+
+def _free_name(name: str) -> str:
+    """The name, with a number where a store of somebody else bears it already."""
+    free, number = name, 1
+    while Store.objects.filter(name_key=key(free)).exists():
+        number += 1
+        free = f"{name[:90]} ({number})"
+    return free
 
 
 def _write(products: list[NewProduct], units: dict[str, int]) -> None:

@@ -14,6 +14,10 @@ from inventory.reconciliation.records import compare, fail
 from inventory.reconciliation.scope import WHOLE_SHOP, OrderBook, Scope
 from yousinsa.db.errors import is_outage
 from yousinsa.errors import Conflict
+from yousinsa.language import recordable
+
+# Recorded, for whoever reads it.
+ENDED = recordable(gettext_noop("It was ended before it was done."))
 
 logger = logging.getLogger(__name__)
 Status = ReconciliationRun.Status
@@ -29,7 +33,7 @@ def request_run(*, actor_id: int, full: bool = False) -> ReconciliationRun:
             raise Conflict(gettext("A run over the whole shop is requested already: see %s.") % other)
         if not other.silent:
             raise Conflict(gettext("A run over the whole shop is going on already: see %s.") % other)
-        fail(other, gettext_noop("It was ended before it was done."))
+        fail(other, ENDED)
     return ReconciliationRun.objects.create(
         scope=str(Scope(full=full)), by_id=actor_id, status=Status.REQUESTED
     )

@@ -11,13 +11,12 @@ from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import Payment, Refund
-from orders.payments import refunds
+from orders.payments import by_hand
 from orders.payments.providers import Manual
 from orders.selectors import find_order_ids
 from shop.desk.base import ReadOnlyAdmin, ReadOnlyInline
 from shop.desk.columns import link, linked, moment, money, recorded_text, won
 from shop.desk.operations import OperatedAdmin, Operation, OperationForm
-from yousinsa.errors import Conflict
 from yousinsa.language import recorded
 
 
@@ -70,10 +69,7 @@ class PaymentAdmin(ReadOnlyAdmin):
 
 class PaidOutForm(OperationForm):
     def run(self, *, actor_id: int) -> None:
-        if self.record.payment.provider != Manual.name:
-            raise Conflict(gettext("The provider pays this one out by itself."))
-        if not refunds.mark_done(self.record.pk):
-            raise Conflict(gettext("It was marked as paid out before."))
+        by_hand.pay_out(self.record, actor_id=actor_id)
 
 
 PAID_OUT = Operation(

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from orders.models import Order, Settlement, SettlementEntry
 from orders.settlements.services import APPROVE as MAY_APPROVE
 from orders.settlements.services import approve, settle, shares
-from shop.desk.access.owners import is_store_owner
+from shop.desk.access.owners import sees_own_only
 from shop.desk.base import ReadOnlyAdmin
 from shop.desk.columns import admin_url, link, moment, money, text_link, won
 from shop.desk.operations import OperatedAdmin, Operation, OperationForm
@@ -144,7 +144,7 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Settlement | None = None) -> bool:
         """A draft may go, one at a time; what was approved stays."""
-        allowed = request.user.has_perm("orders.delete_settlement") and not is_store_owner(request.user)
+        allowed = request.user.has_perm("orders.delete_settlement") and not sees_own_only(request.user)
         return allowed and obj is not None and obj.status == Settlement.Status.DRAFT
 
     def facts(self, record: Settlement, operation: Operation) -> Sequence[tuple[Any, Any]]:
@@ -186,7 +186,7 @@ class SettlementAdmin(OperatedAdmin, ReadOnlyAdmin):
             "rows": rows,
             "late": settlement.late_entries and late(settlement),
         }
-        context["full"] = not is_store_owner(request.user)  # who approved it is the shop's own affair
+        context["full"] = not sees_own_only(request.user)  # who approved it is the shop's own affair
         return TemplateResponse(request, "admin/orders/settlement_print.html", context)
 
 

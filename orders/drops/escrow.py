@@ -29,6 +29,10 @@ from orders.placement.writing import Offers, order_maker, price_refusal, promise
 from orders.schemas import OrderView
 from yousinsa.db.rows import insert_rows
 from yousinsa.errors import Conflict
+from yousinsa.language import recordable
+
+# Recorded, for whoever reads it.
+CAME_BACK = recordable(gettext_noop("came back"))
 
 Items = Mapping[int, DropItem]
 
@@ -196,7 +200,7 @@ def release(
         if drop.on_redis:
             to_deliver.setdefault(line.number, (line, []))[1].append((line.option_id, line.units))
     entries += [
-        ledger.Entry(stock_id, Kind.ALLOT, 0, n, reference(drop_id), actor_id, gettext_noop("came back"))
+        ledger.Entry(stock_id, Kind.ALLOT, 0, n, reference(drop_id), actor_id, CAME_BACK)
         for (stock_id, drop_id), n in back.items()
     ]
     ledger.post(locked, entries)

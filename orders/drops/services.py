@@ -29,6 +29,11 @@ from orders.models.drops import Drop, DropItem, DropStatus
 from shop.models import Option
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Conflict
+from yousinsa.language import recordable
+
+# Recorded, for whoever reads it.
+OPENED = recordable(gettext_noop("opened"))
+CLOSED = recordable(gettext_noop("closed"))
 
 FINISH_SECONDS = 20.0
 
@@ -70,7 +75,7 @@ def _allot(drop_id: int, actor_id: int | None) -> None:
             gettext("None of it is on sale: its options, products or stores were taken off sale, or closed.")
         )
     stock_of = stock_ids(items)
-    opened = gettext_noop("opened")
+    opened = OPENED
     ledger.post(
         lock_stock(stock_of.values()),
         [
@@ -195,7 +200,7 @@ def _unallot(drop_id: int, actor_id: int | None) -> None:
         return
     left = {id: item.left for id, item in items.items() if item.left}
     stock_of = stock_ids(left)
-    closed = gettext_noop("closed")
+    closed = CLOSED
     ledger.post(
         lock_stock(stock_of.values()),
         [

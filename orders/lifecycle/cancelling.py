@@ -8,6 +8,10 @@ from orders.locking import lock_order, move
 from orders.models import Order, Status
 from orders.payments import refunds
 from yousinsa.db.transactions import transact
+from yousinsa.language import recordable
+
+# Recorded, for whoever reads it.
+CANCELLED = recordable(gettext_noop("The order was cancelled."))
 
 
 def cancel_order(*, order_id: int, actor_id: int | None, note: str = "", only_pending: bool = False) -> None:
@@ -27,7 +31,7 @@ def cancel_order(*, order_id: int, actor_id: int | None, note: str = "", only_pe
             )  # fmt: skip
         move(held.order, Status.CANCELLED, actor_id=actor_id, note=note)
         held.release(actor_id=actor_id)
-        return held.order, refunds.owe_all(held.order, reason=gettext_noop("The order was cancelled."))
+        return held.order, refunds.owe_all(held.order, reason=CANCELLED)
 
     order, due = transact(work)
     if order.drop_id:

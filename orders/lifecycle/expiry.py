@@ -24,6 +24,10 @@ from orders.placement.guards.blocked import locked_among
 from yousinsa.db.rows import insert_rows
 from yousinsa.db.transactions import halving, patience, transact
 from yousinsa.errors import Busy
+from yousinsa.language import recordable
+
+# Recorded, for whoever reads it.
+EXPIRED = recordable(gettext_noop("hold expired"))
 
 EXPIRY_BATCH = 200
 JOB = Trouble.Job.EXPIRY
@@ -140,7 +144,7 @@ def _expire(order_ids: Sequence[int], now: datetime) -> int:
         for order_id, option_id, quantity in lines
         if order_id in numbers
     ]
-    escrow.release(locked, held, drop_items, reason=gettext_noop("hold expired"))
+    escrow.release(locked, held, drop_items, reason=EXPIRED)
     withdrawn = Order.objects.filter(pk__in=numbers, buyer__withdrawn_at__isnull=False)
     forget_shipping(order_ids=list(withdrawn.values_list("id", flat=True)))
     return len(numbers)

@@ -13,6 +13,10 @@ from orders.payments import refunds
 from orders.settlements import entries
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Invalid
+from yousinsa.language import recordable
+
+# Recorded, for whoever reads it.
+UNITS_RETURNED = recordable(gettext_noop("Units were returned."))
 
 
 def return_order(
@@ -44,7 +48,7 @@ def return_order(
         )  # fmt: skip
         if all(line.returned == line.quantity for line in held.lines):
             move(order, Status.RETURNED, actor_id=actor_id, note=reason)
-        return refunds.owe(order, amount, reason=reason or gettext_noop("Units were returned."))
+        return refunds.owe(order, amount, reason=reason or UNITS_RETURNED)
 
     refunds.pay_out_now(transact(work))
 

@@ -5,6 +5,13 @@ from typing import Protocol
 
 from django.utils.translation import gettext_noop
 
+from yousinsa.language import recordable
+
+# Recorded, for whoever reads it.
+TRANSFER = recordable(gettext_noop("Transfer the amount with the order number as reference."))
+CARD_DECLINED = recordable(gettext_noop("The card was declined."))
+NO_CHARGE = recordable(gettext_noop("The provider has no such charge."))
+
 APPROVED, DECLINED, WAITING = "approved", "declined", "waiting"
 
 
@@ -41,7 +48,7 @@ class Manual:
     name = "manual"
 
     def charge(self, *, reference: str, amount: int, token: str) -> Answer:
-        return Answer(WAITING, gettext_noop("Transfer the amount with the order number as reference."))
+        return Answer(WAITING, TRANSFER)
 
     def lookup(self, *, reference: str, token: str) -> Answer:
         return Answer(WAITING)
@@ -66,9 +73,9 @@ class Sandbox:
 
     def lookup(self, *, reference: str, token: str) -> Answer:
         if "decline" in token:
-            return Answer(DECLINED, gettext_noop("The card was declined."))
+            return Answer(DECLINED, CARD_DECLINED)
         if "timeout" in token and "charged" not in token:
-            return Answer(DECLINED, gettext_noop("The provider has no such charge."))
+            return Answer(DECLINED, NO_CHARGE)
         return Answer(APPROVED)
 
     def refund(self, *, reference: str, payment_reference: str, amount: int) -> bool:

@@ -30,7 +30,14 @@ from orders.payments.providers import APPROVED, DECLINED, PROVIDERS, WAITING, An
 from yousinsa.db.errors import is_outage
 from yousinsa.db.transactions import patience, transact
 from yousinsa.errors import Busy, Invalid
-from yousinsa.language import recorded
+from yousinsa.language import recordable, recorded
+
+# Recorded, for whoever reads it.
+SECOND_PAYMENT = recordable(gettext_noop("A second payment was taken for this order: it was refunded."))
+TOO_LATE = recordable(gettext_noop("The payment came after the order had ended: it was refunded."))
+LATE_BUT_THERE = recordable(
+    gettext_noop("The payment came after the hold had expired; the units were still there.")
+)
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +45,8 @@ logger = logging.getLogger(__name__)
 UNANSWERED_AFTER = timedelta(seconds=60)
 RESOLVE_BATCH = 100
 # Recorded on the order, for its buyer.
-UNITS_GONE = gettext_noop(
-    "The payment came after the hold had expired and the units were gone: it was refunded."
+UNITS_GONE = recordable(
+    gettext_noop("The payment came after the hold had expired and the units were gone: it was refunded.")
 )
 
 
@@ -179,7 +186,7 @@ def _hold_for_transfer(order: Order, provider: str) -> None:
 
 def _give_back(order: Order, payment: Payment, note: str = "") -> list[int]:
     """The money of a payment that buys nothing goes back, and the order says so."""
-    order.note = note or gettext_noop("A second payment was taken for this order: it was refunded.")
+    order.note = note or SECOND_PAYMENT
     order.save(update_fields=["note"])
     return refunds.owe_of(payment, payment.amount, reason=order.note)
 
@@ -191,7 +198,7 @@ def _accept_money(held: LockedOrder, payment: Payment, actor_id: int | None) -> 
         return []
     # Who withdrew meanwhile took the address away: there is nowhere to ship to.
     if order.status != Status.EXPIRED or not order.address1:
-        note = gettext_noop("The payment came after the order had ended: it was refunded.")
+        note = TOO_LATE
         return _give_back(order, payment, note)
     if order.drop_id:
         # Its units are the drop's again, and there somebody may have bought them.
@@ -200,7 +207,7 @@ def _accept_money(held: LockedOrder, payment: Payment, actor_id: int | None) -> 
         ledger.reserve(held.stock, held.units, reference=order.number, actor_id=actor_id)
     except InsufficientStock:
         return _give_back(order, payment, UNITS_GONE)
-    note = gettext_noop("The payment came after the hold had expired; the units were still there.")
+    note = LATE_BUT_THERE
     move(order, Status.PAID, actor_id=actor_id, note=note)
     order.note = note
     order.save(update_fields=["note"])

@@ -3,19 +3,20 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
-from treebeard.admin import TreeAdmin
+from treebeard.admin import TreeAdmin, TreeChangeList
 from treebeard.forms import movenodeform_factory
 from treebeard.templatetags.admin_tree import tree_context
 from unfold.templatetags.unfold_list import result_list
 
 from shop.desk.access.owners import SHARED
-from shop.desk.base import DeskAdmin
+from shop.desk.base import DeclaredLookups, DeskAdmin, is_key
 from shop.desk.columns import admin_url, text_link
 from shop.models import Category, Product
 from yousinsa.text.keys import key
@@ -39,6 +40,10 @@ class CategoryForm(movenodeform_factory(Category)):  # type: ignore[misc]
         return cleaned
 
 
+class Tree(DeclaredLookups, TreeChangeList):
+    """The list of categories."""
+
+
 @admin.register(Category)
 class CategoryAdmin(DeskAdmin, TreeAdmin):
     """The tree: a page of roots that unfold, moved by dragging or by the form."""
@@ -52,7 +57,13 @@ class CategoryAdmin(DeskAdmin, TreeAdmin):
     search_fields = ("name",)
     search_help_text = _("Part of the name or of the slug.")
     prepopulated_fields = {"slug": ("name",)}
-    get_changelist = TreeAdmin.get_changelist
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[Any]:
+        return Tree
+
+    def is_filtered(self, request: HttpRequest) -> bool:
+        """Only a search looks at the whole tree; what else an address says is ignored."""
+        return bool(request.GET.get(SEARCH_VAR))
 
     @admin.display(description=_("products"))
     def products(self, category: Category) -> SafeString:
@@ -68,6 +79,8 @@ class CategoryAdmin(DeskAdmin, TreeAdmin):
         """The rows below a node, as the list's script asks for them: in the theme's style."""
         if not self.has_view_permission(request):
             raise PermissionDenied
+        if not is_key(parent_id):
+            raise Http404
         request._treebeard_parent_id = parent_id  # type: ignore[attr-defined]
         changes = self.get_changelist_instance(request)
         changes.formset = None
@@ -89,6 +102,12 @@ class CategoryAdmin(DeskAdmin, TreeAdmin):
             moved = self.get_object(request, request.POST["node"])
             self.log_change(request, moved, _("Moved in the tree."))
         return answer
+
+    also_seen_label = _("place in the tree")
+
+    def also_seen(self, record: Category) -> dict[str, Any]:
+        parent = Category.objects.get_parent(record)
+        return {"place": parent.pk if parent else None}
 
     def find(self, queryset: QuerySet[Category], term: str) -> QuerySet[Category]:
         """Looked for here, as databases differ in what they take for one letter, and categories are few."""

@@ -4,14 +4,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
-from django.db import IntegrityError
+from django.contrib import admin
 from django.db.models import F, QuerySet
 from django.forms.models import BaseInlineFormSet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -137,6 +135,7 @@ class ProductAdmin(DeskAdmin):
     list_display = ("name", "store", "category", "price_won", "is_active", "available", "created")
     list_select_related = ("store", "category", "options__stock")
     list_filter = ("is_active", CategoryFilter)
+    links_by = ("store__id__exact",)
     search_fields = ("name",)
     search_help_text = _("Words of the name, or an SKU.")
     sortable_by = ("name", "price_won")
@@ -166,15 +165,6 @@ class ProductAdmin(DeskAdmin):
         if new:
             keep_in_stock(new)
         pages_changed()
-
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        try:
-            return super().changeform_view(request, *args, **kwargs)
-        except IntegrityError:
-            # Checked before, taken since: somebody else used this SKU or look in the same second.
-            text = gettext("Somebody else saved the same SKU, size or colour meanwhile. Nothing was saved.")
-            self.message_user(request, text, messages.ERROR)
-            return HttpResponseRedirect(request.get_full_path())
 
     def has_delete_permission(self, request: HttpRequest, obj: Product | None = None) -> bool:
         """Only what never had an option; any other product is taken off sale."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -13,6 +14,7 @@ from django.utils.translation import ngettext_lazy
 from shop import services
 from shop.desk.columns import admin_url, moment, text_link
 from shop.desk.operations import OperatedAdmin, Operation, OperationForm
+from shop.errors import StoreExists
 from shop.models import Product, Store
 from shop.selectors import begins, find_users
 from yousinsa.text.keys import key
@@ -33,7 +35,7 @@ ACCEPT = Operation(
     explanation=_("The store's products are listed and sold from now on."),
     done=_("accepted."),
     form=_decision(Store.Status.ACCEPTED),
-    possible=lambda store: store.status != Store.Status.ACCEPTED,
+    possible=lambda store: services.may_become(store, Store.Status.ACCEPTED),
     action=_("Accept selected stores"),
     done_many=ngettext_lazy("%d store accepted.", "%d stores accepted."),
 )
@@ -44,7 +46,7 @@ REJECT = Operation(
     explanation=_("The application is declined. The owner sees it, and may apply under another name."),
     done=_("rejected."),
     form=_decision(Store.Status.REJECTED),
-    possible=lambda store: store.status == Store.Status.REQUESTED,
+    possible=lambda store: services.may_become(store, Store.Status.REJECTED),
     action=_("Reject selected stores"),
     done_many=ngettext_lazy("%d store rejected.", "%d stores rejected."),
     asks=True,
@@ -58,17 +60,30 @@ CLOSE = Operation(
     ),
     done=_("closed."),
     form=_decision(Store.Status.CLOSED),
-    possible=lambda store: store.status == Store.Status.ACCEPTED,
+    possible=lambda store: services.may_become(store, Store.Status.CLOSED),
     action=_("Close selected stores"),
     done_many=ngettext_lazy("%d store closed.", "%d stores closed."),
     asks=True,
 )
 
 
+class StoreForm(forms.ModelForm):
+    class Meta:
+        model = Store
+        fields = ("name", "owner", "commission_rate")
+
+    def clean_name(self) -> str:
+        name = str(self.cleaned_data["name"])
+        if Store.objects.filter(name_key=key(name)).exclude(pk=self.instance.pk).exists():
+            raise forms.ValidationError(str(StoreExists.title))
+        return name
+
+
 @admin.register(Store)
 class StoreAdmin(OperatedAdmin):
     """A store's status is decided by operations, which also note when."""
 
+    form = StoreForm
     operations = (ACCEPT, REJECT, CLOSE)
     owned_by = "pk"
     exported = {
@@ -78,6 +93,7 @@ class StoreAdmin(OperatedAdmin):
     list_display = ("name", "owner", "status", "applied", "decided")
     list_select_related = ("owner",)
     list_filter = ("status",)
+    links_by = ("owner__id__exact",)
     search_fields = ("name",)
     search_help_text = _("Beginning of the store's name, or of its owner's e-mail address.")
     autocomplete_fields = ("owner",)

@@ -8,8 +8,8 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext_lazy
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from shop import services
@@ -20,8 +20,9 @@ from shop.desk.columns import moment
 from shop.desk.links import related_links
 from shop.desk.operations import OperatedAdmin, Operation, OperationForm
 from shop.models import TokenRevocation, User
+from shop.rights.groups import contradiction
 from shop.selectors import begins, find_users
-from yousinsa.errors import Forbidden
+from yousinsa.errors import Conflict
 
 # What a bearer token states of its user, or stands on: changing it ends the tokens that say otherwise.
 STATED_BY_TOKENS = {"role", "is_staff", "is_superuser"}
@@ -34,9 +35,18 @@ class NewUserForm(UserCreationForm):
 
 
 class ChangedUserForm(UserChangeForm):
+    """Roles and groups that contradict each other are refused, whichever of the two is changed."""
+
     class Meta:
         model = User
         fields = "__all__"
+
+    def clean(self) -> dict[str, Any]:
+        values: dict[str, Any] = super().clean() or {}
+        groups = values["groups"] if "groups" in values else self.instance.groups.all()
+        if wrong := contradiction(values.get("role", self.instance.role), groups):
+            self.add_error("role" if "role" in self.fields else None, wrong)
+        return values
 
 
 class PasswordForm(AdminPasswordChangeForm):
@@ -51,12 +61,7 @@ class PasswordForm(AdminPasswordChangeForm):
 
 class DeactivateForm(OperationForm):
     def run(self, *, actor_id: int) -> None:
-        if self.record.pk == actor_id:
-            raise Forbidden(_("You cannot deactivate your own account."))
-        with transaction.atomic():
-            self.record.is_active = False
-            self.record.save(update_fields=["is_active"])
-            services.revoke_all_tokens(user_id=self.record.pk)
+        services.deactivate(user_id=self.record.pk, actor_id=actor_id)
 
 
 DEACTIVATE = Operation(
@@ -74,7 +79,8 @@ DEACTIVATE = Operation(
 
 class RemoveSecondFactorForm(OperationForm):
     def run(self, *, actor_id: int) -> None:
-        second_factor.remove(self.record)
+        if not second_factor.remove(self.record):
+            raise Conflict(gettext("There is no second factor any more."))
 
 
 REMOVE_SECOND_FACTOR = Operation(

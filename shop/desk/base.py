@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.auth import get_permission_codename
+from django.core.exceptions import EmptyResultSet
 from django.core.paginator import Paginator
 from django.db import models
 from django.db.models import QuerySet
@@ -16,14 +18,16 @@ from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.functional import cached_property
+from django.utils.translation import gettext, override
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import override
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.views import ChangeList
 
-from shop.desk.access.owners import SHARED, is_store_owner, own_stores, without
+from shop.desk.access.owners import SHARED, own_stores, sees_own_only, without
 from shop.desk.bounds import bounded_count
 from shop.desk.export import Exported
+from shop.desk.versions import Versioned
+from shop.models import User
 from yousinsa.language import recorded
 from yousinsa.text.cleaning import tidied
 from yousinsa.text.fields import LineFormField, TextFormField
@@ -42,7 +46,61 @@ class BoundedPaginator(Paginator):
         return bounded_count(rows)
 
 
-class BoundedChangeList(ChangeList):
+class DeclaredLookups:
+    """A list is filtered by what its admin declares (`list_filter`, `links_by`); the rest of an address is
+    ignored: what somebody is not shown cannot be asked for either, letter by letter.
+    """
+
+    model_admin: Any
+    declared: frozenset[str] = frozenset()
+
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        desk = kwargs.get("model_admin") or next(arg for arg in args if isinstance(arg, DeskAdmin))
+        self.declared = desk.declared_lookups(request)
+        super().__init__(request, *args, **kwargs)  # type: ignore[call-arg]
+
+    def get_filters_params(self, params: Any = None) -> dict[str, Any]:
+        asked: dict[str, Any] = super().get_filters_params(params)  # type: ignore[misc]
+        declared = self.declared
+        return {
+            name: values
+            for name, values in asked.items()
+            if name in declared
+            and not any(map(is_beyond, values))
+            and (name not in self.model_admin.links_by or all(map(is_key, values)))
+        }
+
+    def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
+        try:
+            found: QuerySet[Any] = super().get_queryset(request, *args, **kwargs)  # type: ignore[misc]
+            # Values are read when the statement is made: a date before the first one is an error there.
+            found.query.get_compiler(found.db).as_sql()
+        except EmptyResultSet:
+            return self.root_queryset.none()  # type: ignore[attr-defined]
+        except (ValueError, OverflowError) as exc:
+            raise IncorrectLookupParameters(exc) from exc
+        return found
+
+
+def is_beyond(value: Any) -> bool:
+    """Whether this is a number that no column of the database can hold."""
+    try:
+        return abs(int(value)) >= 2**63
+    except ValueError:
+        return len(str(value)) > 4000  # Python reads no longer number
+
+
+def is_key(value: Any) -> bool:
+    """Whether this is how a record's key is written in an address."""
+    text = str(value)
+    return text.isascii() and text.isdecimal() and len(text) < 19
+
+
+# How Django's filters of a field are written in an address.
+_SUFFIXES = ("__exact", "__isnull", "__id__exact", "__gte", "__lt", "__isempty")
+
+
+class BoundedChangeList(DeclaredLookups, ChangeList):
     """Sorts by the columns of `sortable_by` only, whatever the address asks for, and never joins.
 
     `list_select_related` is fetched by key, one query a relation: with a join MariaDB may start at the
@@ -54,7 +112,7 @@ class BoundedChangeList(ChangeList):
 
     def get_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
         """Without a search, a store owner's list reaches as far back as it counts."""
-        if is_store_owner(request.user) and not self.query:
+        if sees_own_only(request.user) and not self.query:
             newest = self.model_admin.newest_of_owner(request)
             if newest is not None:
                 self.root_queryset = newest
@@ -65,7 +123,7 @@ class BoundedChangeList(ChangeList):
         return qs if isinstance(related, bool) else qs.prefetch_related(*related)
 
 
-class DeskAdmin(Exported, ModelAdmin):
+class DeskAdmin(Versioned, Exported, ModelAdmin):
     """A model on the desk. Subclasses say in `find` what a search means, in `owned_by` whose a record is."""
 
     list_per_page = 50
@@ -77,6 +135,21 @@ class DeskAdmin(Exported, ModelAdmin):
     # The way from a record to its store. Without one the page is closed to store owners.
     owned_by: str | None = None
     hidden_from_owners: ClassVar[frozenset[str]] = frozenset()
+    # By which records the links of other pages narrow this list down (`store__id__exact`).
+    links_by: Sequence[str] = ()
+
+    def declared_lookups(self, request: HttpRequest) -> frozenset[str]:
+        """By what the address may filter this user's list: filters and links, of what is not hidden."""
+        names = set(self.links_by)
+        for entry in self.get_list_filter(request):
+            if isinstance(entry, type):
+                names.add(str(getattr(entry, "parameter_name", "")))
+            else:
+                field = str(entry[0] if isinstance(entry, tuple) else entry)
+                names.update(f"{field}{suffix}" for suffix in _SUFFIXES)
+        if sees_own_only(request.user):
+            names = {name for name in names if name.partition("__")[0] not in self.hidden_from_owners}
+        return frozenset(names)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return BoundedChangeList
@@ -104,14 +177,17 @@ class DeskAdmin(Exported, ModelAdmin):
         response = super().history_view(request, object_id, extra_context)
         if isinstance(response, TemplateResponse):
             for entry in (response.context_data or {}).get("action_list", ()):
-                entry.change_message = recorded(entry.change_message)
+                # Labels of operations, which nobody typed, and our own words with values in them.
+                entry.change_message = entry.change_message and recorded(gettext(entry.change_message))
+                if sees_own_only(request.user) and entry.user_id != request.user.pk:
+                    entry.user = User(email=gettext("the shop"))  # who that was is the shop's own affair
         return response
 
     # --- Store owners see what is theirs -------------------------------------------------------------
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         records = super().get_queryset(request)
-        return self.of_owner(request, records) if is_store_owner(request.user) else records
+        return self.of_owner(request, records) if sees_own_only(request.user) else records
 
     def of_owner(self, request: HttpRequest, records: QuerySet[Any]) -> QuerySet[Any]:
         """Those of these records that belong to the user's own stores."""
@@ -130,7 +206,7 @@ class DeskAdmin(Exported, ModelAdmin):
         return None
 
     def _is_open_to(self, request: HttpRequest) -> bool:
-        return self.owned_by is not None or not is_store_owner(request.user)
+        return self.owned_by is not None or not sees_own_only(request.user)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self._is_open_to(request) and super().has_module_permission(request)
@@ -156,7 +232,7 @@ class DeskAdmin(Exported, ModelAdmin):
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """What a store owner may choose is what the other model's page shows them."""
-        if is_store_owner(request.user):
+        if sees_own_only(request.user):
             other = self.admin_site._registry.get(db_field.remote_field.model)
             everything = db_field.remote_field.model._default_manager
             kwargs["queryset"] = other.get_queryset(request) if other else everything.none()
@@ -164,13 +240,13 @@ class DeskAdmin(Exported, ModelAdmin):
 
     def get_list_display(self, request: HttpRequest) -> Any:
         columns = super().get_list_display(request)
-        if is_store_owner(request.user):
+        if sees_own_only(request.user):
             return [column for column in columns if column not in self.hidden_from_owners]
         return columns
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
-        if is_store_owner(request.user):
+        if sees_own_only(request.user):
             return without(fieldsets, self.hidden_from_owners)
         return fieldsets
 
@@ -222,7 +298,7 @@ class ReadOnlyInline(TabularInline):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows = super().get_queryset(request)
-        if is_store_owner(request.user):
+        if sees_own_only(request.user):
             rows = (
                 rows.filter(**{f"{self.owned_by}__in": own_stores(request)}) if self.owned_by else rows.none()
             )
@@ -238,11 +314,11 @@ class ReadOnlyInline(TabularInline):
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.owned_by is not None or not is_store_owner(request.user)
+        return self.owned_by is not None or not sees_own_only(request.user)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = super().get_fields(request, obj)
-        if is_store_owner(request.user):
+        if sees_own_only(request.user):
             return [name for name in fields if name not in self.hidden_from_owners]
         return fields
 

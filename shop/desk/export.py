@@ -28,7 +28,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from openpyxl import Workbook
 
-from shop.desk.access.owners import is_store_owner
+from shop.desk.access.owners import sees_own_only
 from yousinsa.files.cells import as_text
 
 # Below 1,000 values MariaDB reads an IN as ranges of the key; above, it may read the joined tables instead.
@@ -133,7 +133,7 @@ class Exported:
         return []
 
     def export_columns(self: Any, request: HttpRequest) -> dict[str, Any]:
-        if is_store_owner(request.user):
+        if sees_own_only(request.user):
             # Only what was thought of, and what begins at no field that the pages hide from them.
             hidden = self.hidden_from_owners
             return {

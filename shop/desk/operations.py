@@ -26,7 +26,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext
 from unfold.forms import AdminForm
 
-from shop.desk.access.owners import is_store_owner, may_do
+from shop.desk.access.owners import may_do, sees_own_only
 from shop.desk.base import DeskAdmin
 from shop.desk.columns import admin_url
 from shop.desk.widgets import style_field
@@ -129,7 +129,7 @@ class OperatedAdmin(DeskAdmin):
         """Whether the user may do this, to this record. What operators do is not a store owner's to do."""
         if operation.permission:
             return may_do(request.user, operation.permission)
-        return not is_store_owner(request.user) and self.has_operate_permission(request, obj)
+        return not sees_own_only(request.user) and self.has_operate_permission(request, obj)
 
     def get_urls(self) -> list[Any]:
         name = f"{self.opts.app_label}_{self.opts.model_name}"

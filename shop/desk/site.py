@@ -19,7 +19,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from unfold.sites import UnfoldAdminSite
 
-from shop.desk.access import second_factor
+from shop.desk.access import idle, second_factor
 from shop.desk.access.sign_in import CodeForm, SignInForm
 from shop.models import User
 
@@ -49,6 +49,7 @@ class DeskSite(UnfoldAdminSite):
         inner = super().admin_view(view, cacheable)
 
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            idle.end_or_note(request)
             if second_factor.must_enrol(request):
                 if request.path == reverse("admin:logout"):
                     return csrf_protect(self.logout)(request)
@@ -77,10 +78,12 @@ class DeskSite(UnfoldAdminSite):
         if not (self.has_permission(request) or second_factor.must_enrol(request)):
             return HttpResponseRedirect(f"{reverse('admin:login')}?next={request.path}")
         user = User.objects.get(pk=int(request.user.pk or 0))
-        form = CodeForm(request.POST if request.method == "POST" else None)
+        enrolled = second_factor.is_enrolled(user)
+        sent = request.POST if request.method == "POST" else None
+        form = CodeForm(sent, request=request, user=user, enrolled=enrolled)
         codes: list[str] = []
         if request.method == "POST" and form.is_valid():
-            code, enrolled = form.cleaned_data["code"], second_factor.is_enrolled(user)
+            code = form.cleaned_data["code"]
             wanted = request.POST.get("do", "")
             if wanted == "confirm" and not enrolled:
                 codes = self._confirm(request, user, code)

@@ -6,6 +6,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from shop.models import Role
+from shop.rights.groups import SEE_ALL_STORES
 from yousinsa.errors import Conflict
 
 
@@ -26,7 +27,10 @@ def are_needed(permission: str) -> bool:
         return bool(settings.FOUR_EYES == "1")
     holders = ModelBackend().with_perm(permission, is_active=True, include_superusers=True)
     # What operators do is not a store owner's to do, whatever rights they are given.
-    operators = holders.filter(Q(is_superuser=True) | ~Q(role=Role.STORE_OWNER), is_staff=True)
+    everywhere = ModelBackend().with_perm(SEE_ALL_STORES, is_active=True, include_superusers=True)
+    operators = holders.filter(
+        Q(is_superuser=True) | ~Q(role=Role.STORE_OWNER), is_staff=True, pk__in=everywhere.values("pk")
+    )
     return len(operators.filter(withdrawn_at__isnull=True).order_by().values_list("pk", flat=True)[:2]) == 2
 
 

@@ -13,6 +13,9 @@ from django.apps import apps
 from django.contrib.auth import get_permission_codename
 from django.contrib.auth.models import Group, Permission
 from django.core.checks import CheckMessage, Error
+from django.utils.translation import gettext
+
+from shop.models import Role
 
 CATALOGUE_EDITOR = "Catalogue editor"
 STOCK_CLERK = "Stock clerk"
@@ -20,27 +23,44 @@ ORDER_DESK = "Order desk"
 FINANCE = "Finance"
 STORE_OWNER = "Store owner"
 
+# Without it, somebody at the desk sees what belongs to their own stores (shop/desk/access/owners.py).
+SEE_ALL_STORES = "shop.see_all_stores"
+
 GROUPS: dict[str, tuple[str, ...]] = {}
 """What each group may do, as `app.codename`: the tables of all apps."""
 
 _LOOK = ("shop.view_product", "shop.view_option", "shop.view_category", "shop.view_store")
 
+_OPERATOR = (*_LOOK, SEE_ALL_STORES)
+
 RIGHTS: dict[str, tuple[str, ...]] = {
     CATALOGUE_EDITOR: (
-        *_LOOK,
+        *_OPERATOR,
         "shop.add_product", "shop.change_product", "shop.delete_product",
         "shop.add_option", "shop.change_option",
         "shop.add_category", "shop.change_category", "shop.delete_category",
         "shop.decide_store",
     ),
-    STOCK_CLERK: _LOOK,
-    ORDER_DESK: (*_LOOK, "shop.view_user"),
-    FINANCE: _LOOK,
+    STOCK_CLERK: _OPERATOR,
+    ORDER_DESK: (*_OPERATOR, "shop.view_user"),
+    FINANCE: _OPERATOR,
     # Of their own stores only (shop/desk/access/owners.py).
     STORE_OWNER: (
         *_LOOK, "shop.add_product", "shop.change_product", "shop.add_option", "shop.change_option",
     ),
 }  # fmt: skip
+
+
+def contradiction(role: str, groups: Iterable[Group]) -> Any:
+    """Why somebody with this role cannot be in these groups: a sentence, or None."""
+    names = {group.name for group in groups}
+    if role == Role.STORE_OWNER and (operators := sorted(names & set(GROUPS) - {STORE_OWNER})):
+        text = gettext("A store owner is no operator: take them out of these groups first: %s.")
+        return text % ", ".join(operators)
+    if role != Role.STORE_OWNER and STORE_OWNER in names:
+        text = gettext("Whoever is in the group %s has the role of a store owner: take them out of it first.")
+        return text % STORE_OWNER
+    return None
 
 
 def add_rights(table: Mapping[str, Iterable[str]]) -> None:

@@ -23,9 +23,9 @@ def signed_in(user: User) -> Client:
 
 
 def staff(*permissions: str) -> Client:
-    """An operator who is no superuser and has these permissions (`app.codename`)."""
+    """An operator who is no superuser: sees what is every store's, and has these permissions."""
     user = User.objects.create_user(f"clerk{User.objects.count()}@example.com", name="Clerk", is_staff=True)
-    for permission in permissions:
+    for permission in ("shop.see_all_stores", *permissions):
         app, codename = permission.split(".")
         user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
     return signed_in(user)
@@ -65,6 +65,18 @@ def buttons(client: Client, record: Any) -> set[str]:
     page = client.get(url(type(record), "change", record.pk)).content.decode()
     found = re.findall(rf'href="{url(type(record))}{record.pk}/([a-z-]+)/"', page)
     return set(found) - LOOKING
+
+
+def seen(client: Client, record: Model) -> dict[str, str]:
+    """The version that a record's change form carries, as it is shown now."""
+    page = client.get(url(type(record), "change", record.pk))
+    found = page.context or {}
+    return {found["seen_name"]: found["seen_version"]} if "seen_name" in found else {}
+
+
+def save(client: Client, record: Model, form: dict[str, Any]) -> Any:
+    """Open a record's change form and send it with these values."""
+    return client.post(url(type(record), "change", record.pk), form | seen(client, record))
 
 
 def account_form(user: User, **changes: Any) -> dict[str, Any]:

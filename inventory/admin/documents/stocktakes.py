@@ -145,5 +145,6 @@ class StocktakeLineAdmin(LineAdmin):
         "on hand when counting began": "on_hand", "counted": "counted",
     }  # fmt: skip
     document_field = "stocktake"
+    links_by = ("stocktake__id__exact",)
     list_select_related = ("stocktake", "stock__option__product")
     list_display = ("sku", "stocktake", "product", "on_hand", "counted")

@@ -80,6 +80,7 @@ class MovementAdmin(MovementColumns, ReadOnlyAdmin):
     list_display = ("at", "sku", "kind", "on_hand", "reserved", "cause", "actor", "why")
     list_select_related = ("stock__option", "actor")
     list_filter = ("kind", ("created_at", DateFilter))
+    links_by = ("stock__id__exact",)
     search_fields = ("reference",)
     search_help_text = _("An SKU, or a reference such as an order's number, in full.")
     ordering = ("-id",)

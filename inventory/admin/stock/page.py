@@ -29,7 +29,7 @@ from inventory.admin.stock.movements import MovementInline
 from inventory.admin.stock.timeline import timeline
 from inventory.errors import StockMoved
 from inventory.models import Delivery, Movement, Stock, Stocktake
-from shop.desk.access.owners import is_store_owner, may_do
+from shop.desk.access.owners import may_do, sees_own_only
 from shop.desk.base import ReadOnlyAdmin
 from shop.desk.columns import admin_url, link, stacked, text_link
 from shop.desk.operations import complaints
@@ -284,7 +284,7 @@ class StockAdmin(ReadOnlyAdmin):
             return self._missing(request, object_id)
         before = request.GET.get("before", "")
         start = int(before) if before.isdecimal() and len(before) < 19 else None
-        full = not is_store_owner(request.user)
+        full = not sees_own_only(request.user)
         rows, more = timeline(stock, before=start, size=TIMELINE_PAGE, full=full)
         context = {
             "rows": rows,

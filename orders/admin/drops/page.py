@@ -23,6 +23,7 @@ from orders.drops.planning import MAX_ITEMS
 from orders.models.drops import DeadLetter, Drop, DropItem, DropStatus, Lane
 from shop.desk.columns import admin_url, moment
 from shop.desk.operations import OperatedAdmin, Operation
+from yousinsa.commands.arguments import YEARS
 from yousinsa.errors import Conflict
 
 
@@ -34,6 +35,13 @@ class DropForm(forms.ModelForm):
     def clean(self) -> dict[str, Any]:
         values: dict[str, Any] = super().clean() or {}
         opens, closes = values.get("opens_at"), values.get("closes_at")
+        for name, at in (("opens_at", opens), ("closes_at", closes)):
+            if at and at.year not in YEARS:
+                text = gettext("Must be from %(first)d to %(last)d.") % {
+                    "first": YEARS[0],
+                    "last": YEARS[-1],
+                }
+                self.add_error(name, text)
         if opens and closes and closes <= opens:
             self.add_error("closes_at", gettext("Must be later than the opening."))
         if values.get("admission_rate") and values.get("lane") == Lane.GROUP_COMMIT:
@@ -154,12 +162,13 @@ class DropAdmin(OperatedAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Drop | None = None) -> tuple[str, ...]:
         return self.readonly_fields if _is_planned(obj) else (*self.planned, *self.readonly_fields)
 
+    def lock_record(self, pk: Any) -> None:
+        lock_items([pk])
+
     def save_model(self, request: HttpRequest, obj: Drop, form: Any, change: bool) -> None:
         """Under the drop's lock: its time may come while an operator types."""
-        if change:
-            lock_items([obj.pk])
-            if Drop.objects.get(pk=obj.pk).status != DropStatus.SCHEDULED:
-                raise Conflict(gettext("The drop has opened meanwhile. Nothing was saved."))
+        if change and Drop.objects.get(pk=obj.pk).status != DropStatus.SCHEDULED:
+            raise Conflict(gettext("The drop has opened meanwhile. Nothing was saved."))
         super().save_model(request, obj, form, change)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

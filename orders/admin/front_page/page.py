@@ -12,7 +12,7 @@ from django.utils.translation import get_language, gettext, ngettext
 from orders.admin.front_page.figures import Figures, about
 from orders.admin.front_page.panels import PANELS, lately
 from orders.models import Order
-from shop.desk.access.owners import is_store_owner
+from shop.desk.access.owners import sees_own_only
 from shop.desk.columns import won
 
 # The page says of which time its figures are.
@@ -24,7 +24,7 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
     Its figures are the whole shop's: a store owner gets a list of pages instead.
     """
-    if is_store_owner(request.user):
+    if sees_own_only(request.user):
         return context
     page: Any = cache.get_or_set(f"desk:front-page:{get_language()}", make, SECONDS)
     cards = [

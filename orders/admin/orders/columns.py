@@ -12,7 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import Order, OrderLine
-from shop.desk.access.owners import is_store_owner, own_stores
+from shop.desk.access.owners import own_stores, sees_own_only
 from shop.desk.columns import moment, stacked, won
 
 SEE_PAYMENTS = "orders.view_payment"
@@ -25,13 +25,13 @@ class ListColumns:
 
     def get_list_select_related(self, request: HttpRequest) -> tuple[str, ...]:
         """What the columns read, fetched by key: what somebody is not shown is not fetched either."""
-        if is_store_owner(request.user):
+        if sees_own_only(request.user):
             return ("lines__option",)
         return ("buyer", "lines__option", *(["payments"] if request.user.has_perm(SEE_PAYMENTS) else []))
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         columns: list[Any] = [*super().get_list_display(request)]  # type: ignore[misc]
-        if is_store_owner(request.user):
+        if sees_own_only(request.user):
             columns[columns.index("bought")] = _bought_of(own_stores(request))
         elif not request.user.has_perm(SEE_PAYMENTS):
             columns[columns.index("payment")] = "total_won"

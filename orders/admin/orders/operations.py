@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from orders import lifecycle, states
 from orders.errors import ShippingRequired
 from orders.models import MAX_NOTE, Order, OrderLine, Payment, Status
+from orders.payments import by_hand
 from orders.payments.services import confirm_transfer
 from shop.desk.operations import Operation, OperationForm, line_of_text
 from yousinsa.errors import Invalid
@@ -20,6 +21,7 @@ from yousinsa.text.fields import TextFormField
 class ConfirmPaymentForm(OperationForm):
     def run(self, *, actor_id: int) -> None:
         order: Order = self.record
+        by_hand.refuse_own_order(buyer_id=order.buyer_id, actor_id=actor_id)
         try:
             confirm_transfer(order_id=order.pk, actor_id=actor_id)
         except ShippingRequired as exc:

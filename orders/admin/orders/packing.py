@@ -15,7 +15,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import Order, Status
-from shop.desk.access.owners import is_store_owner
+from shop.desk.access.owners import sees_own_only
 from shop.desk.columns import admin_url
 
 MOST_AT_ONCE = 200
@@ -31,7 +31,7 @@ class PackingLists:
 
     def has_pack_permission(self: Any, request: HttpRequest) -> bool:
         """Who may see orders; not store owners, for whom neither the address is nor what else is in it."""
-        return self.has_view_permission(request) and not is_store_owner(request.user)
+        return self.has_view_permission(request) and not sees_own_only(request.user)
 
     @admin.action(description=_("Print packing lists of selected orders"), permissions=["pack"])
     def print_packing_lists(

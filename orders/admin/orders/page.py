@@ -18,7 +18,7 @@ from orders.admin.orders.operations import ADD_NOTE, CANCEL, CONFIRM_PAYMENT, DE
 from orders.admin.orders.packing import PackingLists
 from orders.models import Order, OrderLine, Status
 from orders.selectors import find_order_ids, search_orders
-from shop.desk.access.owners import is_store_owner, own_stores
+from shop.desk.access.owners import own_stores, sees_own_only
 from shop.desk.base import ReadOnlyAdmin
 from shop.desk.bounds import newest_keys
 from shop.desk.columns import admin_url, money, recorded_text, text_link, won
@@ -45,6 +45,7 @@ class OrderAdmin(ListColumns, PackingLists, OperatedAdmin, ReadOnlyAdmin):
     }  # fmt: skip
     facts_related = ("buyer", "lines__option")
     list_filter = ("status", PlacedFilter)
+    links_by = ("buyer__id__exact",)
     search_fields = ("number",)
     search_help_text = _("Beginning of the order's number, or of the buyer's e-mail address.")
     ordering = ("-id",)
@@ -101,7 +102,7 @@ class OrderAdmin(ListColumns, PackingLists, OperatedAdmin, ReadOnlyAdmin):
         self, request: HttpRequest, queryset: QuerySet[Order], search_term: str
     ) -> tuple[QuerySet[Order], bool]:
         """Store owners search by number: who bought it is not theirs to ask."""
-        if search_term and is_store_owner(request.user):
+        if search_term and sees_own_only(request.user):
             found = [] if "@" in search_term else find_order_ids(search_term.replace("\x00", "").strip())
             return queryset.filter(pk__in=found), False
         return super().get_search_results(request, queryset, search_term)

@@ -21,13 +21,14 @@ from orders.drops.redis.keys import keys_of
 from orders.models import Order
 from orders.models.drops import LIVE, DeadLetter, Drop, DropItem, DropRelease, epoch_of
 from yousinsa.db.transactions import reading, transact
+from yousinsa.language import recordable
 
 PAGE = 1000
 
-LOST = gettext_noop("Redis lost the counters")
-UNACCOUNTED = gettext_noop("units unaccounted for")
-TOO_MANY = gettext_noop("Redis sells units that the drop does not have")
-UNREACHABLE = gettext_noop("Redis does not answer")
+LOST = recordable(gettext_noop("Redis lost the counters"))
+UNACCOUNTED = recordable(gettext_noop("units unaccounted for"))
+TOO_MANY = recordable(gettext_noop("Redis sells units that the drop does not have"))
+UNREACHABLE = recordable(gettext_noop("Redis does not answer"))
 
 
 class EscrowFinding(NamedTuple):

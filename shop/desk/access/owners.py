@@ -1,7 +1,8 @@
 """Store owners at the desk: they see what belongs to their accepted stores, and nothing else.
 
-It is the role of the account that limits, not a group: whatever rights a store owner is given, they end
-at the owner's own stores.
+What belongs to all stores is seen by who is allowed to (`shop.see_all_stores`, which the operators' groups
+have), and never by an account with a store owner's role: whatever other rights somebody is given, they end at
+their own stores.
 """
 
 from collections.abc import Collection
@@ -10,19 +11,22 @@ from typing import Any, cast
 from django.http import HttpRequest
 
 from shop.models import Option, Role, Store
+from shop.rights.groups import SEE_ALL_STORES
 
 # For `owned_by`: belongs to nobody, and every owner may see it.
 SHARED = "*"
 
 
-def is_store_owner(user: Any) -> bool:
+def sees_own_only(user: Any) -> bool:
     """Whether this user's view of the desk ends at their own stores."""
-    return getattr(user, "role", "") == Role.STORE_OWNER and not user.is_superuser
+    if user.is_superuser:
+        return False
+    return getattr(user, "role", "") == Role.STORE_OWNER or not user.has_perm(SEE_ALL_STORES)
 
 
 def may_do(user: Any, permission: str) -> bool:
-    """Whether this user may do what operators do: their rights, unless they are a store owner."""
-    return bool(user.has_perm(permission)) and not is_store_owner(user)
+    """Whether this user may do what operators do: their rights, unless they see own stores only."""
+    return bool(user.has_perm(permission)) and not sees_own_only(user)
 
 
 def own_stores(request: HttpRequest) -> list[int]:

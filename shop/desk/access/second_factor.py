@@ -94,11 +94,14 @@ def backup_codes_left(user: User) -> int:
     return StaticToken.objects.filter(device__user=user).count()
 
 
-def remove(user: User) -> None:
-    """The user signs in by password alone again: lost device, or not wanted any more."""
+def remove(user: User) -> bool:
+    """The user signs in by password alone again: lost device, or not wanted any more. False if they did."""
     with transaction.atomic():
+        User.objects.select_for_update().get(pk=user.pk)
+        was_enrolled = is_enrolled(user)
         TOTPDevice.objects.filter(user=user).delete()
         StaticDevice.objects.filter(user=user).delete()
+    return was_enrolled
 
 
 def picture(device: TOTPDevice) -> str:

@@ -70,10 +70,30 @@ class CodeForm(forms.Form):
     """A code that shows that the person at the keyboard has the device."""
 
     code = code_field(label=_("Code"))
+    password = forms.CharField(
+        label=_("Your password, once more"),
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        style_field(self.fields["code"])
+    def __init__(self, data: Any = None, *, request: HttpRequest, user: Any, enrolled: bool) -> None:
+        self.request, self.user = request, user
+        super().__init__(data)
+        if enrolled:
+            del self.fields["password"]
+        for field in self.fields.values():
+            style_field(field)
+
+    def clean_password(self) -> str:
+        """Asked for where a device is set up, which a session that was left open must not be enough for."""
+        password = str(self.cleaned_data["password"])
+        try:
+            limit_sign_in(self.request, self.user.email)
+        except TooManyRequests as exc:
+            raise forms.ValidationError(_("Too many attempts. Try again in a minute.")) from exc
+        if not self.user.check_password(password):
+            raise forms.ValidationError(_("This is not your password."))
+        return password
 
     def refuse(self) -> None:
         self.add_error("code", _("This code is not right, or was used before. Wait for the next one."))

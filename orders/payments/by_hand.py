@@ -1,0 +1,43 @@
+"""Money that people see to: a bank transfer that came in, a refund that is transferred back."""
+
+from django.utils.translation import gettext
+
+from inventory.models import Kind, Movement
+from orders.models import OrderEvent, Refund, Status
+from orders.payments import refunds
+from orders.payments.providers import Manual
+from shop.rights import four_eyes
+from yousinsa.errors import Conflict
+
+PAY_OUT = "orders.pay_out_refund"
+CONFIRM = "orders.confirm_payment"
+
+
+def refuse_own_order(*, buyer_id: int, actor_id: int) -> None:
+    """Nobody confirms that their own order was paid for. Raises `FourEyes`."""
+    four_eyes.refuse_own(CONFIRM, made_by=buyer_id, actor_id=actor_id)
+
+
+def pay_out(refund: Refund, *, actor_id: int) -> None:
+    """An operator transferred a refund back to the buyer.
+
+    Not by who confirmed the payment, ended the order or took its units back: they decided that money is owed.
+    Raises `Conflict` for a refund that a provider pays or that was paid out before, `FourEyes`.
+    """
+    if refund.payment.provider != Manual.name:
+        raise Conflict(gettext("The provider pays this one out by itself."))
+    for decided_by in _decided_by(refund):
+        four_eyes.refuse_own(PAY_OUT, made_by=decided_by, actor_id=actor_id)
+    if not refunds.mark_done(refund.pk):
+        raise Conflict(gettext("It was marked as paid out before."))
+
+
+def _decided_by(refund: Refund) -> set[int]:
+    """Who brought it about that this money is owed."""
+    order = refund.payment.order
+    events = OrderEvent.objects.filter(
+        order=order, to_status__in=[Status.PAID, Status.CANCELLED, Status.RETURNED], actor__isnull=False
+    )
+    taken_back = Movement.objects.filter(reference=order.number, kind=Kind.RESTOCK, actor__isnull=False)
+    people = {*events.values_list("actor_id", flat=True), *taken_back.values_list("actor_id", flat=True)}
+    return {int(person) for person in people if person is not None}
