@@ -77,11 +77,11 @@ class PaymentBody(Body, frozen=True):
 
 
 class CancelBody(Body, frozen=True):
-    """Nothing to say."""
+    """`{}`: the whole order."""
 
 
 class ReturnBody(Body, frozen=True):
-    """`lines` names what comes back; left out: everything."""
+    """`lines` names what comes back; left out, as in `{}`: everything."""
 
     lines: Annotated[list[LineBody], Meta(min_length=1, max_length=MAX_LINES)] | None = None
 
@@ -207,7 +207,7 @@ class CancelView(APIView):
     @operation("Cancel: what was paid goes back", request=CancelBody, response=OrderView, errors=(404, 409))
     def post(self, request: Request, number: str) -> Response:
         order = written_order(request, number)
-        read_body(request, CancelBody, default=CancelBody())
+        read_body(request, CancelBody)
         lifecycle.cancel_order(order_id=order.pk, actor_id=caller(request).id)
         return own_order(request, number)
 
@@ -216,7 +216,7 @@ class ReturnView(APIView):
     @operation("Return all or some units", request=ReturnBody, response=OrderView, errors=(404, 409))
     def post(self, request: Request, number: str) -> Response:
         order = written_order(request, number)
-        body = read_body(request, ReturnBody, default=ReturnBody())
+        body = read_body(request, ReturnBody)
         units = None if body.lines is None else units_of(body.lines)
         lifecycle.return_order(order_id=order.pk, units=units, actor_id=caller(request).id)
         return own_order(request, number)

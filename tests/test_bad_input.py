@@ -1,6 +1,5 @@
 """Bad input ends in a 4xx that names the field, and changes nothing."""
 
-import json
 from base64 import urlsafe_b64encode
 
 import pytest
@@ -441,17 +440,18 @@ def test_a_field_that_is_given_twice_is_named(buyer, option, raw, field):
     problem(answer, 400, "invalid", field)
 
 
-def test_cancel_and_return_take_no_body_at_all(buyer, option):
-    numbers = [make_order(buyer, (option, 1)).number for _ in range(3)]
-    for number, content_type in zip(numbers, (None, JSON, "application/x-www-form-urlencoded"), strict=True):
-        answer = Wire(buyer)("POST", f"orders/{number}/cancel/", content_type=content_type)
-        assert answer.status_code == 200, answer.content
+def test_cancel_and_return_say_what_they_mean(buyer, option):
+    number = make_order(buyer, (option, 1)).number
     for action in ("cancel", "return"):
-        path = f"orders/{numbers[0]}/{action}/"
+        path = f"orders/{number}/{action}/"
         with nothing_changes():
+            for content_type in (None, JSON, "application/x-www-form-urlencoded"):
+                missing = Wire(buyer)("POST", path, content_type=content_type)
+                assert "{}" in problem(missing, 400, "malformed_body")["detail"]
             problem(Wire(buyer)("POST", path, b"{}", content_type=None), 415, "unsupported_media_type")
             problem(Wire(buyer).post(path, {"why": "too small"}), 400, "invalid", "why")
             problem(Wire(buyer).post(path, b"[" * 9), 400, "invalid", "body")
+    assert Wire(buyer).post(f"orders/{number}/cancel/", {}).json()["status"] == "cancelled"
 
 
 # --- Any address, method, header --------------------------------------------------------------------------
@@ -541,13 +541,6 @@ def test_strange_headers_do_no_harm(buyer, option, headers):
     for user in (None, buyer):
         assert Wire(user).get("products/", **headers).status_code == 200
         assert Wire(user).get("users/me/", **headers).status_code == (200 if user else 401)
-
-
-def test_a_content_length_that_lies_is_malformed(buyer):
-    wire = Wire(buyer)
-    with nothing_changes():
-        answer = wire.post("orders/", json.dumps({"lines": []}).encode()[:5])
-        problem(answer, 400, "malformed_body")
 
 
 def test_too_many_query_parameters_are_refused(option):

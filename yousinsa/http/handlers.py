@@ -8,20 +8,37 @@ accounts, take settings.MIDDLEWARE.
 import logging
 from collections.abc import Iterable
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.core.handlers.exception import convert_exception_to_response
-from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.core.handlers.wsgi import LimitedStream, WSGIHandler, WSGIRequest
 from django.db import close_old_connections, connections
 from django.middleware.security import SecurityMiddleware
 from django.urls import get_resolver
 from django.utils import translation
 
+from yousinsa.errors import CutShort
 from yousinsa.http.deferred import WAITS_WITHOUT_THREAD, DeferredResponse, StartResponse, start
 from yousinsa.language import preferred
 
 logger = logging.getLogger(__name__)
+
+
+class WholeStream(LimitedStream):
+    """A body of the length that was announced. Raises `CutShort` where less of it came."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = self.limit - self._pos
+        if size is None or size < 0 or size > left:
+            size = left
+        try:
+            data = super().read(size)
+        except OSError as exc:
+            raise CutShort from exc
+        if len(data) < size:
+            raise CutShort
+        return data
 
 
 class Request(WSGIRequest):
@@ -30,13 +47,18 @@ class Request(WSGIRequest):
     def __init__(self, environ: dict[str, Any]) -> None:
         if environ.get("wsgi.input_terminated") and "HTTP_TRANSFER_ENCODING" in environ:
             # Sent in chunks, without its length, which Django takes for no body at all.
+            body = b""
             try:
                 body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+                length = len(body)
             except Exception:
                 logger.info("a chunked body could not be read", exc_info=True)
-                body = b""
-            environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+                length = 1  # of which nothing is there
+            environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(length)}
         super().__init__(environ)
+        stream = cast(LimitedStream, self._stream)
+        if stream.limit:
+            self._stream = WholeStream(environ["wsgi.input"], stream.limit)
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
         try:
