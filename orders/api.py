@@ -157,7 +157,7 @@ def idempotency_key(request: Request) -> str | None:
     if key is None:
         return None
     if not _KEY.fullmatch(key):
-        message = gettext("Must be 1 to 255 characters of printable ASCII without spaces.")
+        message = gettext("Must be given once: 1 to 255 characters of printable ASCII without spaces.")
         raise Invalid(errors={"Idempotency-Key": message})
     return key
 

@@ -6,6 +6,7 @@ import pytest
 
 from orders.models import MAX_LINES, MAX_QUANTITY
 from shop.models import MAX_OPTIONS, MAX_PRICE, Role, Store
+from tests.support.desk import signed_in
 from tests.support.factories import ADDRESS, make_options, make_order, make_store, make_user
 from tests.support.problems import nothing_changes, problem
 from tests.support.wire import JSON, Wire
@@ -546,3 +547,40 @@ def test_strange_headers_do_no_harm(buyer, option, headers):
 def test_too_many_query_parameters_are_refused(option):
     query = "&".join(f"p{i}=1" for i in range(1001))
     problem(Wire().get(f"products/?{query}"), 400, "invalid")
+
+
+@pytest.mark.parametrize("path", ["ping/", "orders/", "products/", "/api/schema/", "/admin/", "/healthz"])
+def test_a_method_that_nobody_knows_is_refused_before_anybody_signs_in(path):
+    for method in ("TRACE", "CONNECT", "BREW"):
+        answer = Wire()(method, path)
+        problem(answer, 405, "method_not_allowed")
+        assert "GET" in answer["Allow"]
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "testserver.evil.example", "a b", "[::1"]
+)
+def test_the_shop_answers_to_its_own_names_only(buyer, option, host):
+    for path in ("ping/", "orders/", "products/", f"products/{option.pk}/", "users/me/"):
+        problem(Wire(buyer).get(path, Host=host), 400, "invalid")
+    for host in ("testserver", "TESTSERVER:8000", "127.0.0.1:1"):
+        assert Wire(buyer).get("ping/", Host=host).status_code == 204
+
+
+def test_a_long_body_is_refused_before_it_is_read(buyer, operator):
+    class Unread:
+        def read(self, size=-1):
+            raise AssertionError("it was read")
+
+        readline = read
+
+    form = {"content_type": "multipart/form-data; boundary=x", "Accept": "text/html"}
+    for path in ("/admin/login/", "/language/setlang/", "/admin/shop/product/add/", "/healthz"):
+        assert Wire()("POST", path, Unread(), length=60_000_000, **form).status_code == 413
+    session = signed_in(operator).cookies["sessionid"].value
+    for length in (60_000_000, 25 * 1024 * 1024):
+        answer = Wire()(
+            "POST", "/admin/login/", Unread(), length=length, Cookie=f"sessionid={session}", **form
+        )
+        assert answer.status_code == 413
+    problem(Wire(buyer)("POST", "orders/", Unread(), length=2_000_000), 413, "body_too_large")

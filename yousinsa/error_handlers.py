@@ -85,8 +85,9 @@ def as_problem(exc: Exception) -> Problem | None:
             return None
 
 
+METHOD_NOT_ALLOWED = _("Method Not Allowed")
 _TITLES = {
-    405: _("Method Not Allowed"),
+    405: METHOD_NOT_ALLOWED,
     406: _("Not Acceptable"),
     415: _("Unsupported Media Type"),
 }
@@ -118,7 +119,7 @@ def problem_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse | N
     return response
 
 
-def _page_error(request: HttpRequest, problem: Problem) -> HttpResponse:
+def page_error(request: HttpRequest, problem: Problem) -> HttpResponse:
     """Errors outside DRF: problem+json for the API, a sentence for a person at a page."""
     if request.path.startswith("/api/") or "text/html" not in request.headers.get("Accept", ""):
         return problem.response()
@@ -126,16 +127,16 @@ def _page_error(request: HttpRequest, problem: Problem) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return _page_error(request, Invalid())
+    return page_error(request, Invalid())
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return _page_error(request, Forbidden())
+    return page_error(request, Forbidden())
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return _page_error(request, NotFound())
+    return page_error(request, NotFound())
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return _page_error(request, InternalError())
+    return page_error(request, InternalError())

@@ -62,6 +62,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_otp.middleware.OTPMiddleware",
+    "yousinsa.http.handlers.bounded_bodies",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -165,7 +166,9 @@ SIGN_IN_RATE = env.str("SIGN_IN_RATE", default="10/min")
 SIGN_UP_RATE = env.str("SIGN_UP_RATE", default="30/min")
 # How many proxies in front are trusted to have appended to X-Forwarded-For.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
+# The longest body of a request, and of one with files, which operators alone may send.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+UPLOAD_MAX_BYTES = 24 * 1024 * 1024
 
 # --- Orders ------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,8 @@ accounts, take settings.MIDDLEWARE.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, cast
 
@@ -14,19 +15,27 @@ from django.conf import settings
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import LimitedStream, WSGIHandler, WSGIRequest
 from django.db import close_old_connections, connections
+from django.http import HttpRequest, HttpResponse
+from django.http.request import split_domain_port, validate_host
 from django.middleware.security import SecurityMiddleware
-from django.urls import get_resolver
+from django.urls import Resolver404, get_resolver, resolve
 from django.utils import translation
+from django.utils.translation import gettext
 
-from yousinsa.errors import CutShort
+from yousinsa.error_handlers import METHOD_NOT_ALLOWED, page_error
+from yousinsa.errors import CutShort, Invalid, Problem, TooLarge
 from yousinsa.http.deferred import WAITS_WITHOUT_THREAD, DeferredResponse, StartResponse, start
 from yousinsa.language import preferred
 
 logger = logging.getLogger(__name__)
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
 
 class WholeStream(LimitedStream):
     """A body of the length that was announced. Raises `CutShort` where less of it came."""
+
+    _pos: int
 
     def read(self, size: int | None = -1, /) -> bytes:
         left = self.limit - self._pos
@@ -58,7 +67,7 @@ class Request(WSGIRequest):
         super().__init__(environ)
         stream = cast(LimitedStream, self._stream)
         if stream.limit:
-            self._stream = WholeStream(environ["wsgi.input"], stream.limit)
+            self._stream = cast(Any, WholeStream)(environ["wsgi.input"], stream.limit)
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
         try:
@@ -66,6 +75,21 @@ class Request(WSGIRequest):
         except ValueError:
             # As in `application/json; charset*=no-such-charset''x`.
             self.content_type, self.content_params = "", {}
+
+
+def bounded_bodies(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+    """Middleware: long bodies (files) are read from operators only, before anything looks into one."""
+
+    def middleware(request: HttpRequest) -> Any:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if len(length) > 5 and length.isdigit() and int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            is_operator = getattr(request.user, "is_staff", False)
+            most = settings.UPLOAD_MAX_BYTES if is_operator else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+            if int(length) > most:
+                return page_error(request, TooLarge(gettext("At most %d bytes.") % most))
+        return get_response(request)
+
+    return middleware
 
 
 class PageHandler(WSGIHandler):
@@ -105,6 +129,10 @@ class ProgramHandler(WSGIHandler):
         handler._middleware_chain = convert_exception_to_response(SecurityMiddleware(inner))
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Any:
+        host = environ.get("HTTP_HOST") or environ["SERVER_NAME"]
+        if not is_ours(host, tuple(settings.ALLOWED_HOSTS)):
+            text = gettext("The shop does not answer to the host name of this request (ALLOWED_HOSTS).")
+            return start(Invalid(text).response(), start_response)
         response: Any = self.in_language(environ, environ.get("HTTP_ACCEPT_LANGUAGE"))
         for close in response._resource_closers:
             close()
@@ -127,6 +155,30 @@ class ProgramHandler(WSGIHandler):
         return response
 
 
+@lru_cache(maxsize=256)
+def is_ours(host: str, allowed: tuple[str, ...]) -> bool:
+    """Whether the shop answers to a Host header; `allowed` as ALLOWED_HOSTS."""
+    domain, _port = split_domain_port(host)
+    return bool(domain) and validate_host(domain, allowed)
+
+
+def not_allowed(path: str) -> HttpResponse | None:
+    """405 to a method that no address knows (TRACE), before anybody has to sign in; None where nothing is."""
+    try:
+        found = resolve(path)
+    except Resolver404:
+        return None
+    if found.url_name is None:  # what answers for all that is not there
+        return None
+    view = getattr(found.func, "cls", None)
+    known = [m for m in METHODS if view is None or hasattr(view, "get" if m == "HEAD" else m.lower())]
+    problem = Problem(METHOD_NOT_ALLOWED)
+    problem.status, problem.code, problem.title = 405, "method_not_allowed", METHOD_NOT_ALLOWED
+    response = problem.response()
+    response["Allow"] = ", ".join(known)
+    return response
+
+
 class Application:
     """The WSGI application. To be made once Django is set up: it loads every view."""
 
@@ -139,6 +191,8 @@ class Application:
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         environ[WAITS_WITHOUT_THREAD] = True
         path: str = environ["PATH_INFO"]
+        if environ["REQUEST_METHOD"] not in METHODS and (refusal := not_allowed(path)):
+            return start(refusal, start_response)
         # Signing in and out changes the session as well.
         is_call = path.startswith("/api/v1/") and not path.startswith("/api/v1/users/")
         if is_call and ("HTTP_AUTHORIZATION" in environ or "HTTP_COOKIE" not in environ):
