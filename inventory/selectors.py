@@ -9,9 +9,15 @@ from inventory.models import Stock
 from shop.models import Option, Product, Store
 from shop.schemas import OptionView, ProductView
 
+# Fewer available units than this are few.
+LOW_STOCK = 5
+
 
 class Offer(NamedTuple):
-    """What a buyer needs to know of an option: what it is, what it costs (won), how many there are."""
+    """What an order asks of an option: what it is, its price (won), who sells it, how many are left.
+
+    `commission_rate` is the store's own rate in basis points; None: the shop's usual one.
+    """
 
     option_id: int
     sku: str
@@ -21,6 +27,8 @@ class Offer(NamedTuple):
     product_name: str
     price: int
     stock_id: int
+    store_id: int
+    commission_rate: int | None
     available: int
 
 
@@ -39,10 +47,11 @@ def offers(option_ids: Iterable[int]) -> dict[int, Offer]:
         .order_by()
         .values_list(
             "id", "sku", "size", "color", "product_id", "product__name", "product__price",
-            "stock__id", "stock__on_hand", "stock__reserved",
+            "stock__id", "product__store_id", "product__store__commission_rate", "stock__on_hand",
+            "stock__reserved",
         )
     )  # fmt: skip
-    return {row[0]: Offer(*row[:8], row[8] - row[9]) for row in rows}
+    return {row[0]: Offer(*row[:10], row[10] - row[11]) for row in rows}
 
 
 def available_units(option_ids: Iterable[int]) -> dict[int, int]:
@@ -51,6 +60,11 @@ def available_units(option_ids: Iterable[int]) -> dict[int, int]:
         "option_id", "on_hand", "reserved"
     )
     return {option_id: on_hand - reserved for option_id, on_hand, reserved in rows}
+
+
+def stocks_of_sku(sku: str) -> list[int]:
+    """The id of the stock row of the option with this SKU, or nothing."""
+    return list(Stock.objects.filter(option__sku=sku).values_list("id", flat=True))
 
 
 def stock_ids(option_ids: Iterable[int]) -> dict[int, int]:

@@ -13,7 +13,9 @@ class OrdersConfig(AppConfig):
 
         checks.register(check_placement)
 
-        from shop.permissions import grant_groups
+        from orders.permissions import RIGHTS
+        from shop.permissions import add_rights, grant_groups
 
+        add_rights(RIGHTS)
         # This is the last of our apps: the permissions of all of them exist by then.
         post_migrate.connect(grant_groups, sender=self, dispatch_uid="grant_groups")

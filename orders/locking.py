@@ -78,7 +78,7 @@ def drops_of(order_ids: list[int]) -> dict[int, int]:
     return dict(orders.values_list("id", "drop_id"))
 
 
-def move(order: Order, to_status: str, *, actor_id: int | None, note: str = "", **changes: Any) -> None:
+def move(order: Order, to_status: str, *, actor_id: int | None, note: str = "", **changes: Any) -> OrderEvent:
     """Give a locked order its next status, with `changes` to other fields, and record who did it, and why.
 
     Raises `InvalidTransition`.
@@ -94,6 +94,7 @@ def move(order: Order, to_status: str, *, actor_id: int | None, note: str = "", 
         changes.update(_forget_shipping(order))
     order.save(update_fields=["status", *changes])
     event.save(force_insert=True)
+    return event
 
 
 def _forget_shipping(order: Order) -> dict[str, str]:

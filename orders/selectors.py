@@ -1,12 +1,14 @@
 """Questions about orders: read-only, no locks."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from django.db.models import Prefetch, QuerySet
 
 from orders.errors import OrderNotFound
 from orders.models import Order, OrderLine, Payment
 from orders.schemas import LineView, OrderView, PaymentView, ShippingView, TrackingView
+from shop.selectors import MATCH_LIMIT, find_users
 from yousinsa.language import recorded
 
 
@@ -58,3 +60,22 @@ def own_order(*, buyer_id: int, number: str) -> Order:
     if order is None:
         raise OrderNotFound
     return order
+
+
+def numbered(orders: QuerySet[Order], start: str) -> QuerySet[Order]:
+    """Orders whose number begins like this, as a range, since LIKE would not use the index everywhere."""
+    start = start.upper()
+    return orders.filter(number__gte=start, number__lt=start + "\U0010ffff")
+
+
+def find_order_ids(start: str) -> list[int]:
+    """The ids of orders whose number begins like this, up to `MATCH_LIMIT` of them."""
+    return list(numbered(Order.objects.order_by(), start).values_list("id", flat=True)[:MATCH_LIMIT])
+
+
+def search_orders(orders: QuerySet[Any], term: str) -> QuerySet[Any]:
+    """Orders by the beginning of their number, or of their buyer's e-mail address."""
+    if "@" in term:
+        return orders.filter(buyer__in=find_users(term))
+    # In the order of the index that finds them; numbers are time-ordered as ids are.
+    return numbered(orders, term).order_by("-number")

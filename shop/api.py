@@ -21,7 +21,7 @@ from rest_framework.views import APIView
 
 from inventory.listing import change_product, list_product
 from inventory.selectors import in_stock, product_views, sold_out_products
-from orders.withdrawal import withdraw_buyer
+from orders.lifecycle.withdrawal import withdraw_buyer
 from shop import selectors, services
 from shop.limits import limit_sign_in
 from shop.models import Product, User

@@ -8,6 +8,7 @@ class ShopConfig(AppConfig):
     verbose_name = _("Shop")
 
     def ready(self) -> None:
-        from shop.permissions import check_groups
+        from shop.permissions import RIGHTS, add_rights, check_groups
 
+        add_rights(RIGHTS)
         checks.register(check_groups)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from msgspec import Meta
 
-from shop.models import Category, Product, Store, TokenRevocation, User
+from shop.models import Category, Option, Product, Store, TokenRevocation, User
 from shop.schemas import AddressView, Id, Price, StoreView, UserView
 from yousinsa.auth import Revocation
 from yousinsa.errors import Invalid
@@ -30,6 +30,8 @@ ORDERINGS: dict[str, Ordering] = {
     "-name": Ordering(("name", "id"), (str, int), descending=True),
 }
 MAX_SEARCH_WORDS = 8
+# How many records a search by another record's name looks at.
+MATCH_LIMIT = 500
 # What InnoDB's full-text index leaves out: shorter and longer words (innodb_ft_min_token_size, _max_), and
 # its default stop words (information_schema.innodb_ft_default_stopword; those of three letters and more).
 MIN_INDEXED_WORD, MAX_INDEXED_WORD = 3, 84
@@ -142,6 +144,31 @@ def _is_indexed(word: str) -> bool:
     return MIN_INDEXED_WORD <= len(word) <= MAX_INDEXED_WORD and not any(
         stop_word.startswith(word) for stop_word in STOP_WORDS
     )
+
+
+def find_options(term: str) -> list[int]:
+    """The ids of the options that a search means, a bounded number of them.
+
+    Those whose SKU begins with `term` if there are any, else those of products with these words in the name.
+    """
+    by_sku = Option.objects.filter(sku__istartswith=term).order_by("sku").values_list("id", flat=True)
+    if found := list(by_sku[:MATCH_LIMIT]):
+        return found
+    products = search_names(Product.objects.order_by("-id"), term).values_list("id", flat=True)
+    by_name = Option.objects.filter(product__in=list(products[:MATCH_LIMIT])).order_by("-id")
+    return list(by_name.values_list("id", flat=True)[: 4 * MATCH_LIMIT])
+
+
+def find_users(email: str) -> list[int]:
+    """The ids of users whose e-mail address begins like this, up to `MATCH_LIMIT` of them."""
+    found = User.objects.filter(email__istartswith=email).order_by()
+    return list(found.values_list("id", flat=True)[:MATCH_LIMIT])
+
+
+def find_stores(name: str) -> list[int]:
+    """The ids of stores whose name begins like this, up to `MATCH_LIMIT` of them."""
+    found = Store.objects.filter(name__istartswith=name).order_by()
+    return list(found.values_list("id", flat=True)[:MATCH_LIMIT])
 
 
 def visible_stores(*, viewer_id: int | None) -> QuerySet[Store]:

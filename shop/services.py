@@ -146,7 +146,7 @@ def change_password(*, user: User, current: str, new: str, request: HttpRequest 
 def withdraw(*, user: User) -> None:
     """Close an account for good: personal data is replaced, its stores close, tokens and sessions end.
 
-    Part of a buyer's withdrawal (`orders.withdrawal.withdraw_buyer`), which sees to their orders as well.
+    Part of a buyer's withdrawal (`orders.lifecycle.withdrawal`), which sees to their orders as well.
     """
     with transaction.atomic():
         # Not to be guessed: whoever signs up under it first could keep this user from leaving.

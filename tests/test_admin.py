@@ -18,7 +18,7 @@ from orders.lifecycle import cancel_order
 from orders.models import Hold, Order
 from orders.payments.services import confirm_transfer
 from shop import services
-from shop.desk import base
+from shop.desk import bounds
 from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User
 from tests.support.books import make_rows
 from tests.support.desk import account_form, act, product_form, said, signed_in, staff, url
@@ -87,7 +87,7 @@ def queries(client: Client, address: str) -> int:
 def test_lists_are_bounded(desk, monkeypatch):
     """Counting ends at a limit, and no address makes the database sort by a column without an index."""
     make_rows(4)
-    monkeypatch.setattr(base, "COUNTED", 2)
+    monkeypatch.setattr(bounds, "COUNT_LIMIT", 2)
     for model in MODELS:
         if model is not Group:
             assert_bounded(desk, model)

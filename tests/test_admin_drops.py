@@ -124,7 +124,7 @@ def test_the_live_numbers(desk, api, on_redis):
     numbers = desk.get(url(Drop, "numbers", drop.pk)).json()
     assert (numbers["remaining"], numbers["redis"], numbers["lag"]) == ("–", "lost", "1")
     assert (
-        "2 units left, 0 units unaccounted for"
+        "2 units left. 0 units unaccounted for"
         in desk.post(url(Drop, "rebuild", drop.pk), follow=True).content.decode()
     )
 

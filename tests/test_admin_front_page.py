@@ -13,11 +13,12 @@ from django.urls import reverse
 from django.utils import timezone
 
 from inventory.models import Difference, ReconciliationRun, Stock
-from orders.admin.front_page import figures as figures_module
-from orders.admin.front_page.figures import Figures, about, bounded_count
+from orders.admin.front_page.figures import Figures, about
 from orders.lifecycle import cancel_order
 from orders.models import Drop, Order, Payment, Refund
 from orders.payments.services import confirm_transfer
+from shop.desk import bounds
+from shop.desk.bounds import bounded_count
 from shop.models import Store, User
 from tests.support.books import make_books
 from tests.support.desk import staff
@@ -194,7 +195,7 @@ def test_no_count_goes_over_a_whole_table(desk, buyer, monkeypatch):
     (option,) = make_options([50])
     for _number in range(4):
         make_order(buyer, (option, 1))
-    monkeypatch.setattr(figures_module, "COUNTED", 2)
+    monkeypatch.setattr(bounds, "COUNT_LIMIT", 2)
     figures = Figures()
     assert str(bounded_count(Order.objects.filter(status="pending"))) == "2+"
     held = figures.held()

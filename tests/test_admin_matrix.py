@@ -39,6 +39,7 @@ from orders.models import (
     OrderEvent,
     Payment,
     Refund,
+    SettlementEntry,
 )
 from orders.payments.services import confirm_transfer
 from shop import permissions, services
@@ -79,7 +80,7 @@ MODELS: dict[str, dict[str, str]] = {
         "receive": "SU", "adjust": "SU", "transfer": "SU", "count": "SU",
     },
     "inventory_movement": {"view": "SDFOU", "add": "", "change": "", "delete": ""},
-    # The page of a sheet answers a post of those who may only look by showing the sheet.
+    # The page of a document answers a post of those who may only look by showing the document.
     "inventory_delivery": {
         "view": "SDFU", "add": "", "change": "SDFU", "delete": "", "import": "SU",
         "apply": "SU", "discard": "SU",
@@ -106,8 +107,10 @@ MODELS: dict[str, dict[str, str]] = {
     "inventory_monthseal": {"view": "FU", "add": "", "change": "", "delete": ""},
     "inventory_sealedbalance": {"view": "FU", "add": "", "change": "", "delete": ""},
     "orders_settlement": {
-        "view": "FOU", "add": "", "change": "", "delete": "FU", "approve": "FU", "print": "FOU",
+        "view": "FOU", "add": "", "change": "", "delete": "FU", "compute": "FU", "approve": "FU",
+        "print": "FOU",
     },
+    "orders_settlemententry": {"view": "FU", "add": "", "change": "", "delete": ""},
     "orders_drop": {
         "view": "SDFU", "add": "DU", "change": "DU", "delete": "DU", "numbers": "SDFU",
         "open": "DU", "pause": "DU", "resume": "DU", "close": "DU", "rebuild": "DU",
@@ -234,6 +237,7 @@ class Shop:
             "inventory_reconciliationrun": ReconciliationRun.objects.get(),
             "inventory_difference": Difference.objects.get(), "inventory_monthseal": MonthSeal.objects.get(),
             "inventory_sealedbalance": SealedBalance.objects.get(), "orders_settlement": draft,
+            "orders_settlemententry": SettlementEntry.objects.get(),
             "orders_drop": Drop.objects.get(), "orders_dropitem": DropItem.objects.get(),
             "orders_droptally": DropTally.objects.get(), "orders_droprelease": DropRelease.objects.get(),
             "orders_deadletter": DeadLetter.objects.get(),
@@ -350,7 +354,7 @@ def test_an_action_that_is_not_offered_does_nothing(shop, person):
             assert answer.status_code in (200, 302, 403)
     assert (Store.objects.get(pk=shop.deletable["shop_store"].pk).status, Group.objects.count()) == before
     assert User.objects.get(pk=shop.buyer.pk).is_active
-    assert [order.status for order in Order.objects.order_by("pk")] == ["cancelled", "pending"]
+    assert [order.status for order in Order.objects.order_by("pk")] == ["cancelled", "pending", "expired"]
     assert not Movement.objects.filter(kind="adjust").exists()
     assert Stocktake.objects.get().status == Delivery.objects.get().status == "draft"
     assert Refund.objects.get().status == "due"

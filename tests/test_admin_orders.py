@@ -8,13 +8,15 @@ from django.test import Client
 from django.utils import timezone
 
 from inventory.models import Stock
+from orders.errors import PaymentDeclined
 from orders.lifecycle import cancel_order, expire_due
 from orders.models import Order, OrderEvent, OrderLine, Payment, Refund
 from orders.payments.services import confirm_transfer, pay
 from orders.placement.numbers import SLACK, first_id_since
 from shop.desk import operations
-from tests.support.desk import act, buttons, change_stock, said, signed_in, staff, url
-from tests.support.factories import make_options, make_order, make_user, stock_of
+from shop.models import Option
+from tests.support.desk import act, buttons, change_stock, said, signed_in, staff, text, url
+from tests.support.factories import ADDRESS, make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance
 from tests.support.orders import make_order_at as at
 from tests.support.orders import status_of
@@ -37,9 +39,11 @@ def test_an_order_goes_from_the_transfer_to_the_parcel(operator, buyer, option):
     events = OrderEvent.objects.filter(order=order).order_by("id")
     assert [event.to_status for event in events] == ["paid", "shipped", "delivered"]
     assert {event.actor for event in events} == {operator}
-    history = desk.get(url(Order, "change", order.pk)).content.decode()
+    page = desk.get(url(Order, "change", order.pk))
+    history = page.content.decode()
     assert history.count(f">{operator}</a>") == 3
-    assert all(f"{timezone.localtime(event.created_at):%Y-%m-%d %H:%M:%S}" in history for event in events)
+    for event in events:
+        assert f"{timezone.localtime(event.created_at):%Y-%m-%d %H:%M:%S}" in text(page)
     assert LogEntry.objects.filter(object_id=order.pk).count() == 3
     assert_books_balance()
 
@@ -68,11 +72,11 @@ def test_many_orders_at_once_and_one_that_cannot(operator, buyer, option, monkey
     assert "An order that is pending cannot become shipped." in page.content.decode()
     assert 'value="T4"' in page.content.decode()
     assert Order.objects.get(pk=orders[2].pk).tracking_number == f"T{orders[2].pk}"
-    monkeypatch.setattr(operations, "MAX_TOLD", 1)
+    monkeypatch.setattr(operations, "MAX_REPORTED", 1)
     assert said(act(desk, "deliver", *orders, unknown, at("pending", buyer, (option, 1)), apply=1)) == [
         "3 orders delivered.",
         f"{unknown.number}: An order that is pending cannot become delivered.",
-        "And 1 more were refused.",
+        "And 1 more was refused.",
     ]
     assert_books_balance()
 
@@ -210,6 +214,28 @@ def test_orders_are_filtered_by_when_they_were_placed(desk, buyer, option, days_
     Order.objects.filter(pk=order.pk).update(created_at=order.created_at - timedelta(days=days_ago))
     lists = {days: desk.get(url(Order), {"ordered": days}) for days in ("today", "7", "30", "365")}
     assert {days for days, page in lists.items() if page.context["cl"].result_count} == found
+
+
+def test_the_list_says_what_was_bought_by_whom_where_to_and_how_it_was_paid(desk, operator):
+    buyer = make_user("buyer@example.com", address=True)
+    shirts = make_options([5, 5, 5], name="Linen shirt", price=10_000)
+    order = make_order(buyer, (shirts[0], 2), (shirts[1], 1), (shirts[2], 1))
+    waiting = make_order(make_user(), (shirts[1], 1))
+    Option.objects.filter(pk=shirts[0].pk).update(size="L", color="Ecru")
+    with pytest.raises(PaymentDeclined):
+        pay(order_id=order.pk, provider="sandbox", token="decline", shipping=ADDRESS, actor_id=buyer.pk)
+    pay(order_id=order.pk, provider="sandbox", token="ok", shipping=ADDRESS, actor_id=buyer.pk)
+    page = text(desk.get(url(Order)))
+    for words in (
+        f"{order.number} paid 2 × Linen shirt L · Ecru · +2 more buyer@example.com Kim Minji, 5 Seongsui-ro",
+        "40,000 sandbox: approved",
+        f"{waiting.number} pending 1 × Linen shirt",
+    ):
+        assert words in page
+    clerk = text(staff("orders.view_order").get(url(Order)))
+    assert "2 × Linen shirt" in clerk
+    assert "40,000" in clerk
+    assert "sandbox" not in clerk
 
 
 # --- Permissions ----------------------------------------------------------------------------------

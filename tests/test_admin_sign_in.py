@@ -11,7 +11,7 @@ from django_otp.oath import TOTP, hotp
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from shop.desk import second_factor
+from shop.desk.access import second_factor
 from shop.models import User
 from tests.support.desk import buttons, signed_in, staff, url
 from tests.support.factories import PASSWORD, make_user

@@ -19,13 +19,13 @@ from orders.drops.services import close_drop
 from orders.drops.writing import drain as drain_module
 from orders.drops.writing.drain import CLAIM_IDLE_MS, Drain, DropDrain
 from orders.lifecycle import cancel_order
-from orders.models import Order
+from orders.models import Order, OrderLine
 from orders.models.drops import DeadLetter, Drop, DropItem, DropRelease
 from orders.placement.batch import place_batch
-from shop.models import User
+from shop.models import Product, Store, User
 from tests.support.commands import run
 from tests.support.drops import assert_all_adds_up, drain_all, item_of, left_in_redis, make_drop
-from tests.support.factories import make_options, make_user, stock_of
+from tests.support.factories import make_options, make_store, make_user, stock_of
 from tests.support.invariants import assert_books_balance
 from tests.support.problems import problem
 from yousinsa.errors import Conflict
@@ -63,6 +63,21 @@ class Sale:
     def rebuilt(self):
         tallies().flush()
         return rebuild(self.drop.pk)
+
+
+def test_a_line_names_the_store_and_the_rate_of_when_it_is_written(sale):
+    """Also by a worker that has been at this drop for long."""
+    worker, first = Drain(), sale.option.product.store_id
+    sale.admit()
+    assert worker.once() == 1
+    other = make_store()
+    Store.objects.filter(pk=other.pk).update(commission_rate=300)
+    Product.objects.filter(pk=sale.option.product_id).update(store=other)
+    sale.admit(1)
+    assert worker.once() == 1
+    worker.leave()
+    rows = OrderLine.objects.order_by("id").values_list("store", "commission_rate")
+    assert list(rows) == [(first, 1_000), (other.pk, 300)]
 
 
 def reconcile(*arguments):

@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from orders.admin import packing
+from orders.admin.orders import packing
 from orders.lifecycle import ship_order
 from orders.models import Order
 from tests.support.desk import act, said, staff, text, url

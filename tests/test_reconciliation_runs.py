@@ -7,7 +7,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, override
 from django.utils.translation import gettext_lazy as _
 
-from inventory.admin.books import IN_WORDS
+from inventory.admin.reconciliation import IN_WORDS
 from inventory.models import Difference, Kind, Movement, ReconciliationRun, Stock
 from inventory.reconciliation import OrderBook, Scope, causes, records, requests
 from inventory.reconciliation.requests import request_run, run_requested
@@ -117,7 +117,7 @@ def test_run_now_takes_an_option_or_a_store_and_bounds_what_is_done_at_once(opti
     clerk = staff(*PERMISSIONS, "inventory.run_reconciliation")
     both = {"option": option.sku, "store": option.product.store_id}
     assert "not both" in clerk.post(RUN_NOW, both).content.decode()
-    monkeypatch.setattr("inventory.admin.books.AT_ONCE", 0)
+    monkeypatch.setattr("inventory.admin.reconciliation.AT_ONCE", 0)
     assert "more than 0 stock rows" in clerk.post(RUN_NOW, {"option": option.sku}).content.decode()
 
 

@@ -14,7 +14,7 @@ from inventory.models import Movement, Stock
 from orders import states
 from orders.demo.history import History
 from orders.lifecycle import expire_due, return_order
-from orders.models import Order, OrderEvent, OrderLine, Payment, Refund, Status
+from orders.models import Order, OrderEvent, OrderLine, Payment, Refund, SettlementEntry, Status
 from shop.models import Option, Product, Store, User
 from tests.support.invariants import assert_books_balance
 
@@ -149,7 +149,9 @@ def test_the_shop_goes_on_from_the_history() -> None:
 
 def test_the_same_numbers_give_the_same_history() -> None:
     def history() -> list[Any]:
-        for model in (Refund, Payment, OrderEvent, OrderLine, Order, Movement, Stock, Option, Product):
+        for model in (
+            Refund, Payment, OrderEvent, SettlementEntry, OrderLine, Order, Movement, Stock, Option, Product,
+        ):  # fmt: skip
             model.objects.all().delete()
         seed(orders=60)
         return list(

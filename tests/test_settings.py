@@ -49,6 +49,9 @@ def test_migrations_say_what_the_models_say(tmp_path):
         ({"SECRET_KEY": ""}, "SECRET_KEY is not set"),
         ({"SECRET_KEY": GOOD_KEY, "DATABASE_URL": "postgres://x/y"}, "DATABASE_URL must be"),
         ({"SECRET_KEY": GOOD_KEY, "ORDER_RATE": "fast"}, "ORDER_RATE: A rate is written like 20/s"),
+        ({"SECRET_KEY": GOOD_KEY, "COMMISSION_RATE": "-1"}, "COMMISSION_RATE is 0 to 10000"),
+        ({"SECRET_KEY": GOOD_KEY, "COMMISSION_RATE": "10001"}, "COMMISSION_RATE is 0 to 10000"),
+        ({"SECRET_KEY": GOOD_KEY, "FOUR_EYES": "yes"}, "FOUR_EYES is auto, 1 or 0"),
         ({"SECRET_KEY": GOOD_KEY, "SIGN_IN_RATE": "0/s"}, "SIGN_IN_RATE: A rate is written like 20/s"),
     ],
 )

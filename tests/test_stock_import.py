@@ -10,8 +10,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from openpyxl import Workbook
 
 from inventory import documents, ledger
-from inventory.admin import files, rows
+from inventory.admin.documents import rows
 from inventory.models import MAX_UNITS, Delivery, DeliveryLine, Movement, Stocktake, StocktakeLine
+from shop.desk import uploads
 from tests.support.desk import said, signed_in, staff, text, url
 from tests.support.factories import make_options, make_order, stock_of
 from tests.support.invariants import assert_books_balance
@@ -161,7 +162,7 @@ BILLION_LAUGHS = b"""<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "ha"><!ENTI
         ("a.xlsx", b"PK no archive", "This is no XLSX file"),
         ("a.xlsx", zipped(hello__txt=b"hello"), "This is no workbook that can be read"),
         ("a.xlsx", zipped(**{"xl/workbook__xml": BILLION_LAUGHS}), "This is no XLSX file"),
-        ("a.xlsx", zipped(big=b"0" * (files.MAX_UNPACKED + 1)), "The workbook unpacks to more than 96 MB"),
+        ("a.xlsx", zipped(big=b"0" * (uploads.MAX_UNPACKED + 1)), "The workbook unpacks to more than 96 MB"),
     ],
 )
 def test_a_file_that_cannot_be_taken_is_refused_in_words(desk, name, content, told):
@@ -172,12 +173,12 @@ def test_a_file_that_cannot_be_taken_is_refused_in_words(desk, name, content, to
 
 def test_files_are_limited_in_size_and_in_rows(desk, monkeypatch):
     (option,) = make_options([1])
-    monkeypatch.setattr(files, "MAX_ROWS", 2)
+    monkeypatch.setattr(uploads, "MAX_ROWS", 2)
     lines = [("sku", "units"), (option.sku, 1), ("?", 1), ("?", 1)]
     for kind in (as_csv, as_xlsx):
         assert refusal(send(desk, Delivery, kind(*lines))) == "At most 2 rows a file: split it."
         assert len(errors(send(desk, Delivery, kind(*lines[:3])))) == 1
-    monkeypatch.setattr(files, "MAX_BYTES", 10)
+    monkeypatch.setattr(uploads, "MAX_BYTES", 10)
     assert refusal(send(desk, Delivery, as_csv(*lines))).startswith("At most 0 MB a file")
     assert send(desk, Delivery, "").context["form"].errors["file"]
 

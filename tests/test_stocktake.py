@@ -157,7 +157,7 @@ def test_counts_that_make_no_sense_stay_in_their_fields(desk, operator):
 
 
 def test_a_long_stocktake_has_pages(desk, operator, monkeypatch):
-    from inventory.admin import sheets as pages
+    from inventory.admin.documents import base as pages
 
     monkeypatch.setattr(pages, "LINES_PAGE", 2)
     monkeypatch.setattr(documents, "BATCH", 2)

@@ -5,7 +5,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from inventory import documents, ledger
-from inventory.admin import stock as pages
+from inventory.admin.stock import page as pages
 from inventory.models import Delivery, Movement, Stock
 from orders.lifecycle import cancel_order
 from orders.models import Order
@@ -80,7 +80,7 @@ def test_it_goes_back_to_the_first_movement_page_by_page_without_counting(desk, 
 @pytest.mark.parametrize(
     ("damage", "row", "told"),
     [
-        (lambda rows: rows.filter(sequence=2).delete(), 0, "Movements 2 to 2 are missing here."),
+        (lambda rows: rows.filter(sequence=2).delete(), 0, "Movement 2 is missing here."),
         (
             lambda rows: rows.filter(sequence=2).update(on_hand_after=99),
             0,

@@ -15,7 +15,7 @@ from django.utils.translation import override
 from inventory.errors import InsufficientStock
 from orders.drops.errors import PurchaseLimit
 from orders.models import Payment
-from shop.desk.permission_names import name_of
+from shop.desk.access.permission_names import name_of
 from tests.support import messages
 from tests.support.desk import signed_in, url
 from tests.support.factories import ADDRESS, make_options, make_order, make_user

@@ -74,7 +74,8 @@ APPEND_SLASH = True
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "yousinsa" / "templates"],
+        # The desk's own come before the theme's, some of which they stand in for.
+        "DIRS": [BASE_DIR / "yousinsa" / "templates", BASE_DIR / "shop" / "desk" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -178,6 +179,12 @@ ORDER_QUEUE = 2000
 ORDER_HOLD_MINUTES = env.int("ORDER_HOLD_MINUTES", default=15)
 # What the shop keeps of a store's sales where the store has no rate of its own, in hundredths of a percent.
 COMMISSION_RATE = env.int("COMMISSION_RATE", default=1000)
+if not 0 <= COMMISSION_RATE <= 10_000:
+    raise ImproperlyConfigured(f"COMMISSION_RATE is 0 to 10000 (1000 is 10%), not {COMMISSION_RATE}")
+# Whether what one made is approved by another: 1, 0, or auto: where two people have the right to approve.
+FOUR_EYES = env.str("FOUR_EYES", default="auto")
+if FOUR_EYES not in ("auto", "1", "0"):
+    raise ImproperlyConfigured(f"FOUR_EYES is auto, 1 or 0, not {FOUR_EYES!r}")
 # How often a process writes down what it acknowledged and refused of drops (drops/admission/tallies.py).
 DROP_TALLY_SECONDS = 0.5
 
@@ -253,6 +260,7 @@ UNFOLD = {
     "SHOW_LANGUAGES": True,
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": [lambda request: static("desk/desk.css")],
+    "SCRIPTS": [lambda request: static("desk/icons.js")],
     "ACCOUNT": {
         "navigation": [
             {"title": _("Change password"), "link": reverse_lazy("admin:password_change")},

@@ -1,5 +1,10 @@
-"""Stock on the desk: the counters, what changes them, the ledger and its books, many changes from a file."""
+"""Stock at the desk: counters and their ledger (`stock`), deliveries and stocktakes (`documents`), the books.
 
-from inventory.admin import books, deliveries, movements, stock, stocktakes
+Each page is a module or a folder that imports no other page; `rooms` says where they are in the sidebar.
+"""
 
-__all__ = ["books", "deliveries", "movements", "stock", "stocktakes"]
+from inventory.admin import reconciliation, rooms, seals
+from inventory.admin.documents import deliveries, stocktakes
+from inventory.admin.stock import movements, page
+
+__all__ = ["deliveries", "movements", "page", "reconciliation", "rooms", "seals", "stocktakes"]

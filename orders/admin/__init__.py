@@ -1,5 +1,11 @@
-"""Orders on the desk: what they are, what is done to them, the drops, and the money."""
+"""Orders at the desk: the front page, orders and what is done to them, holds, drops, and the money.
 
-from orders.admin import drops, holds, orders, payments, settlements
+Each page is a module or a folder that imports no other page; `rooms` says where they are in the sidebar.
+"""
 
-__all__ = ["drops", "holds", "orders", "payments", "settlements"]
+from orders.admin import holds, payments, records, rooms, settlements
+from orders.admin.drops import page as drops
+from orders.admin.drops import records as drop_records
+from orders.admin.orders import page as orders
+
+__all__ = ["drop_records", "drops", "holds", "orders", "payments", "records", "rooms", "settlements"]

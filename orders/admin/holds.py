@@ -13,9 +13,10 @@ from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from orders import lifecycle
-from orders.admin.orders import OrderAdmin
 from orders.models import Hold, Order, Status
-from shop.desk.base import ReadOnlyAdmin, link, moment
+from orders.selectors import search_orders
+from shop.desk.base import ReadOnlyAdmin
+from shop.desk.columns import link, moment
 from shop.desk.operations import OperatedAdmin, Operation, OperationForm, line_of_text
 
 
@@ -73,7 +74,6 @@ class HoldAdmin(OperatedAdmin, ReadOnlyAdmin):
     fields = ("order", "status", "buyer", "units", "what", "created_at", "expires_at", "left")
     readonly_fields = ("order", "units", "what", "left")
     until = moment("expires_at", _("held until"))
-    find = OrderAdmin.find
 
     class Media:
         js = ("orders/countdown.js",)
@@ -96,9 +96,7 @@ class HoldAdmin(OperatedAdmin, ReadOnlyAdmin):
     def left(self, hold: Hold) -> SafeString:
         """By the server's clock; a script in the page counts down from there."""
         seconds = max(0, int((hold.expires_at - timezone.now()).total_seconds()))
-        return format_html(
-            '<span class="nowrap" data-seconds-left="{}">{}</span>', seconds, time_left(seconds)
-        )
+        return format_html('<span data-seconds-left="{}">{}</span>', seconds, time_left(seconds))
 
     def facts(self, record: Hold, operation: Operation) -> Sequence[tuple[Any, Any]]:
         return [
@@ -107,6 +105,9 @@ class HoldAdmin(OperatedAdmin, ReadOnlyAdmin):
             (_("held until"), timezone.localtime(record.expires_at).strftime("%Y-%m-%d %H:%M:%S")),
             (_("time left"), self.left(record)),
         ]
+
+    def find(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        return search_orders(queryset, term)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return Hold.objects.order_by(*self.ordering) if self._is_open_to(request) else Hold.objects.none()

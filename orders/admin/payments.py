@@ -10,11 +10,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
-from orders.admin.orders import order_ids, order_link
 from orders.models import Payment, Refund
 from orders.payments import refunds
 from orders.payments.providers import Manual
-from shop.desk.base import ReadOnlyAdmin, ReadOnlyInline, link, moment, told, won
+from orders.selectors import find_order_ids
+from shop.desk.base import ReadOnlyAdmin, ReadOnlyInline
+from shop.desk.columns import link, linked, moment, money, recorded_text, won
 from shop.desk.operations import OperatedAdmin, Operation, OperationForm
 from yousinsa.errors import Conflict
 from yousinsa.language import recorded
@@ -24,7 +25,8 @@ class RefundInline(ReadOnlyInline):
     model = Refund
     fields = ("page", "amount_won", "status", "why", "owed", "done")
     readonly_fields = ("page", "amount_won", "why", "owed", "done")
-    why = told("reason", _("reason"))
+    why = recorded_text("reason", _("reason"))
+    amount_won = money("amount", _("amount (won)"))
     owed = moment("created_at", _("decided at"))
     done = moment("done_at", _("paid out at"))
     ordering = ("-id",)
@@ -36,10 +38,6 @@ class RefundInline(ReadOnlyInline):
     def page(self, refund: Refund) -> SafeString:
         return link(refund, refund.reference)
 
-    @admin.display(description=_("amount (won)"))
-    def amount_won(self, refund: Refund) -> str:
-        return won(refund.amount)
-
 
 @admin.register(Payment)
 class PaymentAdmin(ReadOnlyAdmin):
@@ -49,7 +47,7 @@ class PaymentAdmin(ReadOnlyAdmin):
         "status": "status", "detail": "detail", "started at": "created_at", "decided at": "decided_at",
     }  # fmt: skip
     list_display = ("amount_won", "of_order", "provider", "status", "started", "decided", "reference")
-    of_order = order_link("order")
+    of_order = linked("order", _("order"))
     started = moment("created_at", _("started at"))
     decided = moment("decided_at", _("decided at"))
     list_select_related = ("order",)
@@ -63,14 +61,11 @@ class PaymentAdmin(ReadOnlyAdmin):
         "decided_at",
     )  # fmt: skip
     readonly_fields = ("amount_won", "live", "said")
-    said = told("detail", _("detail"))
-
-    @admin.display(description=_("amount (won)"))
-    def amount_won(self, payment: Payment) -> str:
-        return won(payment.amount)
+    said = recorded_text("detail", _("detail"))
+    amount_won = money("amount", _("amount (won)"))
 
     def find(self, queryset: QuerySet[Payment], term: str) -> QuerySet[Payment]:
-        return queryset.filter(Q(reference=term) | Q(order__in=order_ids(term)))
+        return queryset.filter(Q(reference=term) | Q(order__in=find_order_ids(term)))
 
 
 class PaidOutForm(OperationForm):
@@ -105,8 +100,9 @@ class RefundAdmin(OperatedAdmin, ReadOnlyAdmin):
         "paid out at": "done_at",
     }  # fmt: skip
     list_display = ("amount_won", "order", "provider", "status", "why", "owed", "reference")
-    why = told("reason", _("reason"))
-    order = order_link("payment.order")
+    why = recorded_text("reason", _("reason"))
+    order = linked("payment.order", _("order"))
+    amount_won = money("amount", _("amount (won)"))
     owed = moment("created_at", _("decided at"))
     list_select_related = ("payment__order",)
     facts_related = ("payment__order",)
@@ -125,10 +121,6 @@ class RefundAdmin(OperatedAdmin, ReadOnlyAdmin):
     def provider(self, refund: Refund) -> str:
         return refund.payment.provider
 
-    @admin.display(description=_("amount (won)"))
-    def amount_won(self, refund: Refund) -> str:
-        return won(refund.amount)
-
     def facts(self, record: Refund, operation: Operation) -> Sequence[tuple[Any, Any]]:
         return [
             (_("order"), record.payment.order),
@@ -138,6 +130,6 @@ class RefundAdmin(OperatedAdmin, ReadOnlyAdmin):
         ]
 
     def find(self, queryset: QuerySet[Refund], term: str) -> QuerySet[Refund]:
-        payments = Payment.objects.filter(order__in=order_ids(term)).order_by()
+        payments = Payment.objects.filter(order__in=find_order_ids(term)).order_by()
         of_order = Q(payment__in=list(payments.values_list("id", flat=True)))
         return queryset.filter(Q(reference=term) | of_order)

@@ -21,6 +21,7 @@ from orders.demo.people import address
 from orders.demo.plan import Period, PlannedOrder, moment
 from orders.models import Order, OrderEvent, OrderLine, Payment, Refund, Status
 from orders.placement.numbers import id_at
+from orders.settlements import entries
 from yousinsa.db.rows import insert_rows
 from yousinsa.db.transactions import transact
 
@@ -32,7 +33,7 @@ _ORDER_FIELDS = (
     "id", "number", "buyer", "status", "total", "expires_at", "created_at", "fingerprint", "recipient",
     "phone", "postal_code", "address1", "address2", "carrier", "tracking_number",
 )  # fmt: skip
-_LINE_FIELDS = ("order", "option", "product_name", "quantity", "unit_price")
+_LINE_FIELDS = ("order", "option", "product_name", "quantity", "unit_price", "store", "commission_rate")
 _EVENT_FIELDS = ("order", "from_status", "to_status", "actor", "note", "created_at")
 _PAYMENT_FIELDS = (
     "order", "provider", "reference", "amount", "status", "live", "token", "detail", "created_at",
@@ -51,12 +52,14 @@ _BATCH = 500
 
 
 class Good(NamedTuple):
-    """An option for sale: its ids, its product's name, its price in won."""
+    """An option for sale: its ids, its product's name, its price in won, who sells it at which commission."""
 
     option_id: int
     stock_id: int
     product_name: str
     price: int
+    store_id: int
+    commission_rate: int
 
 
 class Happening(NamedTuple):
@@ -106,6 +109,7 @@ class History:
         insert_rows(Order, _ORDER_FIELDS, map(self._order_row, orders))
         insert_rows(OrderLine, _LINE_FIELDS, self._line_rows(orders))
         insert_rows(OrderEvent, _EVENT_FIELDS, self._event_rows(orders))
+        _write_sales(orders)
         insert_rows(Payment, _PAYMENT_FIELDS, self._payment_rows(orders))
         insert_rows(Movement, _MOVEMENT_FIELDS, self._movement_rows(happenings, locked))
         _write_counters(locked.values())
@@ -140,7 +144,10 @@ class History:
         for order in orders:
             for i, units in order.lines:
                 good = self._goods[i]
-                yield order_id(order), good.option_id, good.product_name, units, good.price
+                yield (
+                    order_id(order), good.option_id, good.product_name, units, good.price, good.store_id,
+                    good.commission_rate,
+                )  # fmt: skip
 
     def _event_rows(self, orders: Iterable[PlannedOrder]) -> Iterable[tuple[Any, ...]]:
         for order in orders:
@@ -183,6 +190,11 @@ class History:
         for ids in _batches([order_id(order) for order in orders]):
             Order.objects.filter(pk__in=ids).update(status=Status.RETURNED)
             OrderLine.objects.filter(order__in=ids).update(returned=F("quantity"))
+        returned_at = {order_id(order): moment(order.returned_at or 0) for order in orders}
+        entries.write(
+            entries.taken_back(line, line.quantity, at=returned_at[line.order_id])
+            for line in _lines(returned_at)
+        )
         insert_rows(
             OrderEvent, _EVENT_FIELDS,
             [
@@ -267,6 +279,21 @@ def _write_counters(rows: Iterable[LockedStock]) -> None:
 
 def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
     return (items[i : i + _BATCH] for i in range(0, len(items), _BATCH))
+
+
+def _write_sales(orders: Iterable[PlannedOrder]) -> None:
+    delivered_at = {
+        order_id(order): moment(at)
+        for order in orders
+        for at, status in order.steps
+        if status == Status.DELIVERED
+    }
+    entries.write(entries.sale(line, at=delivered_at[line.order_id]) for line in _lines(delivered_at))
+
+
+def _lines(order_ids: Iterable[int]) -> Iterable[OrderLine]:
+    for ids in _batches(list(order_ids)):
+        yield from OrderLine.objects.filter(order__in=ids).order_by("id")
 
 
 def _was_paid(order: PlannedOrder) -> bool:

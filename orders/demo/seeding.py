@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import reset_queries
 from django.db.models import F
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from inventory.ledger import Entry, post
@@ -84,8 +85,11 @@ def _goods() -> Iterator[Good]:
     rows = (
         Stock.objects.filter(option__product__source_id__startswith=SOURCE)
         .order_by("option_id")
-        .values_list("option_id", "id", "option__product__name", "option__product__price")
-    )
+        .values_list(
+            "option_id", "id", "option__product__name", "option__product__price", "option__product__store",
+            Coalesce("option__product__store__commission_rate", settings.COMMISSION_RATE),
+        )
+    )  # fmt: skip
     return (Good(*row) for row in rows.iterator(chunk_size=2000))
 
 

@@ -52,7 +52,8 @@ def drop_offers(drop_id: int) -> dict[int, Offer]:
         .order_by()
         .values_list(
             "option_id", "option__sku", "option__size", "option__color", "option__product_id",
-            "option__product__name", "price", "option__stock__id",
+            "option__product__name", "price", "option__stock__id", "option__product__store_id",
+            "option__product__store__commission_rate",
         )
     )  # fmt: skip
     return {row[0]: Offer(*row, available=MAX_UNITS) for row in rows}

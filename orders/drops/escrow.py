@@ -55,7 +55,7 @@ def write_from_escrow(
     """
     admitted = any(isinstance(request, AdmittedRequest) for request in requests)
     source = EscrowUnits(requests[0].drop_id or 0, on_sale)
-    return write(requests, source, look_up_numbers=look_up_numbers or admitted)
+    return write(requests, source, on_sale, look_up_numbers=look_up_numbers or admitted)
 
 
 class EscrowUnits:

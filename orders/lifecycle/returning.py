@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from django.utils import timezone
 from django.utils.translation import gettext, gettext_noop
 
 from inventory import ledger
@@ -9,6 +10,7 @@ from orders.errors import InvalidTransition
 from orders.locking import lock_order, move
 from orders.models import OrderLine, Status
 from orders.payments import refunds
+from orders.settlements import entries
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Invalid
 
@@ -29,11 +31,12 @@ def return_order(
         if order.status != Status.DELIVERED:
             raise InvalidTransition(order.status, Status.RETURNED)
         back = _units_back(held.lines, units)
-        amount = 0
+        amount, now = 0, timezone.now()
         for line in held.lines:
             if n := back.get(line.option_id, 0):
                 line.returned += n
                 line.save(update_fields=["returned"])
+                entries.write([entries.taken_back(line, n, at=now)])
                 amount += n * line.unit_price
         ledger.restock(
             held.stock, [(held.stock_of[option_id], n) for option_id, n in back.items()],

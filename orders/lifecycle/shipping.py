@@ -5,6 +5,7 @@ from django.utils.translation import gettext
 from inventory import ledger
 from orders.locking import lock_order, move
 from orders.models import Status
+from orders.settlements import entries
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Invalid
 
@@ -38,6 +39,7 @@ def deliver_order(*, order_id: int, actor_id: int | None) -> None:
 
     def work() -> None:
         held = lock_order(order_id, with_stock=False)
-        move(held.order, Status.DELIVERED, actor_id=actor_id)
+        event = move(held.order, Status.DELIVERED, actor_id=actor_id)
+        entries.write(entries.sale(line, at=event.created_at) for line in held.lines)
 
     transact(work)

@@ -13,7 +13,7 @@ from orders.models.orders import (
     Status,
 )
 from orders.models.payments import Payment, Refund
-from orders.models.settlements import Settlement
+from orders.models.settlements import Settlement, SettlementEntry
 
 __all__ = [
     "MAX_LINES",
@@ -34,5 +34,6 @@ __all__ = [
     "Payment",
     "Refund",
     "Settlement",
+    "SettlementEntry",
     "Status",
 ]

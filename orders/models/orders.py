@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from shop.models import Option
+from shop.models import Option, Store
 from yousinsa.db.fields import ExactCharField
 
 MAX_LINES = 100
@@ -111,7 +111,10 @@ class Order(models.Model):
 
 
 class OrderLine(models.Model):
-    """So many units of one option, at the price and under the name that they were sold at."""
+    """So many units of one option, as they were sold: the price, the name, the store and the shop's share.
+
+    None of it follows the product when that is renamed, moved to another store or sold at other terms.
+    """
 
     order = models.ForeignKey(
         Order, models.CASCADE, related_name="lines", verbose_name=_("order"), db_index=False
@@ -121,6 +124,13 @@ class OrderLine(models.Model):
     quantity = models.IntegerField(_("quantity"), validators=[MinValueValidator(1)])
     unit_price = models.BigIntegerField(_("unit price (won)"))
     returned = models.IntegerField(_("returned"), default=0, db_default=0)
+    # No foreign key in the database: an insert would share-lock the store that everybody buys from.
+    store = models.ForeignKey(
+        Store, models.PROTECT, related_name="order_lines", verbose_name=_("store"), db_constraint=False
+    )
+    commission_rate = models.PositiveSmallIntegerField(
+        _("commission (basis points)"), help_text=_("A hundredth of a percent: 1000 is 10%.")
+    )
 
     class Meta:
         verbose_name = _("order line")
@@ -135,6 +145,9 @@ class OrderLine(models.Model):
             models.CheckConstraint(
                 condition=Q(returned__gte=0, returned__lte=F("quantity")),
                 name="line_returned_within_quantity",
+            ),
+            models.CheckConstraint(
+                condition=Q(commission_rate__lte=10_000), name="line_commission_rate_in_range"
             ),
         ]
 

@@ -42,5 +42,5 @@ def write_conditionally(
         decisions.refuse(request, refusal)
     else:
         decisions.accept(request, order_maker(on_sale)(request))
-        insert_orders(decisions.accepted)
+        insert_orders(decisions.accepted, on_sale)
     return decisions

@@ -28,7 +28,7 @@ _ORDER_FIELDS = (
     "id", "number", "buyer", "status", "total", "idempotency_key", "fingerprint", "expires_at", "created_at",
     "drop",
 )  # fmt: skip
-_LINE_FIELDS = ("order", "option", "product_name", "quantity", "unit_price")
+_LINE_FIELDS = ("order", "option", "product_name", "quantity", "unit_price", "store", "commission_rate")
 
 
 class UnitSource(Protocol):
@@ -47,7 +47,9 @@ class UnitSource(Protocol):
         """Write down the units that were taken, for all of these."""
 
 
-def write(requests: Sequence[PlaceRequest], source: UnitSource, *, look_up_numbers: bool) -> Decisions:
+def write(
+    requests: Sequence[PlaceRequest], source: UnitSource, on_sale: Offers, *, look_up_numbers: bool
+) -> Decisions:
     """Decide each request and write the accepted ones, in the caller's transaction."""
     source.lock(requests)
     decisions = Decisions(requests, look_up_numbers=look_up_numbers)
@@ -59,7 +61,7 @@ def write(requests: Sequence[PlaceRequest], source: UnitSource, *, look_up_numbe
         else:
             decisions.accept(request, source.take(request))
     if decisions.accepted:
-        insert_orders(decisions.accepted)
+        insert_orders(decisions.accepted, on_sale)
         source.post([request for request, _order in decisions.accepted])
     return decisions
 
@@ -68,7 +70,7 @@ def write_under_lock(
     requests: Sequence[PlaceRequest], on_sale: Offers, *, look_up_numbers: bool
 ) -> Decisions:
     """Units come from the stock, whose rows stay locked until the end of the transaction."""
-    return write(requests, StockUnits(on_sale), look_up_numbers=look_up_numbers)
+    return write(requests, StockUnits(on_sale), on_sale, look_up_numbers=look_up_numbers)
 
 
 class StockUnits:
@@ -136,8 +138,8 @@ def order_maker(on_sale: Offers) -> Callable[[PlaceRequest], OrderView]:
     return make
 
 
-def insert_orders(accepted: Sequence[tuple[PlaceRequest, OrderView]]) -> None:
-    """Write orders and their lines, for the requests that become them."""
+def insert_orders(accepted: Sequence[tuple[PlaceRequest, OrderView]], on_sale: Offers) -> None:
+    """Write orders and their lines, for the requests that become them; who sells, the offers say."""
     orders, lines = [], []
     # In key order: two batches that insert colliding keys wait for each other in one direction only.
     for r, order in sorted(accepted, key=lambda pair: (pair[0].buyer_id, pair[0].idempotency_key or "")):
@@ -145,6 +147,9 @@ def insert_orders(accepted: Sequence[tuple[PlaceRequest, OrderView]]) -> None:
             (r.order_id, r.number, r.buyer_id, Status.PENDING, order.total, r.idempotency_key, r.fingerprint,
              order.expires_at, order.created_at, r.drop_id)
         )  # fmt: skip
-        lines += [(r.order_id, ln.option, ln.name, ln.quantity, ln.unit_price) for ln in order.lines]
+        for ln in order.lines:
+            offer = on_sale[ln.option]
+            rate = settings.COMMISSION_RATE if offer.commission_rate is None else offer.commission_rate
+            lines.append((r.order_id, ln.option, ln.name, ln.quantity, ln.unit_price, offer.store_id, rate))
     insert_rows(Order, _ORDER_FIELDS, orders)
     insert_rows(OrderLine, _LINE_FIELDS, lines)

@@ -1,4 +1,5 @@
-"""What stores are owed for a period: computed, and frozen by approval.
+"""What the shop owes its stores.
 
-Begin with services.py; `settle` is its command.
+`entries` writes what each delivery and return is worth, in their own transaction; `services` claims entries
+for settlements, adds them up and freezes them.
 """

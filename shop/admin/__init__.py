@@ -1,5 +1,8 @@
-"""The operators' desk: Django admin for all apps. What every page shares is in `base` and `operations`."""
+"""The shop's pages at the desk: products, categories, stores, people. They are built from `shop/desk`.
 
-from shop.admin import catalog, groups, users
+Each page is a module that imports no other page; `rooms` says where they are in the sidebar.
+"""
 
-__all__ = ["catalog", "groups", "users"]
+from shop.admin import categories, groups, products, rooms, stores, users
+
+__all__ = ["categories", "groups", "products", "rooms", "stores", "users"]

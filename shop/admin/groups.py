@@ -6,8 +6,8 @@ from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
+from shop.desk.access.permission_names import NamesPermissions
 from shop.desk.base import DeskAdmin
-from shop.desk.permission_names import NamesPermissions
 
 admin.site.unregister(Group)
 

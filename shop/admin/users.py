@@ -8,19 +8,20 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from orders.models import Order
 from shop import services
-from shop.desk import second_factor
-from shop.desk.base import FOUND, DateFilter, ReadOnlyAdmin, admin_url, moment
+from shop.desk.access import second_factor
+from shop.desk.access.permission_names import NamesPermissions
+from shop.desk.base import DateFilter, ReadOnlyAdmin
+from shop.desk.columns import moment
+from shop.desk.links import related_links
 from shop.desk.operations import OperatedAdmin, Operation, OperationForm
-from shop.desk.permission_names import NamesPermissions
-from shop.models import Store, TokenRevocation, User
+from shop.models import TokenRevocation, User
+from shop.selectors import find_users
 from yousinsa.errors import Forbidden
 
 # What a bearer token states of its user, or stands on: changing it ends the tokens that say otherwise.
@@ -140,12 +141,7 @@ class UserAdmin(NamesPermissions, OperatedAdmin, DjangoUserAdmin):
 
     @admin.display(description=_("belongs to"))
     def elsewhere(self, user: User) -> SafeString:
-        return format_html(
-            '<a href="{}?buyer__id__exact={}" class="text-link">{}</a> · '
-            '<a href="{}?owner__id__exact={}" class="text-link">{}</a>',
-            admin_url(Order, "changelist"), user.pk, _("orders"),
-            admin_url(Store, "changelist"), user.pk, _("stores"),
-        )  # fmt: skip
+        return related_links(user)
 
     def find(self, queryset: QuerySet[User], term: str) -> QuerySet[User]:
         by_email = Q(email__istartswith=term)
@@ -203,5 +199,4 @@ class TokenRevocationAdmin(ReadOnlyAdmin):
         return revocation.token_id or _("all tokens up to then")
 
     def find(self, queryset: QuerySet[TokenRevocation], term: str) -> QuerySet[TokenRevocation]:
-        users = User.objects.filter(email__istartswith=term).order_by()
-        return queryset.filter(user__in=list(users.values_list("id", flat=True)[:FOUND]))
+        return queryset.filter(user__in=find_users(term))

@@ -1,58 +1,42 @@
 """What every page of the desk shares: bounded lists, read-only records, rows below a record.
 
 A list must answer at a million rows. It therefore counts up to a limit only, sorts by indexed columns only,
-and searches by one indexed column, which it tells from the words that were typed.
+and searches by one indexed column, which it knows by the words that were typed.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.admin.utils import quote
 from django.contrib.auth import get_permission_codename
 from django.core.paginator import Paginator
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
-from django.utils import timezone
 from django.utils.functional import cached_property
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import override
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.views import ChangeList
 
+from shop.desk.access.owners import SHARED, is_store_owner, own_stores, without
+from shop.desk.bounds import bounded_count
 from shop.desk.export import Exported
-from shop.desk.owners import SHARED, is_store_owner, own_stores, without
 from yousinsa.language import recorded
 
-COUNTED = 10_000
-SHOWN_BELOW = 50
-# How many records a search by another record's name looks at.
-FOUND = 500
-
-
-class AtLeast(int):
-    """A count that was given up: shown as `10000+`."""
-
-    def __str__(self) -> str:
-        return f"{int(self)}+"
+INLINE_ROWS = 50
 
 
 class BoundedPaginator(Paginator):
-    """Counts, and leads to, the first `COUNTED` rows: who looks for older ones filters or searches."""
+    """Counts, and leads to, the first `COUNT_LIMIT` rows: who looks for older ones filters or searches."""
 
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
         if not isinstance(rows, QuerySet):
             return len(rows)
-        # In no order: sorting what a filter's index finds would read all of it.
-        found = rows.order_by().values("pk")[: COUNTED + 1].count()
-        return AtLeast(COUNTED) if found > COUNTED else found
+        return bounded_count(rows)
 
 
 class BoundedChangeList(ChangeList):
@@ -138,7 +122,7 @@ class DeskAdmin(Exported, ModelAdmin):
         """The newest records of the user's own stores, for the list of a model that has millions.
 
         None where `of_owner` will do. There MariaDB would sort all that such a store ever sold, for a page
-        of fifty (measured: 26 s at a million orders); here it reads keys, step by step, then `COUNTED` rows.
+        of fifty (measured: 26 s at a million orders); here it reads keys, step by step, up to the limit.
         """
         return None
 
@@ -205,7 +189,7 @@ class ReadOnlyAdmin(DeskAdmin):
 class FirstRows(BaseInlineFormSet):
     """The first rows in the inline's order: a record may have millions below it."""
 
-    shown = SHOWN_BELOW
+    shown = INLINE_ROWS
 
     def get_queryset(self) -> Any:
         if not hasattr(self, "_queryset"):
@@ -253,50 +237,9 @@ class ReadOnlyInline(TabularInline):
         return fields
 
 
-def admin_url(model: Model | type[Model], page: str, *args: Any) -> str:
-    """The address of an admin page of this model: `changelist`, `change`, an operation's name."""
-    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=args)
-
-
-def link(record: Model, text: Any = None) -> SafeString:
-    """A link to a record's page."""
-    return format_html(
-        '<a href="{}" class="text-link">{}</a>', admin_url(record, "change", quote(record.pk)), text or record
-    )
-
-
-def moment(field: str, label: Any) -> Callable[[Any, Any], SafeString | None]:
-    """A column that shows a time to the second and fits into a table: `at = moment("created_at", …)`."""
-
-    @admin.display(description=label)
-    def shown(self: Any, record: Any) -> SafeString | None:
-        at = getattr(record, field)
-        if at is None:
-            return None
-        text = timezone.localtime(at).strftime("%Y-%m-%d %H:%M:%S")
-        return format_html('<span class="nowrap">{}</span>', text)
-
-    return shown
-
-
-def told(field: str, label: Any) -> Callable[[Any, Any], str]:
-    """A column of what was recorded, in the reader's language: `why = told("reason", …)`."""
-
-    @admin.display(description=label)
-    def shown(self: Any, record: Any) -> str:
-        return recorded(getattr(record, field))
-
-    return shown
-
-
 class DateFilter(admin.DateFieldListFilter):
     """Today, this week, this month, this year: ranges, which MariaDB answers without its time zone tables."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.title = _("date")
-
-
-def won(amount: int) -> str:
-    """Money with thousands marked: `1,234,000`."""
-    return f"{amount:,}"

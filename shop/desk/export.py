@@ -28,7 +28,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from openpyxl import Workbook
 
-from shop.desk.owners import is_store_owner
+from shop.desk.access.owners import is_store_owner
 
 # Below 1,000 values MariaDB reads an IN as ranges of the key; above, it may read the joined tables instead.
 CHUNK = 500
@@ -106,10 +106,10 @@ def csv_lines(names: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> Iterator
 def xlsx_file(names: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> Any:
     """A workbook in a temporary file, at its beginning. Written row by row."""
     book = Workbook(write_only=True)
-    sheet = book.create_sheet()
-    sheet.append(list(names))
+    worksheet = book.create_sheet()
+    worksheet.append(list(names))
     for row in rows:
-        sheet.append([_UNWRITABLE.sub("", v) if isinstance(v, str) else v for v in row])
+        worksheet.append([_UNWRITABLE.sub("", v) if isinstance(v, str) else v for v in row])
     file = tempfile.TemporaryFile()  # noqa: SIM115 (the response closes it)
     book.save(file)
     file.seek(0)

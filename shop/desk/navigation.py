@@ -1,91 +1,71 @@
-"""The sidebar: every list that the user may see, grouped by rooms."""
+"""The sidebar: rooms of lists, which each app furnishes (`admin/rooms.py`).
 
-from collections.abc import Iterable
+What an operator opens every day is in its room. What is only looked up is a record: the records of all rooms
+are one group at the end, which is folded until somebody opens it.
+"""
+
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from django.contrib import admin
+from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
+Lists = dict[type[Model], str]
+"""Models in the order in which they are shown, each with its icon: a name of Material Symbols."""
+
+# Of a list that no app gave a place to.
+PLAIN_ICON = "table"
+
 
 class Room(NamedTuple):
-    """Models by label, in the order in which they are shown."""
-
     title: Any
-    models: tuple[str, ...]
+    place: int
+    daily: Lists
+    records: Lists
 
 
-CATALOGUE = Room(_("Catalogue"), ("shop.Product", "shop.Option", "shop.Category", "shop.Store"))
-STOCK = Room(
-    _("Stock"), ("inventory.Stock", "inventory.Movement", "inventory.Delivery", "inventory.Stocktake")
-)
-ORDERS = Room(
-    _("Orders"), ("orders.Order", "orders.Hold", "orders.OrderLine", "orders.OrderEvent", "orders.OrderNote")
-)
-MONEY = Room(_("Money"), ("orders.Payment", "orders.Refund"))
-PEOPLE = Room(_("People"), ("shop.User", "auth.Group", "shop.TokenRevocation"))
-ROOMS = (CATALOGUE, STOCK, ORDERS, MONEY, PEOPLE)
+_rooms: list[Room] = []
 
-# Where a model goes that no room names.
-ROOM_OF_APP = {"shop": CATALOGUE, "inventory": STOCK, "orders": ORDERS}
 
-# Names of Material Symbols, which the theme brings along.
-ICONS = {
-    "shop.Product": "apparel",
-    "shop.Option": "straighten",
-    "shop.Category": "account_tree",
-    "shop.Store": "storefront",
-    "inventory.Stock": "inventory_2",
-    "inventory.Movement": "swap_vert",
-    "inventory.Delivery": "local_shipping",
-    "inventory.Stocktake": "fact_check",
-    "orders.Order": "shopping_bag",
-    "orders.Hold": "hourglass_top",
-    "orders.OrderLine": "list_alt",
-    "orders.OrderEvent": "history",
-    "orders.OrderNote": "sticky_note_2",
-    "orders.Drop": "bolt",
-    "orders.Settlement": "receipt_long",
-    "inventory.ReconciliationRun": "balance",
-    "inventory.Difference": "difference",
-    "inventory.MonthSeal": "lock",
-    "inventory.SealedBalance": "account_balance",
-    "orders.Payment": "payments",
-    "orders.Refund": "currency_exchange",
-    "shop.User": "person",
-    "auth.Group": "group",
-    "shop.TokenRevocation": "key_off",
-}
+def add_room(title: Any, place: int, daily: Lists, records: Lists | None = None) -> None:
+    """A group of the sidebar; `place` orders them, whichever apps they come from."""
+    _rooms.append(Room(title, place, daily, records or {}))
 
 
 def rooms(request: HttpRequest) -> list[dict[str, Any]]:
-    """What the theme shows in its sidebar (UNFOLD["SIDEBAR"]["navigation"])."""
-    seen: dict[str, dict[str, Any]] = {
-        model["model"]._meta.label: model
-        for app in admin.site.get_app_list(request)
-        for model in app["models"]
-        if model["admin_url"]
-    }
+    """What the theme shows in its sidebar (UNFOLD["SIDEBAR"]["navigation"]): lists that the user may see."""
     first = {"title": None, "items": [_item(_("Today"), "today", reverse("admin:index"))]}
-    return [first, *_groups(seen)]
+    return [first, *_groups(request)]
 
 
-def _groups(seen: dict[str, dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    named = {label for room in ROOMS for label in room.models}
-    for room in ROOMS:
-        others = [
-            label for label in seen
-            if label not in named and ROOM_OF_APP.get(label.partition(".")[0], PEOPLE) is room
-        ]  # fmt: skip
-        labels = [label for label in (*room.models, *others) if label in seen]
-        items = [
-            _item(capfirst(seen[label]["name"]), ICONS.get(label, "table"), seen[label]["admin_url"])
-            for label in labels
-        ]
-        if items:
+def _groups(request: HttpRequest) -> Iterator[dict[str, Any]]:
+    seen: dict[type[Model], dict[str, Any]] = {
+        page["model"]: page
+        for app in admin.site.get_app_list(request)
+        for page in app["models"]
+        if page["admin_url"]
+    }
+    furnished = sorted(_rooms, key=lambda room: room.place)
+    for room in furnished:
+        if items := _items(room.daily, seen):
             yield {"title": room.title, "items": items}
+    placed = {model for room in furnished for model in (*room.daily, *room.records)}
+    records = {model: icon for room in furnished for model, icon in room.records.items()}
+    records |= {model: PLAIN_ICON for model in seen if model not in placed}
+    if items := _items(records, seen):
+        yield {"title": _("Records"), "items": items, "collapsible": True}
+
+
+def _items(lists: Lists, seen: dict[type[Model], dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        _item(capfirst(seen[model]["name"]), icon, seen[model]["admin_url"])
+        for model, icon in lists.items()
+        if model in seen
+    ]
 
 
 def _item(title: Any, icon: str, link: str) -> dict[str, Any]:

@@ -23,18 +23,19 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.text import capfirst
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from unfold.forms import AdminForm
 
-from shop.desk.base import DeskAdmin, admin_url
-from shop.desk.owners import is_store_owner, may_do
-from shop.desk.widgets import dress
+from shop.desk.access.owners import is_store_owner, may_do
+from shop.desk.base import DeskAdmin
+from shop.desk.columns import admin_url
+from shop.desk.widgets import style_field
 from yousinsa.errors import Forbidden, Problem
 
 # Each record of a list's action is a transaction of its own, and the operator waits for all of them.
 MAX_AT_ONCE = 100
-# Refusals that are told one by one.
-MAX_TOLD = 20
+# Refusals that are reported one by one.
+MAX_REPORTED = 20
 ONCE_SECONDS = 3600
 
 
@@ -59,7 +60,7 @@ class OperationForm(forms.Form):
         super().__init__(data, **options)
         for field in self.fields.values():
             field.label = capfirst(field.label)
-            dress(field)
+            style_field(field)
 
     def run(self, *, actor_id: int) -> None:
         """Do it, with `cleaned_data`. Raises `Problem`."""
@@ -83,7 +84,7 @@ class OperationForm(forms.Form):
 class Operation:
     """`name` is the address of its page and the name of its action; texts are lazy translations.
 
-    `possible` tells from a record whether it can be done now: the button is shown then, and only then.
+    `possible`: whether it can be done to a record now. The button is shown then, and only then.
     `permission` (`app.codename`) is what it takes; without one, the change permission of the model.
     """
 
@@ -205,7 +206,7 @@ class OperatedAdmin(DeskAdmin):
             "name": self.name(record),
             "facts": self.facts(record, operation),
             "form": form,
-            "adminform": self._dressed(form),
+            "adminform": self._styled(form),
             "media": self.media + form.media,
             "back": admin_url(record, "change", quote(record.pk)),
             "once": secrets.token_hex(16),
@@ -216,7 +217,7 @@ class OperatedAdmin(DeskAdmin):
         request.current_app = self.admin_site.name
         return {**self.admin_site.each_context(request), "opts": self.opts, "operation": operation}
 
-    def _dressed(self, form: Any) -> AdminForm:
+    def _styled(self, form: Any) -> AdminForm:
         """The form as the theme's own templates show it."""
         return AdminForm(form, [(None, {"fields": list(form.fields)})], {}, model_admin=self)
 
@@ -254,11 +255,12 @@ class OperatedAdmin(DeskAdmin):
         self._report_many(request, operation, sent, refused)
         if refused and operation.each:
             return self._page_of_many(request, operation, refused)
-        for form in refused[:MAX_TOLD]:
+        for form in refused[:MAX_REPORTED]:
             self.message_user(request, f"{self.name(form.record)}: {form.refusals()}", messages.ERROR)
-        if len(refused) > MAX_TOLD:
-            text = gettext("And %d more were refused.") % (len(refused) - MAX_TOLD)
-            self.message_user(request, text, messages.ERROR)
+        if len(refused) > MAX_REPORTED:
+            more = len(refused) - MAX_REPORTED
+            text = ngettext("And %d more was refused.", "And %d more were refused.", more)
+            self.message_user(request, text % more, messages.ERROR)
         if operation.asks:
             filters = request.POST.get("filters", "")
             return HttpResponseRedirect(f"{request.path}?{filters}" if filters else request.path)
@@ -295,7 +297,7 @@ class OperatedAdmin(DeskAdmin):
             **self._page_context(request, operation),
             "title": operation.action,
             "rows": [(self.name(form.record), self.facts(form.record, operation), form) for form in sent],
-            "adminform": self._dressed(sent[0]) if sent and not operation.each else None,
+            "adminform": self._styled(sent[0]) if sent and not operation.each else None,
             "media": self.media,
             "back": f"{request.path}?{filters}" if filters else request.path,
             "filters": filters,

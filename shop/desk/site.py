@@ -19,8 +19,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from unfold.sites import UnfoldAdminSite
 
-from shop.desk import second_factor
-from shop.desk.sign_in import CodeForm, SignInForm
+from shop.desk.access import second_factor
+from shop.desk.access.sign_in import CodeForm, SignInForm
 from shop.models import User
 
 

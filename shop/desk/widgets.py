@@ -1,4 +1,4 @@
-"""Fields in the theme's clothes."""
+"""Fields in the style of the theme."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ _CLASSES: tuple[tuple[type[forms.Widget], list[str]], ...] = (
 )
 
 
-def dress(field: Any) -> None:
+def style_field(field: Any) -> None:
     """Give a form's field the theme's classes, whatever plain Django widget it has; the theme's own stay."""
     widget = field.widget
     if widget.is_hidden or "border-base-200" in widget.attrs.get("class", ""):

@@ -72,7 +72,7 @@ class Desk:
 
     def room(self, name: str) -> Page:
         """A page of the sidebar, by its name there."""
-        self.page.locator("#nav-sidebar a", has=self.page.get_by_text(name, exact=True)).click()
+        self.page.locator("#nav-sidebar").get_by_role("link", name=name, exact=True).click()
         return self.page
 
 

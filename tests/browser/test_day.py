@@ -175,7 +175,7 @@ def test_a_difference_is_found_and_fixed(desk: Desk) -> None:
     follow(page, "Run now")
     page.get_by_label("SKU").fill(option.sku)
     press(page, "Run now")
-    says(page, "1 stock rows checked, 1 differences found.")
+    says(page, "1 stock row checked. 1 difference found.")
     expect(row(page, option.sku)).to_contain_text("The counter was overwritten without a movement")
     run = ReconciliationRun.objects.latest("pk")
     assert (run.by, run.found, run.fixed) == (desk.operator, 1, 0)
@@ -193,7 +193,7 @@ def test_a_difference_is_found_and_fixed(desk: Desk) -> None:
     follow(page, "Run now")
     page.get_by_label("SKU").fill(option.sku)
     press(page, "Run now")
-    says(page, "1 stock rows checked, 0 differences found.")
+    says(page, "1 stock row checked. 0 differences found.")
     assert Stock.objects.get(option=option).sequence == 2
 
 

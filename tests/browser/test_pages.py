@@ -64,3 +64,33 @@ def test_every_room_and_the_first_record_in_it_opens(desk: Desk, furnished: None
             opened += 1
     assert opened >= 20
     speak(page, "en")
+
+
+def test_records_unfold_by_keyboard_and_stay_open_on_their_own_pages(desk: Desk) -> None:
+    side = desk.page.locator("#nav-sidebar")
+    records, lines = side.get_by_role("button", name="Records"), side.get_by_role("link", name="Order lines")
+    expect(records).to_have_attribute("aria-expanded", "false")
+    expect(lines).to_be_hidden()
+    records.focus()
+    desk.page.keyboard.press("Enter")
+    expect(records).to_have_attribute("aria-expanded", "true")
+    lines.click()
+    expect(lines).to_have_attribute("aria-current", "page")
+    expect(records).to_have_attribute("aria-expanded", "true")
+
+
+def test_what_is_read_of_a_link_is_not_its_icons_name(desk: Desk) -> None:
+    """An icon is a word in a font: "filter_list"."""
+    for address in ("/admin/", "/admin/shop/product/"):
+        desk.open(address)
+        for icon in desk.page.locator("a:visible .material-symbols-outlined").all():
+            expect(icon).to_have_attribute("aria-hidden", "true")
+
+
+@pytest.mark.parametrize("room", ["Orders", "Holds", "Stock", "Movements"])
+def test_the_lists_of_every_day_fit_a_desk_of_1280_px(desk: Desk, furnished: None, room: str) -> None:
+    desk.room(room)
+    frame = desk.page.locator(
+        "[data-simplebar]:has(> #result_list), .simplebar-content-wrapper:has(#result_list)"
+    )
+    assert frame.last.evaluate("frame => frame.scrollWidth - frame.clientWidth") == 0

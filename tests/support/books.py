@@ -8,8 +8,9 @@ from django.utils import timezone
 from inventory import documents, ledger
 from inventory.models import Difference, MonthSeal, Movement, ReconciliationRun, SealedBalance, Stock
 from orders.lifecycle import add_note, cancel_order
-from orders.models import Settlement
+from orders.models import Order, OrderLine, Settlement, SettlementEntry, Status
 from orders.payments.services import confirm_transfer
+from orders.placement.numbers import new_number, new_order_id
 from shop import services
 from shop.models import Option, User
 from tests.support.drop_rows import make_drop_rows
@@ -37,7 +38,18 @@ def make_books(option: Option, clerk: User) -> None:
         seal=seal, stock=stock, opening_on_hand=0, opening_reserved=0, closing_on_hand=1, closing_reserved=0,
         first_sequence=1, last_sequence=1, shipped=0, restocked=0, head=bytes(32), marks=bytes(4),
     )  # fmt: skip
-    make_settlement(option.product.store_id, approved_by=clerk)
+    settlement = make_settlement(option.product.store_id, approved_by=clerk)
+    order = Order.objects.create(
+        id=new_order_id(), number=new_number(), buyer=clerk, status=Status.EXPIRED, total=10_000,
+        expires_at=timezone.now(),
+    )  # fmt: skip
+    line = OrderLine.objects.create(
+        order=order, option=option, product_name="Shirt", quantity=1, unit_price=10_000,
+        store=option.product.store, commission_rate=1000,
+    )  # fmt: skip
+    SettlementEntry.objects.create(
+        line=line, store=line.store, units=1, won=10_000, commission=1_000, returned=0, settlement=settlement
+    )
 
 
 def make_settlement(store_id: int, *, approved_by: User | None = None, **changes: object) -> Settlement:
@@ -71,3 +83,12 @@ def make_rows(count: int) -> None:
         make_order(buyer, (option, 1))
         documents.draft_delivery(receipts=[documents.Receipt(option.stock.pk, 1)], actor_id=clerk.pk)
         documents.begin_stocktake(stock_ids=[option.stock.pk], actor_id=clerk.pk)
+
+
+def figures(**scope: object) -> list[tuple[int, ...]]:
+    """What settlements say: units, gross, returned units, refunds, commission, payable."""
+    return list(
+        Settlement.objects.filter(**scope)
+        .order_by("store_id", "period_start")
+        .values_list("units", "gross", "returned_units", "refunds", "commission", "payable")
+    )

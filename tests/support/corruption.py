@@ -128,7 +128,13 @@ def insert_order(shop: Shop, units: int = 2) -> None:
         id=new_order_id(), number=new_number(), buyer=shop.buyer, total=0, expires_at=now
     )
     OrderLine.objects.create(
-        order=order, option=shop.option, product_name="by hand", quantity=units, unit_price=0
+        order=order,
+        option=shop.option,
+        product_name="by hand",
+        quantity=units,
+        unit_price=0,
+        store=shop.option.product.store,
+        commission_rate=1000,
     )
 
 

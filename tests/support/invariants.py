@@ -2,14 +2,17 @@
 
 from collections import defaultdict
 
+from django.db.models import QuerySet
+
 from inventory.models import Movement, Stock
 from orders.models import DropItem, DropStatus, Order, OrderLine
+from orders.settlements.entries import commission
 from orders.states import HOLDING
 
 
 def assert_books_balance() -> None:
     """Counters, ledger, orders and the drops' escrow agree to the unit; each stock's movements chain without
-    gap or fork.
+    gap or fork; what stores are owed follows from the lines.
     """
     promised: dict[int, int] = defaultdict(int)
     for option_id, units in OrderLine.objects.filter(order__status__in=HOLDING).values_list(
@@ -30,6 +33,7 @@ def assert_books_balance() -> None:
         assert stock.reserved == promised[stock.option_id], (
             f"{stock}, but orders hold {promised[stock.option_id]}"
         )
+    assert_stores_are_owed_what_buyers_keep()
 
 
 def assert_money_balances() -> None:
@@ -44,3 +48,20 @@ def assert_money_balances() -> None:
         sold = order.status in ("paid", "shipped", "delivered", "returned")
         goods = sum((line.quantity - line.returned) * line.unit_price for line in order.lines.all())
         assert kept == (goods if sold else 0), f"{order} is {order.status}: {kept} won kept for {goods}"
+
+
+def assert_stores_are_owed_what_buyers_keep(lines: QuerySet[OrderLine] | None = None) -> None:
+    """Each delivered line has one sale and its returns; of a line that came back whole nothing is left."""
+    lines = OrderLine.objects.all() if lines is None else lines
+    for line in lines.select_related("order").prefetch_related("entries"):
+        entries = list(line.entries.all())
+        sold = line.order.status in ("delivered", "returned")
+        assert sum(entry.returned == 0 for entry in entries) == sold, f"{line.order}: {entries}"
+        assert {entry.store_id for entry in entries} <= {line.store_id}, f"{line.order}: {entries}"
+        out = (line.quantity - line.returned) if sold else 0
+        share = commission(out * line.unit_price, line.commission_rate)
+        assert (
+            sum(entry.units for entry in entries),
+            sum(entry.won for entry in entries),
+            sum(entry.commission for entry in entries),
+        ) == (out, out * line.unit_price, share), f"{line.order}: {entries}"

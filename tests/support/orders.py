@@ -77,7 +77,7 @@ MARCH = (date(2020, 3, 1), date(2020, 3, 31))
 def date_what_is_new(at: str) -> None:
     """What was written since the last call happened at this moment (UTC). To be called in order of time."""
     with connection.cursor() as cursor:
-        for table in ("orders_orderevent", "inventory_movement"):
+        for table in ("orders_orderevent", "inventory_movement", "orders_settlemententry"):
             cursor.execute(f"UPDATE {table} SET created_at = %s WHERE created_at > '2021-01-01'", [at])
 
 

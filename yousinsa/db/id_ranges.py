@@ -30,8 +30,3 @@ def first_id_at(model: type[models.Model], at: datetime) -> int:
         else:
             high = middle
     return low
-
-
-def id_range(model: type[models.Model], start: datetime, end: datetime) -> tuple[int, int]:
-    """First and last id among which every row of `start` up to `end` (not included) is."""
-    return first_id_at(model, start - SLACK), first_id_at(model, end + SLACK) - 1

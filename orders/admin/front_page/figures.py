@@ -7,16 +7,17 @@ from functools import cached_property
 from typing import NamedTuple
 
 from django.db import connection
-from django.db.models import Count, F, Max, Min, Model, QuerySet, Sum, prefetch_related_objects
+from django.db.models import Count, F, Max, Min, Model, Sum, prefetch_related_objects
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 
-from inventory.admin.stock import LOW
 from inventory.models import ReconciliationRun, Stock
 from inventory.reconciliation import WHOLE_SHOP
+from inventory.selectors import LOW_STOCK
 from orders.models import Drop, DropStatus, Order, OrderLine, Payment, Refund, Status
 from orders.placement.numbers import first_id_since
-from shop.desk.base import COUNTED, AtLeast
+from shop.desk import bounds
+from shop.desk.bounds import AtLeast, bounded_count
 from shop.models import Option, Store
 
 # What sells is read from so many of the newest order lines, none of them older than this.
@@ -34,7 +35,7 @@ class Hour(NamedTuple):
     orders: int
 
 
-class Held(NamedTuple):
+class HeldUnits(NamedTuple):
     """What pending orders hold: units of so many orders, from the next hold's end to the last one's."""
 
     orders: int
@@ -44,7 +45,7 @@ class Held(NamedTuple):
     overdue: int
 
 
-class Row(NamedTuple):
+class OptionRow(NamedTuple):
     """An option in a list: its stock row, its names, units available, units ordered lately."""
 
     stock_id: int
@@ -59,12 +60,6 @@ class Recent(NamedTuple):
 
     units: Counter[int]
     since: datetime | None
-
-
-def bounded_count(rows: QuerySet[Model]) -> int:
-    """How many rows, counted up to `COUNTED`; shown with a `+` when there are more."""
-    found = rows.order_by().values("pk")[: COUNTED + 1].count()
-    return AtLeast(COUNTED) if found > COUNTED else found
 
 
 def about(model: type[Model]) -> int | None:
@@ -131,10 +126,12 @@ class Figures:
         )
         return due["won"] or 0, due["refunds"]
 
-    def held(self) -> Held:
-        """What pending orders hold, looking at the `COUNTED` that end first."""
+    def held(self) -> HeldUnits:
+        """What pending orders hold, looking at the `COUNT_LIMIT` that end first."""
         pending = Order.objects.filter(status=Status.PENDING).order_by("expires_at")
-        further = list(pending.values_list("expires_at", flat=True)[COUNTED : COUNTED + 1])
+        further = list(
+            pending.values_list("expires_at", flat=True)[bounds.COUNT_LIMIT : bounds.COUNT_LIMIT + 1]
+        )
         if further:
             pending = pending.filter(expires_at__lt=further[0])
         found = pending.order_by().aggregate(
@@ -145,7 +142,7 @@ class Figures:
         orders, units = found["orders"], found["units"] or 0
         if further:
             orders, units = AtLeast(orders), AtLeast(units)
-        return Held(orders, units, found["first"], found["last"], overdue)
+        return HeldUnits(orders, units, found["first"], found["last"], overdue)
 
     @cached_property
     def recent(self) -> Recent:
@@ -165,31 +162,31 @@ class Figures:
     def _short(self) -> list[tuple[int, int, int]]:
         """(stock id, option id, units available) of what was ordered lately and is low or sold out."""
         rows = (
-            Stock.objects.filter(option__in=list(self.recent.units), on_hand__lt=F("reserved") + LOW)
+            Stock.objects.filter(option__in=list(self.recent.units), on_hand__lt=F("reserved") + LOW_STOCK)
             .order_by()
             .values_list("id", "option_id", "on_hand", "reserved")
         )
         return [(id, option_id, on_hand - reserved) for id, option_id, on_hand, reserved in rows]
 
-    def low(self) -> tuple[int, list[Row]]:
+    def low(self) -> tuple[int, list[OptionRow]]:
         """Options that sell and of which few are left: how many, and those that sell best."""
         return self._best(lambda available: available > 0)
 
-    def missed(self) -> tuple[int, list[Row]]:
+    def missed(self) -> tuple[int, list[OptionRow]]:
         """Options that were ordered lately and are sold out now: how many, and those that sold best."""
         return self._best(lambda available: available <= 0)
 
-    def _best(self, wanted: Callable[[int], bool]) -> tuple[int, list[Row]]:
+    def _best(self, wanted: Callable[[int], bool]) -> tuple[int, list[OptionRow]]:
         units = self.recent.units
         chosen = sorted((row for row in self._short if wanted(row[2])), key=lambda row: -units[row[1]])
         return len(chosen), list(self._rows(chosen[:SHOWN]))
 
-    def _rows(self, chosen: list[tuple[int, int, int]]) -> Iterable[Row]:
+    def _rows(self, chosen: list[tuple[int, int, int]]) -> Iterable[OptionRow]:
         stocks = Stock.objects.select_related("option__product").in_bulk([row[0] for row in chosen])
         for stock_id, option_id, available in chosen:
             option = stocks[stock_id].option
             name = " · ".join(filter(None, [option.sku, option.size, option.color]))
-            yield Row(stock_id, name, option.product.name, available, self.recent.units[option_id])
+            yield OptionRow(stock_id, name, option.product.name, available, self.recent.units[option_id])
 
     def top_options(self) -> list[tuple[str, int]]:
         """(option, units) that were ordered most today, whatever became of the orders.

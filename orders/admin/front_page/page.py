@@ -12,8 +12,8 @@ from django.utils.translation import get_language, gettext, ngettext
 from orders.admin.front_page.figures import Figures, about
 from orders.admin.front_page.panels import PANELS, lately
 from orders.models import Order
-from shop.desk.base import won
-from shop.desk.owners import is_store_owner
+from shop.desk.access.owners import is_store_owner
+from shop.desk.columns import won
 
 # The page says of which time its figures are.
 SECONDS = 30

@@ -14,11 +14,12 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext, ngettext
 
-from inventory.admin.stock import LOW
 from inventory.models import Difference, ReconciliationRun, Stock
-from orders.admin.front_page.figures import NEWEST_LINES, Figures, Row
+from inventory.selectors import LOW_STOCK
+from orders.admin.front_page.figures import NEWEST_LINES, Figures, OptionRow
 from orders.models import Drop, DropStatus, Hold, Order, Payment, Refund, Status
-from shop.desk.base import AtLeast, admin_url, won
+from shop.desk.bounds import AtLeast
+from shop.desk.columns import admin_url, won
 from shop.models import Store
 
 
@@ -148,7 +149,7 @@ def low_stock(figures: Figures) -> Card:
         title=gettext("Low stock"),
         link=_list(Stock, "availability=low"),
         value=_count(found),
-        note=gettext("Fewer than %(low)d units left, of what was ordered lately.") % {"low": LOW},
+        note=gettext("Fewer than %(low)d units left, of what was ordered lately.") % {"low": LOW_STOCK},
         lines=[_option(row, gettext("%d left") % row.available) for row in rows],
         empty=gettext("Nothing that sells is running low."),
     )
@@ -166,7 +167,7 @@ def sold_out(figures: Figures) -> Card:
     )
 
 
-def _option(row: Row, value: str) -> Line:
+def _option(row: OptionRow, value: str) -> Line:
     return Line(f"{row.option} – {row.product}", value, admin_url(Stock, "change", row.stock_id))
 
 

@@ -54,7 +54,6 @@ class DropDrain:
         self.drop_id = drop_id
         self.stream = Stream(client(), drop_id, consumer)
         self._idle_ms = idle_ms
-        self._offers: Offers | None = None
         self._again: list[Delivered] = []
         self._claimed_at = 0.0
 
@@ -141,10 +140,8 @@ class DropDrain:
         return self._place(requests, tries + 1) if tries < MAX_TRIES else [failure]
 
     def _look_up(self, option_ids: Iterable[int]) -> Offers:
-        """What a drop sells does not change once it is open."""
-        if self._offers is None:
-            self._offers = drop_offers(self.drop_id)
-        return self._offers
+        """Asked for every batch: while a drop sells, a product may move to another store."""
+        return drop_offers(self.drop_id)
 
 
 def _read(delivered: Delivered) -> AdmittedOrder | str:
