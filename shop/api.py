@@ -82,8 +82,9 @@ class SignInView(APIView):
         body = read_body(request, SignIn)
         limit_sign_in(request, body.email)
         user = services.sign_in(email=body.email, password=body.password, request=request._request)
+        token = services.new_token(user=user)
         login(request._request, user)
-        return Response(SignedIn(services.new_token(user=user), selectors.user_view(user)))
+        return Response(SignedIn(token, selectors.user_view(user)))
 
 
 class SignOutView(APIView):
