@@ -140,6 +140,8 @@ def rights_changed(
         return
     for user_id in sorted(users):
         revoke_all_tokens(user_id=user_id)
+    if not reverse:
+        instance.refresh_from_db(fields=["sign_in_version"])
 
 
 PROFILE_FIELDS = ("name", "recipient", "phone", "postal_code", "address1", "address2")
