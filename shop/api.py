@@ -23,7 +23,7 @@ from inventory.listing import change_product, list_product
 from inventory.selectors import in_stock, product_views, sold_out_products
 from orders.lifecycle.withdrawal import withdraw_buyer
 from shop import selectors, services
-from shop.limits import limit_sign_in
+from shop.limits import limit_sign_in, remember_device
 from shop.models import Product, User
 from shop.schemas import (
     Address,
@@ -84,7 +84,9 @@ class SignInView(APIView):
         user = services.sign_in(email=body.email, password=body.password, request=request._request)
         token = services.new_token(user=user)
         login(request._request, user)
-        return Response(SignedIn(token, selectors.user_view(user)))
+        response = Response(SignedIn(token, selectors.user_view(user)))
+        remember_device(response, user.email)
+        return response
 
 
 class SignOutView(APIView):
