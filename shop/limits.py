@@ -1,7 +1,7 @@
 """How often somebody may try to sign in, at whichever door.
 
-Guessing is slowed, and nobody is locked out by it: a device that has signed in to an account before has a budget
-of its own, and an address that is new to an account one attempt, however many others are guessing.
+Guessing is slowed, and nobody is locked out by it: a device that has signed in to an account before has a
+budget of its own, and an address that is new to an account one attempt, however many others are guessing.
 """
 
 import hashlib
@@ -37,9 +37,8 @@ def limit_sign_in(request: Any, email: str) -> None:
         return
     wide = limits.Rate(rate.count * 10, rate.seconds, rate.burst * 10)
     address = _place(limits.client_address(request))
-    limits.check(
-        [(f"sign-in:{account}:{address}", rate), (f"sign-in-address:{address}", wide)], everywhere=True
-    )
+    budgets = [(f"sign-in:{account}:{address}", rate), (f"sign-in-address:{address}", wide)]
+    limits.check(budgets, everywhere=True)
     if limits.seconds_to_wait(f"sign-in-account:{account}", wide, everywhere=True):
         limits.check([(f"sign-in-attacked:{account}:{address}", UNDER_ATTACK)], everywhere=True)
 

@@ -151,7 +151,7 @@ def check(budgets: Iterable[tuple[str, Rate]], *, everywhere: bool = False) -> N
             raise TooManyRequests(retry_after=math.ceil(wait))
 
 
-for _name in ("ORDER_RATE", "SIGN_IN_RATE", "SIGN_UP_RATE"):
+for _name in ("ORDER_RATE", "SIGN_IN_RATE", "SIGN_UP_RATE", "PAYMENT_RATE"):
     try:
         Rate.parse(getattr(settings, _name))
     except ValueError as exc:

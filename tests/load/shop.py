@@ -48,6 +48,8 @@ class Shop:
         self._environment = {name: value for name, value in os.environ.items() if name not in FOREIGN} | {
             "DATABASE_URL": database_url,
             "SECRET_KEY": "bench-only-" + "k" * 48,
+            "PAYMENT_SANDBOX": "1",
+            "PAYMENT_RATE": "1000000/s",
             "DEBUG": "0",
             "ALLOWED_HOSTS": "127.0.0.1",
             "VAR_DIR": str(self.directory),
