@@ -40,6 +40,7 @@ from shop.schemas import (
     StorePage,
     StoreView,
     UserView,
+    Withdrawal,
 )  # fmt: skip
 from shop.selectors import ORDERINGS, ProductQuery
 from yousinsa import limits
@@ -130,9 +131,15 @@ class MeView(APIView):
                 )
         return Response(selectors.user_view(user))
 
-    @operation("Withdraw: personal data is removed, orders stay", status=204)
+    @operation(
+        "Withdraw: personal data is removed, orders stay", request=Withdrawal, status=204, errors=(429,)
+    )
     def delete(self, request: Request) -> Response:
-        withdraw_buyer(user=current_user(request))
+        user = current_user(request)
+        body = read_body(request, Withdrawal)
+        limits.check([(f"password:{user.pk}", limits.Rate.parse(settings.SIGN_IN_RATE))], everywhere=True)
+        services.check_password(user=user, password=body.password, field="password")
+        withdraw_buyer(user=user)
         logout(request._request)
         return Response(status=204)
 

@@ -162,13 +162,18 @@ def update_profile(*, user: User, changes: Mapping[str, str]) -> User:
     return user
 
 
+def check_password(*, user: User, password: str, field: str) -> None:
+    """Raises `Invalid` naming `field` where it is not the user's present password."""
+    if not user.check_password(password):
+        raise Invalid(errors={field: gettext("This is not your present password.")})
+
+
 def change_password(*, user: User, current: str, new: str, request: HttpRequest | None = None) -> None:
     """Set a new password; every token ends, and so does every session but the one of `request`.
 
     Raises `Invalid` naming `current_password` or `new_password`.
     """
-    if not user.check_password(current):
-        raise Invalid(errors={"current_password": gettext("This is not your present password.")})
+    check_password(user=user, password=current, field="current_password")
     if errors := _password_errors(new, user, "new_password"):
         raise Invalid(errors=errors)
     with transaction.atomic():

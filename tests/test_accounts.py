@@ -33,6 +33,32 @@ def sign_in(email, password=PASSWORD, **headers):
 # --- Signing up -------------------------------------------------------------------------------------------
 
 
+def leave(user):
+    """Withdraw, by the password that they know."""
+    user.set_password(PASSWORD)
+    User.objects.filter(pk=user.pk).update(password=user.password)
+    return Wire(user)("DELETE", "users/me/", {"password": PASSWORD})
+
+
+def test_an_account_is_withdrawn_by_its_password_only(buyer):
+    buyer.set_password(PASSWORD)
+    buyer.save()
+    with nothing_changes():
+        problem(Wire(buyer)("DELETE", "users/me/", {"password": "wrong"}), 400, "invalid", "password")
+        problem(Wire(buyer)("DELETE", "users/me/", {}), 400, "invalid", "password")
+        problem(Wire(buyer)("DELETE", "users/me/"), 400, "malformed_body")
+    statuses = [Wire(buyer)("DELETE", "users/me/", {"password": "x"}).status_code for _ in range(10)]
+    assert statuses == [400] * 9 + [429]
+
+
+def test_what_is_personal_is_kept_by_no_cache(buyer, order, option):
+    for path in ("users/me/", "orders/", f"orders/{order.number}/", "ping/", "stores/", "orders/nowhere/"):
+        assert Wire(buyer).get(path)["Cache-Control"] == "no-store"
+    signed_in = sign_in("nobody@example.com")
+    assert signed_in["Cache-Control"] == "no-store"
+    assert Wire(buyer).get(f"products/{option.pk}/")["Cache-Control"] == "no-cache"
+
+
 def test_signing_up_makes_a_buyer_who_can_sign_in():
     answer = Wire().post("users/sign-up/", NEW)
     assert answer.status_code == 201, answer.content
@@ -352,7 +378,7 @@ def test_leaving_removes_the_person_and_keeps_the_orders(leaver):
     ship_order(order_id=done.pk, carrier="CJ", tracking_number="1", actor_id=None)
     deliver_order(order_id=done.pk, actor_id=None)
     wire = Wire(leaver)
-    assert wire.delete("users/me/").status_code == 204
+    assert wire("DELETE", "users/me/", {"password": PASSWORD}).status_code == 204
 
     user = User.objects.get(pk=leaver.pk)
     personal = (user.name, user.recipient, user.phone, user.postal_code, user.address1, user.address2)
@@ -385,7 +411,7 @@ def test_an_open_order_forgets_its_address_however_it_ends(leaver, settings):
     for order in (cancelled, expired):
         body = {"provider": "manual"}
         assert Wire(leaver).post(f"orders/{order.number}/pay/", body).status_code == 200
-    assert Wire(leaver).delete("users/me/").status_code == 204
+    assert leave(leaver).status_code == 204
     assert shipping(expired) == tuple(ADDRESS.values())
     cancel_order(order_id=cancelled.pk, actor_id=None)
     assert expire_due() == 1
@@ -401,7 +427,7 @@ def test_an_order_that_ends_in_the_moment_of_leaving_forgets_its_address(leaver)
             held = lock_order(order.pk, with_stock=True)
             move(held.order, Status.CANCELLED, actor_id=None)
             ledger.release(held.stock, held.units, reference=order.number)
-            left = pool.submit(lambda: Wire(leaver).delete("users/me/").status_code)
+            left = pool.submit(lambda: leave(leaver).status_code)
             until_somebody_waits()
         assert left.result() == 204
     assert shipping(order) == NOTHING
@@ -413,7 +439,7 @@ def test_a_payment_that_comes_after_the_buyer_left_goes_back(leaver, settings):
     order = make_order(leaver, (option, 1))
     body = {"provider": "sandbox", "token": "timeout-charged"}
     problem(Wire(leaver).post(f"orders/{order.number}/pay/", body), 503, "payment_unknown")
-    assert Wire(leaver).delete("users/me/").status_code == 204
+    assert leave(leaver).status_code == 204
     assert expire_due() == 1
     order.payments.update(created_at=order.created_at.replace(year=2020))
     assert resolve_unanswered() == 1
@@ -425,7 +451,7 @@ def test_a_payment_that_comes_after_the_buyer_left_goes_back(leaver, settings):
 def test_a_store_owner_who_leaves_closes_the_stores():
     store = make_store()
     (option,) = make_options([3], store=store)
-    assert Wire(store.owner).delete("users/me/").status_code == 204
+    assert leave(store.owner).status_code == 204
     assert Store.objects.get().status == Store.Status.CLOSED
     assert Wire().get("products/").json()["results"] == []
     problem(Wire().get(f"products/{option.product_id}/"), 404, "not_found")
@@ -433,7 +459,7 @@ def test_a_store_owner_who_leaves_closes_the_stores():
 
 def test_nobody_can_sit_on_the_address_that_a_leaver_gets(leaver):
     make_user(f"withdrawn-{leaver.pk}@withdrawn.invalid")
-    assert Wire(leaver).delete("users/me/").status_code == 204
+    assert leave(leaver).status_code == 204
 
 
 def test_a_change_that_was_under_way_when_the_user_left_brings_nothing_back(leaver):

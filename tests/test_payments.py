@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from orders.errors import InvalidTransition, PaymentInProgress, ShippingRequired
 from orders.lifecycle import cancel_order, deliver_order, expire_due, return_order, ship_order
-from orders.models import Order, Refund, Status
+from orders.models import Order, Payment, Refund, Status
 from orders.payments import refunds
 from orders.payments.providers import APPROVED, DECLINED, Answer
 from orders.payments.services import confirm_transfer, decide, resolve_unanswered
@@ -291,3 +291,15 @@ def test_returns_never_give_back_more_than_was_paid(order):
     return_order(order_id=order.pk, units=None, actor_id=None)
     assert Refund.objects.get().amount == 20_000
     assert status_of(order) == Status.RETURNED
+
+
+def test_a_card_token_is_kept_only_until_the_attempt_is_decided(order):
+    wire, path = Wire(order.buyer), f"orders/{order.number}/pay/"
+    body = {"provider": "sandbox", "shipping": ADDRESS}
+    for token, kept in (("decline-4111", ""), ("timeout-4111", "timeout-4111")):
+        wire.post(path, body | {"token": token})
+        assert Payment.objects.latest("id").token == kept
+    Payment.objects.update(created_at=timezone.now() - timedelta(hours=1))
+    resolve_unanswered()
+    wire.post(path, body | {"token": "4111"})
+    assert set(Payment.objects.values_list("token", "status")) == {("", "declined"), ("", "approved")}

@@ -138,7 +138,7 @@ def test_a_whole_shopping_trip_is_described(schema, settings):
     minji.post("orders/", {})
     minji.post("orders/", {})
     minji.post("users/sign-out/")
-    minji.delete("users/me/")
+    minji("DELETE", "users/me/", {"password": PASSWORD})
 
 
 def test_the_owners_side_is_described(schema):

@@ -215,7 +215,8 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "YOUSINSA",
-    "DESCRIPTION": "A fashion marketplace that sells exactly what there is.",
+    "DESCRIPTION": "A fashion marketplace that sells exactly what there is.\n\n"
+    "Whole numbers are written without fraction and exponent: `1`, not `1.0` or `1e0`.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,

@@ -29,6 +29,7 @@ from yousinsa.language import preferred
 
 logger = logging.getLogger(__name__)
 
+NO_STORE = "no-store"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -104,11 +105,16 @@ class PageHandler(WSGIHandler):
         finally:
             # LocaleMiddleware leaves its language to the thread's next request, which may be a program's.
             translation.deactivate()
+        personal = environ["PATH_INFO"].startswith("/api/v1/")
         if isinstance(response, DeferredResponse):
+            response.headers.setdefault("Cache-Control", NO_STORE)
             close_old_connections()  # this thread's: another one will finish the request
             response.start_response = start_response
         else:
-            start_response(*started[0])
+            status, headers = started[0]
+            if personal and not any(name.lower() == "cache-control" for name, _value in headers):
+                headers.append(("Cache-Control", NO_STORE))
+            start_response(status, headers)
         return response
 
 
@@ -134,6 +140,8 @@ class ProgramHandler(WSGIHandler):
             text = gettext("The shop does not answer to the host name of this request (ALLOWED_HOSTS).")
             return start(Invalid(text).response(), start_response)
         response: Any = self.in_language(environ, environ.get("HTTP_ACCEPT_LANGUAGE"))
+        # Of one caller and for nobody else; what all may see says so itself.
+        response.headers.setdefault("Cache-Control", NO_STORE)
         for close in response._resource_closers:
             close()
         connection = getattr(connections._connections, "default", None)  # type: ignore[attr-defined]
