@@ -26,7 +26,7 @@ ENV PYTHONUNBUFFERED=1 \
 COPY . .
 # Settings want a secret even here. This one ends with the line; the real one comes with the environment.
 # The code belongs to root, and only var/ to the user that runs it.
-RUN SECRET_KEY=for-this-line-only python manage.py collectstatic --noinput --verbosity 0 \
+RUN SECRET_KEY=for-this-line-only-and-as-long-as-the-settings-want-it python manage.py collectstatic --noinput --verbosity 0 \
     && chown shop:shop var
 USER shop
 

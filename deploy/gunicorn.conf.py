@@ -32,6 +32,9 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
 other_files = 2 * threads + 128  # each thread's poller and database connection; Redis, logs, listeners
 worker_connections = max(threads + 1, min(4000, files - other_files))
 
+# No header of a request says where the application is mounted, not even one from this host.
+forwarder_headers = ""
+
 # Longer than the proxy keeps an idle connection (60 s in nginx.conf): if the server closed first, the proxy
 # could send an order into a closing connection and would have to answer 502 without knowing its outcome.
 keepalive = 75

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export PORT=${PORT:-8000} DEBUG=${DEBUG:-1} ALLOWED_HOSTS=${ALLOWED_HOSTS:-localhost,127.0.0.1}
-export VAR_DIR=${VAR_DIR:-$PWD/var} DEMO_PASSWORD=${DEMO_PASSWORD:-demo-yousinsa}
+export PAYMENT_SANDBOX=${PAYMENT_SANDBOX:-1} VAR_DIR=${VAR_DIR:-$PWD/var} DEMO_PASSWORD=${DEMO_PASSWORD:-demo-yousinsa}
 python=.venv/bin/python
 
 deploy/setup.sh run

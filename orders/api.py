@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
+from django.conf import settings
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext
 from drf_spectacular.types import OpenApiTypes
@@ -23,12 +24,13 @@ from orders.drops.admission import door, waiting_room
 from orders.drops.admission.pending import find_unwritten, refuse_unwritten
 from orders.errors import OrderNotFound
 from orders.models import MAX_LINES, MAX_QUANTITY, MAX_TOTAL, Order
-from orders.payments.providers import PROVIDERS
+from orders.payments.providers import PROVIDERS, offered
 from orders.payments.services import pay
 from orders.placement.lanes import begin_order
 from orders.placement.requests import Placed, PlaceRequest
 from orders.schemas import OrderPage, OrderView
 from shop.schemas import Address, Id, PageQuery
+from yousinsa import limits
 from yousinsa.auth import caller
 from yousinsa.errors import Invalid, Problem
 from yousinsa.http.bodies import Body, read_body, read_query
@@ -82,11 +84,11 @@ class PaymentBody(Body, frozen=True):
 
 
 class CancelBody(Body, frozen=True):
-    """Nothing to say."""
+    """`{}`: the whole order."""
 
 
 class ReturnBody(Body, frozen=True):
-    """`lines` names what comes back; left out: everything."""
+    """`lines` names what comes back; left out, as in `{}`: everything."""
 
     lines: Annotated[list[LineBody], Meta(min_length=1, max_length=MAX_LINES)] | None = None
 
@@ -163,7 +165,7 @@ def idempotency_key(request: Request) -> str | None:
     if key is None:
         return None
     if not _KEY.fullmatch(key):
-        message = gettext("Must be 1 to 255 characters of printable ASCII without spaces.")
+        message = gettext("Must be given once: 1 to 255 characters of printable ASCII without spaces.")
         raise Invalid(errors={"Idempotency-Key": message})
     return key
 
@@ -197,11 +199,31 @@ def written_order(request: Request, number: str) -> Order:
     return selectors.own_order(buyer_id=buyer_id, number=number)
 
 
+def limit_payments(request: Request, order: Order) -> None:
+    """PAYMENT_RATE for the order, and more for its buyer and the address: cards are not tried out here.
+
+    Raises `TooManyRequests`.
+    """
+    rate = limits.Rate.parse(settings.PAYMENT_RATE)
+    budgets = [
+        (f"pay:{name}", limits.Rate(rate.count * times, rate.seconds, rate.burst * times))
+        for name, times in (
+            (f"order:{order.pk}", 1),
+            (f"buyer:{order.buyer_id}", 3),
+            (f"address:{limits.client_address(request)}", 30),
+        )
+    ]
+    limits.check(budgets, everywhere=True)
+
+
 class PayView(APIView):
-    @operation("Pay", request=PaymentBody, response=OrderView, errors=(402, 404, 409))
+    @operation("Pay", request=PaymentBody, response=OrderView, errors=(402, 404, 409, 429))
     def post(self, request: Request, number: str) -> Response:
         order = written_order(request, number)
         body = read_body(request, PaymentBody)
+        if body.provider not in offered():
+            raise Invalid(errors={"provider": gettext("Must be one of: %s.") % ", ".join(offered())})
+        limit_payments(request, order)
         pay(
             order_id=order.pk, provider=body.provider, token=body.token, actor_id=caller(request).id,
             shipping=msgspec.structs.asdict(body.shipping) if body.shipping else None,
@@ -213,7 +235,7 @@ class CancelView(APIView):
     @operation("Cancel: what was paid goes back", request=CancelBody, response=OrderView, errors=(404, 409))
     def post(self, request: Request, number: str) -> Response:
         order = written_order(request, number)
-        read_body(request, CancelBody, default=CancelBody())
+        read_body(request, CancelBody)
         lifecycle.cancel_order(order_id=order.pk, actor_id=caller(request).id)
         return own_order(request, number)
 
@@ -222,7 +244,7 @@ class ReturnView(APIView):
     @operation("Return all or some units", request=ReturnBody, response=OrderView, errors=(404, 409))
     def post(self, request: Request, number: str) -> Response:
         order = written_order(request, number)
-        body = read_body(request, ReturnBody, default=ReturnBody())
+        body = read_body(request, ReturnBody)
         units = None if body.lines is None else units_of(body.lines)
         lifecycle.return_order(order_id=order.pk, units=units, actor_id=caller(request).id)
         return own_order(request, number)

@@ -22,9 +22,10 @@ class OrdersConfig(AppConfig):
     verbose_name = _("Orders")
 
     def ready(self) -> None:
-        from orders.checks import check_placement
+        from orders.checks import check_placement, check_sandbox
 
         checks.register(check_placement)
+        checks.register(check_sandbox, deploy=True)
 
         from orders.permissions import RIGHTS
         from shop.rights.groups import add_rights, grant_groups

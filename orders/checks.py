@@ -8,6 +8,19 @@ from django.core import checks
 from orders.placement.lanes import LANES
 
 
+def check_sandbox(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """No card is approved that nobody charged (`check --deploy`)."""
+    if not settings.PAYMENT_SANDBOX:
+        return []
+    return [
+        checks.Error(
+            "PAYMENT_SANDBOX is on: any order can be paid without money.",
+            hint="Unset PAYMENT_SANDBOX, and DEBUG.",
+            id="orders.E003",
+        )
+    ]
+
+
 def check_placement(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     """PLACEMENT names a lane, and the lane has what it needs."""
     if settings.PLACEMENT not in LANES:

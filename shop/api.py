@@ -23,7 +23,7 @@ from inventory.listing import change_product, list_product
 from inventory.selectors import in_stock, product_views, sold_out_products
 from orders.lifecycle.withdrawal import withdraw_buyer
 from shop import selectors, services
-from shop.limits import limit_sign_in
+from shop.limits import limit_sign_in, remember_device
 from shop.models import Product, User
 from shop.schemas import (
     Address,
@@ -40,6 +40,7 @@ from shop.schemas import (
     StorePage,
     StoreView,
     UserView,
+    Withdrawal,
 )  # fmt: skip
 from shop.selectors import ORDERINGS, ProductQuery
 from yousinsa import limits
@@ -82,8 +83,11 @@ class SignInView(APIView):
         body = read_body(request, SignIn)
         limit_sign_in(request, body.email)
         user = services.sign_in(email=body.email, password=body.password, request=request._request)
+        token = services.new_token(user=user)
         login(request._request, user)
-        return Response(SignedIn(services.new_token(user=user), selectors.user_view(user)))
+        response = Response(SignedIn(token, selectors.user_view(user)))
+        remember_device(response, user.email)
+        return response
 
 
 class SignOutView(APIView):
@@ -127,9 +131,15 @@ class MeView(APIView):
                 )
         return Response(selectors.user_view(user))
 
-    @operation("Withdraw: personal data is removed, orders stay", status=204)
+    @operation(
+        "Withdraw: personal data is removed, orders stay", request=Withdrawal, status=204, errors=(429,)
+    )
     def delete(self, request: Request) -> Response:
-        withdraw_buyer(user=current_user(request))
+        user = current_user(request)
+        body = read_body(request, Withdrawal)
+        limits.check([(f"password:{user.pk}", limits.Rate.parse(settings.SIGN_IN_RATE))], everywhere=True)
+        services.check_password(user=user, password=body.password, field="password")
+        withdraw_buyer(user=user)
         logout(request._request)
         return Response(status=204)
 

@@ -14,3 +14,11 @@ class ShopConfig(AppConfig):
         add_rights(RIGHTS)
         checks.register(check_groups)
         checks.register(check_charset)
+
+        from django.db.models.signals import m2m_changed
+
+        from shop.models import User
+        from shop.services import rights_changed
+
+        for relation in (User.groups.through, User.user_permissions.through):
+            m2m_changed.connect(rights_changed, sender=relation, dispatch_uid=f"rights:{relation.__name__}")

@@ -10,6 +10,7 @@ from django.contrib.auth.models import PermissionsMixin
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 from treebeard.mp_tree import MP_Node
 
@@ -58,6 +59,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     )
     date_joined = models.DateTimeField(_("joined"), default=timezone.now)
     withdrawn_at = models.DateTimeField(_("withdrawn"), null=True, blank=True)
+    sign_in_version = models.PositiveIntegerField(default=0, editable=False)
 
     recipient = LineField(_("recipient"), max_length=100, blank=True)
     phone = LineField(_("phone"), max_length=30, blank=True)
@@ -81,6 +83,12 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+    def _get_session_auth_hash(self, secret: Any = None) -> str:
+        """What a session must agree on to go on: it ends with its password and when rights change."""
+        rights = f"{self.role}.{self.is_staff:d}.{self.is_superuser:d}.{self.sign_in_version}"
+        salt = "shop.models.User.get_session_auth_hash"
+        return salted_hmac(salt, f"{self.password}.{rights}", secret=secret, algorithm="sha256").hexdigest()
 
     def get_full_name(self) -> str:
         return self.name or self.email

@@ -59,6 +59,12 @@ class ProfileChange(Body, frozen=True):
     new_password: NewPassword | UnsetType = UNSET
 
 
+class Withdrawal(Body, frozen=True):
+    """The password once more: an account is closed for good by nobody else."""
+
+    password: Password
+
+
 class StoreApplication(Body, frozen=True):
     name: Name
 

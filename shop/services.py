@@ -9,7 +9,7 @@ from django.contrib.auth import authenticate, update_session_auth_hash
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import CharField, Value
+from django.db.models import CharField, F, Value
 from django.db.models.functions import Cast, Concat
 from django.http import HttpRequest
 from django.utils import timezone
@@ -28,6 +28,7 @@ from shop.errors import (
 from shop.models import MAX_OPTIONS, Category, Option, Product, Role, Store, TokenRevocation, User
 from yousinsa.auth import Revocation, issue_token, revocations
 from yousinsa.db.errors import is_duplicate
+from yousinsa.db.transactions import transact
 from yousinsa.errors import Conflict, Forbidden, Invalid, Unauthenticated
 from yousinsa.http.page_cache import pages_changed
 from yousinsa.text.checking import cleaned
@@ -90,12 +91,23 @@ def sign_in(*, email: str, password: str, request: HttpRequest | None = None) ->
 
 
 def new_token(*, user: User) -> str:
-    """A bearer token for a user who has signed in."""
-    revoked = TokenRevocation.objects.filter(user=user, token_id="").order_by("-revoked_at").first()
-    return issue_token(
-        user_id=user.pk, role=user.role, is_staff=user.is_staff,
-        not_before=revoked.revoked_at if revoked else None,
-    )  # fmt: skip
+    """A bearer token for a user as `sign_in` found them.
+
+    Raises `WrongCredentials` where the password, the rights or the account have changed since: checked under
+    the lock that whoever changes them takes, so that no token outlives the change.
+    """
+
+    def work() -> str:
+        row = User.objects.select_for_update().filter(pk=user.pk, is_active=True).first()
+        if row is None or row.get_session_auth_hash() != user.get_session_auth_hash():
+            raise WrongCredentials
+        revoked = TokenRevocation.objects.filter(user=row, token_id="").order_by("-revoked_at").first()
+        return issue_token(
+            user_id=row.pk, role=row.role, is_staff=row.is_staff,
+            not_before=revoked.revoked_at if revoked else None,
+        )  # fmt: skip
+
+    return transact(work)
 
 
 def revoke_token(*, user_id: int, token_id: str) -> None:
@@ -104,14 +116,38 @@ def revoke_token(*, user_id: int, token_id: str) -> None:
 
 
 def revoke_all_tokens(*, user_id: int) -> None:
-    """End every bearer token that a user holds: new password, withdrawal, deactivation."""
-    _revoke(user_id, "")
+    """End every bearer token and session of a user: new password, other rights, withdrawal, deactivation.
+
+    To be called in the transaction that makes the change, so that nobody signs in between the two.
+    """
+    with transaction.atomic():
+        # The row's lock first: who signs in meanwhile was there before, and the revocation is later.
+        User.objects.filter(pk=user_id).update(sign_in_version=F("sign_in_version") + 1)
+        _revoke(user_id, "")
 
 
 def _revoke(user_id: int, token_id: str) -> None:
     row = TokenRevocation.objects.create(user_id=user_id, token_id=token_id)
     revocation = Revocation(user_id, token_id, row.revoked_at.timestamp())
     transaction.on_commit(lambda: revocations.add([revocation]))
+
+
+def rights_changed(
+    *, instance: Any, action: str, reverse: bool, pk_set: set[int] | None, **_signal: Any
+) -> None:
+    """A signal's receiver: whose groups or permissions are different signs in anew."""
+    if action == "pre_clear" and reverse:
+        users = set(instance.user_set.values_list("pk", flat=True))
+    elif action in ("post_add", "post_remove") and pk_set:
+        users = pk_set if reverse else {instance.pk}
+    elif action == "post_clear" and not reverse:
+        users = {instance.pk}
+    else:
+        return
+    for user_id in sorted(users):
+        revoke_all_tokens(user_id=user_id)
+    if not reverse:
+        instance.refresh_from_db(fields=["sign_in_version"])
 
 
 PROFILE_FIELDS = ("name", "recipient", "phone", "postal_code", "address1", "address2")
@@ -132,13 +168,18 @@ def update_profile(*, user: User, changes: Mapping[str, str]) -> User:
     return user
 
 
+def check_password(*, user: User, password: str, field: str) -> None:
+    """Raises `Invalid` naming `field` where it is not the user's present password."""
+    if not user.check_password(password):
+        raise Invalid(errors={field: gettext("This is not your present password.")})
+
+
 def change_password(*, user: User, current: str, new: str, request: HttpRequest | None = None) -> None:
     """Set a new password; every token ends, and so does every session but the one of `request`.
 
     Raises `Invalid` naming `current_password` or `new_password`.
     """
-    if not user.check_password(current):
-        raise Invalid(errors={"current_password": gettext("This is not your present password.")})
+    check_password(user=user, password=current, field="current_password")
     if errors := _password_errors(new, user, "new_password"):
         raise Invalid(errors=errors)
     with transaction.atomic():
@@ -146,6 +187,7 @@ def change_password(*, user: User, current: str, new: str, request: HttpRequest 
         user.save(update_fields=["password"])
         revoke_all_tokens(user_id=user.pk)
     if request is not None and hasattr(request, "session"):
+        user.refresh_from_db(fields=["sign_in_version"])
         update_session_auth_hash(request, user)
 
 

@@ -24,6 +24,32 @@ def sign_in(email, password=PASSWORD, **headers):
 # --- Signing up -------------------------------------------------------------------------------------------
 
 
+def leave(user):
+    """Withdraw, by the password that they know."""
+    user.set_password(PASSWORD)
+    User.objects.filter(pk=user.pk).update(password=user.password)
+    return Wire(user)("DELETE", "users/me/", {"password": PASSWORD})
+
+
+def test_an_account_is_withdrawn_by_its_password_only(buyer):
+    buyer.set_password(PASSWORD)
+    buyer.save()
+    with nothing_changes():
+        problem(Wire(buyer)("DELETE", "users/me/", {"password": "wrong"}), 400, "invalid", "password")
+        problem(Wire(buyer)("DELETE", "users/me/", {}), 400, "invalid", "password")
+        problem(Wire(buyer)("DELETE", "users/me/"), 400, "malformed_body")
+    statuses = [Wire(buyer)("DELETE", "users/me/", {"password": "x"}).status_code for _ in range(10)]
+    assert statuses == [400] * 9 + [429]
+
+
+def test_what_is_personal_is_kept_by_no_cache(buyer, order, option):
+    for path in ("users/me/", "orders/", f"orders/{order.number}/", "ping/", "stores/", "orders/nowhere/"):
+        assert Wire(buyer).get(path)["Cache-Control"] == "no-store"
+    signed_in = sign_in("nobody@example.com")
+    assert signed_in["Cache-Control"] == "no-store"
+    assert Wire(buyer).get(f"products/{option.pk}/")["Cache-Control"] == "no-cache"
+
+
 def test_signing_up_makes_a_buyer_who_can_sign_in():
     answer = Wire().post("users/sign-up/", NEW)
     assert answer.status_code == 201, answer.content
@@ -166,11 +192,50 @@ def test_one_address_may_not_try_many_accounts(settings):
     assert statuses == [401] * 10 + [429] * 2
 
 
-def test_one_account_may_not_be_tried_from_many_addresses(settings):
-    settings.SIGN_IN_RATE = "1/min"
+@pytest.fixture
+def attacked(settings):
+    """An account that is tried from so many addresses that its budget is used up."""
+    settings.SIGN_IN_RATE = "3/min"
     settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": 1}
-    statuses = [sign_in("minji@example.com", X_Forwarded_For=f"10.0.0.{i}").status_code for i in range(12)]
-    assert statuses == [401] * 10 + [429] * 2
+    make_user("minji@example.com", password=PASSWORD)
+    for i in range(12):
+        statuses = [
+            sign_in("minji@example.com", "wrong", X_Forwarded_For=f"10.0.0.{i}").status_code for _ in range(4)
+        ]
+        assert statuses == [401, 401, 401, 429] if i < 10 else [401, 429, 429, 429]
+
+
+def test_who_guesses_from_many_addresses_is_slowed_at_each_of_them(attacked):
+    ipv6 = [f"2001:db8::{i}" for i in range(3)]
+    statuses = [sign_in("minji@example.com", "wrong", X_Forwarded_For=a).status_code for a in ipv6]
+    assert statuses == [401, 429, 429]  # one customer's network
+
+
+def test_an_owner_at_a_fresh_address_gets_in_while_others_guess(attacked):
+    assert sign_in("minji@example.com", X_Forwarded_For="192.0.2.7").status_code == 200
+
+
+def test_a_device_that_signed_in_before_gets_in_from_wherever_others_guess(settings, api):
+    settings.SIGN_IN_RATE = "3/min"
+    make_user("minji@example.com", password=PASSWORD)
+    make_user("other@example.com", password=PASSWORD)
+    device, body = Client(), {"email": "minji@example.com", "password": PASSWORD}
+
+    def attempt(**change):
+        path = "/api/v1/users/sign-in/"
+        return device.post(path, body | change, content_type="application/json").status_code
+
+    assert attempt() == 200
+    while sign_in("minji@example.com", "wrong").status_code != 429:
+        pass
+    assert attempt() == 200  # the same address
+    assert [attempt(password="wrong") for _ in range(4)] == [401, 401, 401, 429]  # its own budget
+    stolen = device.cookies["device"].value
+    other = {"email": "other@example.com", "password": "wrong"}
+    answers = [api().post("users/sign-in/", other, Cookie=f"device={stolen}").status_code for _ in range(4)]
+    assert answers == [401, 401, 401, 429]  # of another account it knows nothing
+    forged = api().post("users/sign-in/", body, Cookie=f"device={stolen}x")
+    assert forged.status_code == 429
 
 
 def test_an_address_that_a_caller_makes_up_does_not_count(settings):

@@ -109,7 +109,7 @@ def test_every_answer_is_described(on_redis, schema, lane):
     minji.post("orders/", body, Idempotency_Key="k")
     minji.post("orders/", body)
     minji.get(f"orders/{number}/")
-    minji.post(f"orders/{number}/cancel/")
+    minji.post(f"orders/{number}/cancel/", {})
     drain_all()
     minji.get(f"orders/{number}/")
     minji.get("orders/")

@@ -52,7 +52,7 @@ def test_compose_passes_on_what_the_shop_reads():
 
 def test_the_example_holds_no_secret_and_what_has_to_be_set_stands_out():
     required = {name for name, value in in_the_example().items() if value is None}
-    assert required == {"SECRET_KEY", "DB_PASSWORD"}
+    assert required == {"SECRET_KEY", "DB_PASSWORD", "REDIS_PASSWORD"}
     assert re.findall(r"^[A-Z_]+=.+$", text(".env.example"), re.MULTILINE) == []
 
 

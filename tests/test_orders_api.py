@@ -63,11 +63,11 @@ def test_from_payment_to_return(api, buyer):
     some = api(buyer).post(f"orders/{number}/return/", part)
     assert some.json()["status"] == "delivered"
     assert some.json()["payment"]["refunded"] == 1_000
-    rest = api(buyer).post(f"orders/{number}/return/")
+    rest = api(buyer).post(f"orders/{number}/return/", {})
     assert rest.json()["status"] == "returned"
     assert rest.json()["payment"]["refunded"] == 3_000
     assert (stock_of(first), stock_of(second)) == ((5, 0), (5, 0))
-    again = api(buyer).post(f"orders/{number}/return/")
+    again = api(buyer).post(f"orders/{number}/return/", {})
     assert (again.status_code, again.json()["code"]) == (409, "invalid_transition")
     kinds = Movement.objects.filter(reference=number).order_by("id").values_list("kind", flat=True)
     assert list(kinds) == ["reserve", "reserve", "ship", "ship", "restock", "restock", "restock"]

@@ -130,12 +130,12 @@ def test_while_a_card_is_being_charged_the_order_is_not_locked_and_nobody_else_c
 def test_a_change_whose_connection_dies_is_not_said_to_be_undone(sale):
     with ThreadPoolExecutor(1) as pool, transaction.atomic():
         lock_order(sale.pk, with_stock=True)
-        cancel = pool.submit(lambda: Wire(sale.buyer).post(f"orders/{sale.number}/cancel/"))
+        cancel = pool.submit(lambda: Wire(sale.buyer).post(f"orders/{sale.number}/cancel/", {}))
         kill_connection(until_somebody_waits())
         answer = cancel.result()
     problem(answer, 503, "outcome_unknown")
     assert int(answer["Retry-After"]) >= 1
-    assert Wire(sale.buyer).post(f"orders/{sale.number}/cancel/").json()["status"] == "cancelled"
+    assert Wire(sale.buyer).post(f"orders/{sale.number}/cancel/", {}).json()["status"] == "cancelled"
 
 
 def test_a_cancel_while_a_card_is_being_charged_gives_the_money_back(sale, bank, monkeypatch):
@@ -205,7 +205,9 @@ def refunds_of_many(bank):
     pay_for(order, "bank")
     lead(order, "shipped", "delivered")
     before = sum(bank.given_back.values())
-    statuses = in_threads(lambda _: Wire(order.buyer).post(f"orders/{order.number}/return/").status_code, 4)
+    statuses = in_threads(
+        lambda _: Wire(order.buyer).post(f"orders/{order.number}/return/", {}).status_code, 4
+    )
     return sorted(statuses), sum(bank.given_back.values()) - before, stock_of(order.lines.get().option)
 
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from orders.errors import InvalidTransition, PaymentInProgress, ShippingRequired
 from orders.lifecycle import cancel_order, deliver_order, expire_due, return_order, ship_order
-from orders.models import Order, Refund, Status, Trouble
+from orders.models import Order, Payment, Refund, Status, Trouble
 from orders.payments import refunds
 from orders.payments.providers import APPROVED, DECLINED, Answer
 from orders.payments.services import confirm_transfer, decide, resolve_unanswered
@@ -198,7 +198,7 @@ def test_a_late_payment_takes_all_lines_or_none(buyer):
 
 def test_a_payment_for_a_cancelled_order_goes_back(order, option):
     pay_for(order, token="timeout-charged")
-    assert Wire(order.buyer).post(f"orders/{order.number}/cancel/").json()["status"] == "cancelled"
+    assert Wire(order.buyer).post(f"orders/{order.number}/cancel/", {}).json()["status"] == "cancelled"
     a_minute_passes()
     assert resolve_unanswered() == 1
     answer = Wire(order.buyer).get(f"orders/{order.number}/").json()
@@ -238,11 +238,11 @@ def test_a_second_payment_goes_back_and_the_first_stays(order):
 
 def test_cancelling_a_paid_order_gives_all_of_it_back_once(order, option):
     pay_for(order)
-    answer = Wire(order.buyer).post(f"orders/{order.number}/cancel/")
+    answer = Wire(order.buyer).post(f"orders/{order.number}/cancel/", {})
     assert (answer.json()["status"], answer.json()["payment"]["refunded"]) == ("cancelled", 20_000)
     assert stock_of(option) == (10, 0)
     with nothing_changes():
-        problem(Wire(order.buyer).post(f"orders/{order.number}/cancel/"), 409, "invalid_transition")
+        problem(Wire(order.buyer).post(f"orders/{order.number}/cancel/", {}), 409, "invalid_transition")
     assert_books_balance()
 
 
@@ -265,7 +265,7 @@ def test_parts_that_come_back_are_refunded_at_their_price(buyer):
     with nothing_changes():
         answer = wire.post(path, {"lines": [{"option": 987654321, "quantity": 1}]})
         problem(answer, 400, "invalid", "lines.option")
-    body = wire.post(path).json()
+    body = wire.post(path, {}).json()
     assert (body["status"], body["payment"]["refunded"], body["total"]) == ("returned", 21_000, 21_000)
     assert_books_balance()
 
@@ -273,7 +273,7 @@ def test_parts_that_come_back_are_refunded_at_their_price(buyer):
 def test_a_refund_that_fails_stays_due_and_the_order_is_cancelled(bank, order):
     pay_for(order, "bank")
     bank.answers = False
-    answer = Wire(order.buyer).post(f"orders/{order.number}/cancel/")
+    answer = Wire(order.buyer).post(f"orders/{order.number}/cancel/", {})
     assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
     assert Refund.objects.get().status == "due"
     assert refunds.pay_out_due() == 0
@@ -294,3 +294,15 @@ def test_returns_never_give_back_more_than_was_paid(order):
     return_order(order_id=order.pk, units=None, actor_id=None)
     assert Refund.objects.get().amount == 20_000
     assert status_of(order) == Status.RETURNED
+
+
+def test_a_card_token_is_kept_only_until_the_attempt_is_decided(order):
+    wire, path = Wire(order.buyer), f"orders/{order.number}/pay/"
+    body = {"provider": "sandbox", "shipping": ADDRESS}
+    for token, kept in (("decline-4111", ""), ("timeout-4111", "timeout-4111")):
+        wire.post(path, body | {"token": token})
+        assert Payment.objects.latest("id").token == kept
+    Payment.objects.update(created_at=timezone.now() - timedelta(hours=1))
+    resolve_unanswered()
+    wire.post(path, body | {"token": "4111"})
+    assert set(Payment.objects.values_list("token", "status")) == {("", "declined"), ("", "approved")}

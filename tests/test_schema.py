@@ -123,22 +123,22 @@ def test_a_whole_shopping_trip_is_described(schema, settings):
     for token in ("decline", "ok", "ok"):
         minji.post(f"orders/{number}/pay/", {"provider": "sandbox", "token": token})
     minji.post(f"orders/{number}/pay/", {})
-    minji.post(f"orders/{number}/return/")
+    minji.post(f"orders/{number}/return/", {})
     order = Order.objects.get(number=number)
     ship_order(order_id=order.pk, carrier="CJ", tracking_number="1", actor_id=None)
     deliver_order(order_id=order.pk, actor_id=None)
-    minji.post(f"orders/{number}/cancel/")
+    minji.post(f"orders/{number}/cancel/", {})
     minji.post(f"orders/{number}/return/", {"lines": [{"option": options[0].pk, "quantity": 1}]})
     minji.get("orders/")
     other = minji.post("orders/", body).json()["number"]
     minji.post(f"orders/{other}/pay/", {"provider": "sandbox", "token": "timeout"})
     minji.post(f"orders/{other}/cancel/", {"x": 1})
-    minji.post(f"orders/{other}/cancel/")
+    minji.post(f"orders/{other}/cancel/", {})
     settings.ORDER_RATE = "1/h"
     minji.post("orders/", {})
     minji.post("orders/", {})
     minji.post("users/sign-out/")
-    minji.delete("users/me/")
+    minji("DELETE", "users/me/", {"password": PASSWORD})
 
 
 def test_the_owners_side_is_described(schema):

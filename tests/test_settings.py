@@ -37,6 +37,15 @@ def test_the_deployment_check_is_clean(tmp_path):
     assert "no issues (0 silenced)" in done.stdout
 
 
+@pytest.mark.parametrize("on", [{"PAYMENT_SANDBOX": "1", "DEBUG": "0"}, {"DEBUG": "1"}])
+def test_the_deployment_check_fails_where_anybody_pays_with_nothing(tmp_path, on):
+    done = manage(
+        tmp_path, "check", "--deploy", SECRET_KEY=GOOD_KEY, HTTPS="1", ALLOWED_HOSTS="shop.example", **on
+    )
+    assert done.returncode != 0
+    assert "orders.E003" in done.stderr
+
+
 def test_migrations_say_what_the_models_say(tmp_path):
     done = manage(tmp_path, "makemigrations", "--check", "--dry-run", SECRET_KEY=GOOD_KEY)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -47,6 +56,9 @@ def test_migrations_say_what_the_models_say(tmp_path):
     [
         ({}, "SECRET_KEY is not set"),
         ({"SECRET_KEY": ""}, "SECRET_KEY is not set"),
+        ({"SECRET_KEY": "k" * 49}, "SECRET_KEY is shorter than 50 characters"),
+        ({"SECRET_KEY": "development-only-" + "x" * 48}, "SECRET_KEY is the one that is public"),
+        ({"SECRET_KEY": GOOD_KEY, "PAYMENT_RATE": "often"}, "PAYMENT_RATE: A rate is written like 20/s"),
         ({"SECRET_KEY": GOOD_KEY, "DATABASE_URL": "postgres://x/y"}, "DATABASE_URL must be"),
         ({"SECRET_KEY": GOOD_KEY, "ORDER_RATE": "fast"}, "ORDER_RATE: A rate is written like 20/s"),
         ({"SECRET_KEY": GOOD_KEY, "COMMISSION_RATE": "-1"}, "COMMISSION_RATE is 0 to 10000"),

@@ -1,16 +1,22 @@
 """Bearer tokens: believed without a look-up, until they expire or are revoked."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import Group, Permission
 from django.core import signing
+from django.db import transaction
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shop import selectors, services
+from shop.errors import WrongCredentials
 from shop.models import TokenRevocation, User
+from tests.support.desk import signed_in
 from tests.support.factories import PASSWORD, make_user
+from tests.support.locks import until_somebody_waits
 from tests.support.problems import nothing_changes, problem
 from tests.support.wire import Wire, token_of
 from yousinsa.auth import Revocation, RevocationList, issue_token, read_token, revocations
@@ -248,4 +254,84 @@ def test_while_the_database_is_away_the_last_list_stays_in_force(buyer, settings
     settings.TOKEN_REVOCATIONS = "tests.test_tokens.database_is_away"
     with pytest.raises(ConnectionError):
         revocations.refresh()
+    refused(wire, "revoked")
+
+
+# --- Between the password and the token --------------------------------------------------------------------
+
+
+def deactivate(user):
+    User.objects.filter(pk=user.pk).update(is_active=False)
+    services.revoke_all_tokens(user_id=user.pk)
+
+
+def demote(user):
+    User.objects.filter(pk=user.pk).update(role="store_owner")
+    services.revoke_all_tokens(user_id=user.pk)
+
+
+ENDINGS = {
+    "password": lambda user: services.change_password(user=user, current=PASSWORD, new="another-Pass-77"),
+    "withdrawn": lambda user: services.withdraw(user=user),
+    "deactivated": deactivate,
+    "role": demote,
+    "gone": lambda user: user.delete(),
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_who_signed_in_just_before_the_end_gets_no_token(buyer, ending):
+    buyer.set_password(PASSWORD)
+    buyer.save()
+    found = services.sign_in(email=buyer.email, password=PASSWORD)
+    ENDINGS[ending](User.objects.get(pk=buyer.pk))
+    with pytest.raises(WrongCredentials):
+        services.new_token(user=found)
+
+
+@pytest.mark.mariadb
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("ending", [name for name in ENDINGS if name != "gone"])
+def test_signing_in_waits_for_who_is_changing_the_account(buyer, ending, settings):
+    """The token is not given before the change is seen; without the row's lock it would be."""
+    settings.LOCK_WAIT_SECONDS = 30
+    buyer.set_password(PASSWORD)
+    buyer.save()
+    found = services.sign_in(email=buyer.email, password=PASSWORD)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            ENDINGS[ending](User.objects.get(pk=buyer.pk))
+            token = pool.submit(services.new_token, user=found)
+            until_somebody_waits()
+        with pytest.raises(WrongCredentials):
+            token.result(30)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda user: user.groups.add(Group.objects.create(name="other")),
+        lambda user: Group.objects.create(name="other").user_set.add(user),
+        lambda user: user.user_permissions.set(Permission.objects.all()[:1]),
+        lambda user: User.objects.filter(pk=user.pk).update(role="store_owner"),
+        lambda user: User.objects.filter(pk=user.pk).update(is_superuser=False),
+        lambda user: services.revoke_all_tokens(user_id=user.pk),
+    ],
+    ids=["group", "group's users", "permissions", "role", "superuser", "revoked"],
+)
+def test_sessions_end_when_rights_change(operator, change):
+    session = signed_in(operator)
+    assert session.get("/admin/").status_code == 200
+    change(operator)
+    answer = session.get("/admin/")
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/login/?next=/admin/")
+
+
+@pytest.mark.django_db
+def test_tokens_end_when_groups_change(buyer, django_capture_on_commit_callbacks):
+    wire = Wire(buyer)
+    with django_capture_on_commit_callbacks(execute=True):
+        buyer.groups.add(Group.objects.create(name="other"))
     refused(wire, "revoked")

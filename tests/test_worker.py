@@ -77,7 +77,9 @@ class Served:
         self.worker.load_wsgi()
         self.worker.tpool = ThreadPoolExecutor(2)
         self.worker.poller = selectors.DefaultSelector()
-        self.worker.method_queue.init()
+        queue = self.worker.method_queue
+        queue.init()
+        self.worker.poller.register(queue.fileno(), selectors.EVENT_READ, queue.run_callbacks)
         self.clients = []
 
     def connect(self):
@@ -91,7 +93,7 @@ class Served:
     def ask(self, path):
         client, conn = self.connect()
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n".encode())
-        self.worker.enqueue_req(conn)
+        self.worker.receive(conn, conn.sock.recv(1 << 16))
         return client
 
     def park(self, path):
@@ -102,11 +104,8 @@ class Served:
         return client, body
 
     def turn(self):
-        """What the main loop does once a request is finished."""
-        with selectors.DefaultSelector() as poller:
-            poller.register(self.worker.method_queue.fileno(), selectors.EVENT_READ)
-            assert poller.select(30)
-        self.worker.method_queue.run_callbacks(None)
+        """One turn of the main loop, which is woken by a request that is finished, or by a client."""
+        self.worker.wait_for_and_dispatch_events(30)
 
     def close(self):
         for client in self.clients:
@@ -190,6 +189,10 @@ def test_a_client_that_left_ends_its_connection_only(served):
 def test_an_answer_that_cannot_be_made_is_500(served):
     client, body = served.park("/breaks")
     body.callback()
-    assert answer(client, 1).startswith(b"HTTP/1.1 500 ")
+    found = answer(client, 1)
+    assert found.startswith(b"HTTP/1.1 500 ")
+    assert b"application/problem+json" in found
     served.turn()
-    assert served.worker.nr_conns == 0
+    client.close()
+    while served.worker.nr_conns:
+        served.turn()

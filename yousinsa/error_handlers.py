@@ -91,8 +91,9 @@ def as_problem(exc: Exception) -> Problem | None:
             return None
 
 
+METHOD_NOT_ALLOWED = _("Method Not Allowed")
 _TITLES = {
-    405: _("Method Not Allowed"),
+    405: METHOD_NOT_ALLOWED,
     406: _("Not Acceptable"),
     415: _("Unsupported Media Type"),
 }
@@ -127,7 +128,7 @@ def problem_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse | N
 DESK = "/admin/"
 
 
-def _page_error(request: HttpRequest, problem: Problem) -> HttpResponse:
+def page_error(request: HttpRequest, problem: Problem) -> HttpResponse:
     """Errors outside DRF: problem+json for the API, a sentence for a person at a page or at the desk."""
     at_desk = request.path.startswith(DESK)
     if not at_desk and (
@@ -144,16 +145,16 @@ def _page_error(request: HttpRequest, problem: Problem) -> HttpResponse:
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     if isinstance(exception, TooManyFieldsSent | RequestDataTooBig):
-        return _page_error(request, TooLarge())
-    return _page_error(request, Invalid())
+        return page_error(request, TooLarge())
+    return page_error(request, Invalid())
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return _page_error(request, Forbidden())
+    return page_error(request, Forbidden())
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return _page_error(request, NotFound())
+    return page_error(request, NotFound())
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -161,9 +162,9 @@ def server_error(request: HttpRequest) -> HttpResponse:
     exc = sys.exc_info()[1]
     foreseen = as_problem(exc) if isinstance(exc, Exception) else None
     if not isinstance(foreseen, Busy):
-        return _page_error(request, InternalError())
+        return page_error(request, InternalError())
     if isinstance(exc, DatabaseError | InterfaceError):
         connection.close()
         if may_be_half_done(exc) and request.method not in ("GET", "HEAD", "OPTIONS"):
             foreseen = Interrupted()
-    return _page_error(request, foreseen)
+    return page_error(request, foreseen)

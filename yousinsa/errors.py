@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from django.core.exceptions import BadRequest
 from django.http import HttpResponse
 from django.utils.translation import gettext_lazy as _
 
@@ -68,6 +69,15 @@ class Invalid(Problem):
 class MalformedBody(Problem):
     code = "malformed_body"
     title = _("The body is not valid JSON.")
+
+
+class CutShort(MalformedBody, BadRequest):
+    """400: less of the body arrived than was announced. What came is never taken for the whole.
+
+    Django's own handlers know it as a BadRequest, wherever on a page the body is read.
+    """
+
+    title = _("The body did not arrive whole. Nothing was done: send it again.")
 
 
 class Unauthenticated(Problem):

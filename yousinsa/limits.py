@@ -25,6 +25,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from yousinsa.errors import TooManyRequests
+from yousinsa.process.redis_cache import is_away, note_away
 from yousinsa.process.shared import shared_bytes
 
 logger = logging.getLogger(__name__)
@@ -130,10 +131,11 @@ def seconds_to_wait(key: str, rate: Rate, *, everywhere: bool = False) -> float:
     `everywhere` counts over all machines where Redis is configured; without Redis, or while it does not
     answer, the machine's own memory counts: a limit is never simply off.
     """
-    if everywhere and settings.REDIS_URL:
+    if everywhere and settings.REDIS_URL and not is_away():
         try:
             return _redis_wait(key, rate)
-        except Exception:
+        except Exception as exc:
+            note_away(exc)
             logger.warning("Redis did not answer; this machine alone counts %s", key.partition(":")[0])
     return shared_memory.wait(key, rate)
 
@@ -149,7 +151,7 @@ def check(budgets: Iterable[tuple[str, Rate]], *, everywhere: bool = False) -> N
             raise TooManyRequests(retry_after=math.ceil(wait))
 
 
-for _name in ("ORDER_RATE", "SIGN_IN_RATE", "SIGN_UP_RATE"):
+for _name in ("ORDER_RATE", "SIGN_IN_RATE", "SIGN_UP_RATE", "PAYMENT_RATE"):
     try:
         Rate.parse(getattr(settings, _name))
     except ValueError as exc:

@@ -21,13 +21,15 @@ env = environ.Env()
 DEBUG = env.bool("DEBUG", default=False)
 HTTPS = env.bool("HTTPS", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="")
-if not SECRET_KEY:
-    if not DEBUG:
-        raise ImproperlyConfigured(
-            "SECRET_KEY is not set. Set it to a long random string (python -c "
-            '"import secrets; print(secrets.token_urlsafe(64))"), or DEBUG=1 for development.'
-        )
-    SECRET_KEY = "development-only-" + "x" * 48
+# Known to whoever reads this: not to be had by copying it, either.
+DEVELOPMENT_KEY = "development-only-" + "x" * 48
+if not DEBUG and (len(SECRET_KEY) < 50 or SECRET_KEY == DEVELOPMENT_KEY):
+    fault = "is the one that is public" if len(SECRET_KEY) >= 50 else "is shorter than 50 characters"
+    raise ImproperlyConfigured(
+        f"SECRET_KEY {fault if SECRET_KEY else 'is not set'}. Set it to a long random string (python -c "
+        '"import secrets; print(secrets.token_urlsafe(64))"), or DEBUG=1 for development.'
+    )
+SECRET_KEY = SECRET_KEY or DEVELOPMENT_KEY
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -62,6 +64,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django_otp.middleware.OTPMiddleware",
+    "yousinsa.http.handlers.bounded_bodies",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -123,22 +126,23 @@ def database_settings(config: dict[str, Any] | None = None) -> dict[str, Any]:
 DATABASES = {"default": database_settings()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# --- Redis: cache, sessions, limits ------------------------------------------------------------------------
+# --- Redis: cache, limits, drops ---------------------------------------------------------------------------
 
 REDIS_URL = env.str("REDIS_URL", default="")
+CACHES: dict[str, Any] = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 if REDIS_URL:
-    CACHES = {
-        "default": {
-            "BACKEND": "django_redis.cache.RedisCache",
-            "LOCATION": REDIS_URL,
-            "KEY_PREFIX": "yousinsa",
-            "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 1, "SOCKET_TIMEOUT": 1},
-        }
+    CACHES["default"] = {
+        "BACKEND": "yousinsa.process.redis_cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "yousinsa-json",
+        "OPTIONS": {
+            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+            "SOCKET_CONNECT_TIMEOUT": 0.5,
+            "SOCKET_TIMEOUT": 0.5,
+        },
     }
-    SESSION_ENGINE = "django.contrib.sessions.backends.cache"
-else:
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-    SESSION_ENGINE = "django.contrib.sessions.backends.db"
+# Not in the cache: nobody is signed out because Redis is down, slow, full or empty.
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
 
 # --- Who is who --------------------------------------------------------------------------------------------
 
@@ -165,14 +169,20 @@ TOKEN_REVOCATION_POLL_SECONDS = 2
 ORDER_RATE = env.str("ORDER_RATE", default="20/s")
 SIGN_IN_RATE = env.str("SIGN_IN_RATE", default="10/min")
 SIGN_UP_RATE = env.str("SIGN_UP_RATE", default="30/min")
+# Attempts to pay, for an order; three times that for a buyer, thirty times for an address.
+PAYMENT_RATE = env.str("PAYMENT_RATE", default="10/min")
 # How many proxies in front are trusted to have appended to X-Forwarded-For.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
+# The longest body of a request, and of one with files, which operators alone may send.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 # A product or a drop with all the options that it may have is a form of some 1,500 fields.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 5_000
+UPLOAD_MAX_BYTES = 24 * 1024 * 1024
 
 # --- Orders ------------------------------------------------------------------------------------------------
 
+# Whether the provider that approves any card may be chosen: for demonstrations and tests.
+PAYMENT_SANDBOX = env.bool("PAYMENT_SANDBOX", default=bool(DEBUG))
 PLACEMENT = env.str("PLACEMENT", default="group_commit")
 # Orders that wait in one process; whoever comes after that is told to come again. They keep no threads.
 ORDER_QUEUE = 2000
@@ -213,7 +223,8 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "YOUSINSA",
-    "DESCRIPTION": "A fashion marketplace that sells exactly what there is.",
+    "DESCRIPTION": "A fashion marketplace that sells exactly what there is.\n\n"
+    "Whole numbers are written without fraction and exponent: `1`, not `1.0` or `1e0`.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,

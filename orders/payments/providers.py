@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from django.conf import settings
 from django.utils.translation import gettext_noop
 
 from yousinsa.language import recordable
@@ -80,6 +81,11 @@ class Sandbox:
 
     def refund(self, *, reference: str, payment_reference: str, amount: int) -> bool:
         return True
+
+
+def offered() -> list[str]:
+    """The providers that a buyer may choose."""
+    return sorted(name for name in PROVIDERS if name != Sandbox.name or settings.PAYMENT_SANDBOX)
 
 
 PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in (Manual(), Sandbox())}

@@ -106,7 +106,8 @@ def _start(
         return live, False
     if live:
         live.status, live.live, live.decided_at = Payment.Status.REPLACED, None, timezone.now()
-        live.save(update_fields=["status", "live", "decided_at"])
+        live.token = ""
+        live.save(update_fields=["status", "live", "decided_at", "token"])
     payment = Payment.objects.create(
         order=order, provider=provider, reference=refunds.new_reference(), amount=order.total, token=token
     )
@@ -164,7 +165,8 @@ def _decide(
     payment.decided_at = timezone.now()
     payment.status = Payment.Status(answer.status)
     payment.live = True if approved and not replaced else None
-    payment.save(update_fields=["status", "detail", "decided_at", "live"])
+    payment.token = ""  # a card's: nobody asks about this attempt any more
+    payment.save(update_fields=["status", "detail", "decided_at", "live", "token"])
     if not approved:
         return []
     return _give_back(held.order, payment) if replaced else _accept_money(held, payment, actor_id)

@@ -21,6 +21,7 @@ from unfold.sites import UnfoldAdminSite
 
 from shop.desk.access import idle, second_factor
 from shop.desk.access.sign_in import CodeForm, SignInForm
+from shop.limits import remember_device
 from shop.models import User
 
 
@@ -61,6 +62,8 @@ class DeskSite(UnfoldAdminSite):
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         response = super().login(request, extra_context)
+        if request.method == "POST" and isinstance(request.user, User) and response.status_code == 302:
+            remember_device(response, request.user.email)
         form = (getattr(response, "context_data", None) or {}).get("form")
         if form is not None and getattr(form, "retry_after", None):
             response.status_code = 429

@@ -52,6 +52,8 @@ class Shop:
             # 500 shoppers stand for everybody's, and pay for nothing.
             "UNPAID_ORDERS": "0",
             "UNPAID_UNITS": "0",
+            "PAYMENT_SANDBOX": "1",
+            "PAYMENT_RATE": "1000000/s",
             "DEBUG": "0",
             "ALLOWED_HOSTS": "127.0.0.1",
             "VAR_DIR": str(self.directory),

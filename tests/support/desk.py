@@ -18,7 +18,7 @@ def url(model: type[Model], page: str = "changelist", *args: Any) -> str:
 
 def signed_in(user: User) -> Client:
     client = Client()
-    client.force_login(user)
+    client.force_login(User.objects.get(pk=user.pk))  # as they are by now: rights end sessions
     return client
 
 

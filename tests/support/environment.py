@@ -29,6 +29,7 @@ for name in [name for name in os.environ if name in ("DATABASE_URL", "REDIS_URL"
 os.environ |= {
     "SECRET_KEY": "tests-only-" + "k" * 48,
     "DEBUG": "0",
+    "PAYMENT_SANDBOX": "1",
     # Committers that tests start keep their connection to the end of the run.
     "DB_POOL_SIZE": "24",
     "VAR_DIR": _scratch.name,

@@ -53,14 +53,23 @@ class Wire:
         self.headers = {} if token is None else {"Authorization": f"Bearer {token}"}
 
     def __call__(
-        self, method: str, path: str, body: Any = b"", *, content_type: str | None = JSON, **headers: str
+        self,
+        method: str,
+        path: str,
+        body: Any = b"",
+        *,
+        content_type: str | None = JSON,
+        length: int | None = None,
+        **headers: str,
     ) -> Answer:
-        """Send `body` (bytes as they are, anything else as JSON); header names are written with underscores.
+        """Send `body` (bytes and streams as they are, anything else as JSON); headers with underscores.
 
-        `path` is percent-encoded, as on the wire; without a leading slash it is below `/api/v1/`.
+        `path` is percent-encoded, as on the wire; without a leading slash it is below `/api/v1/`. `length` is
+        what Content-Length announces, should it be another than the body's.
         """
+        stream = body if hasattr(body, "read") else None
         path, _, query = (path if path.startswith("/") else f"/api/v1/{path}").partition("?")
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        raw = body if isinstance(body, bytes) else b"" if stream else json.dumps(body).encode()
         environ: dict[str, Any] = {
             "REQUEST_METHOD": method,
             "SCRIPT_NAME": "",
@@ -71,8 +80,9 @@ class Wire:
             "SERVER_PROTOCOL": "HTTP/1.1",
             "REMOTE_ADDR": "127.0.0.1",
             "HTTP_HOST": "testserver",
-            "CONTENT_LENGTH": str(len(raw)),
-            "wsgi.input": io.BytesIO(raw),
+            "CONTENT_LENGTH": str(len(raw) if length is None else length),
+            "wsgi.input": stream or io.BytesIO(raw),
+            "wsgi.input_terminated": True,
             "wsgi.errors": sys.stderr,
             "wsgi.url_scheme": "http",
             "wsgi.version": (1, 0),
@@ -91,14 +101,14 @@ class Wire:
         ((status, head),) = started
         return Answer(status, head, content)
 
-    def get(self, path: str, **headers: str) -> Answer:
+    def get(self, path: str, **headers: Any) -> Answer:
         return self("GET", path, **headers)
 
-    def post(self, path: str, body: Any = b"", **headers: str) -> Answer:
+    def post(self, path: str, body: Any = b"", **headers: Any) -> Answer:
         return self("POST", path, body, **headers)
 
-    def patch(self, path: str, body: Any, **headers: str) -> Answer:
+    def patch(self, path: str, body: Any, **headers: Any) -> Answer:
         return self("PATCH", path, body, **headers)
 
-    def delete(self, path: str, **headers: str) -> Answer:
+    def delete(self, path: str, **headers: Any) -> Answer:
         return self("DELETE", path, **headers)

@@ -16,6 +16,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import Http404, QueryDict
 from django.http.request import RawPostDataException
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import NotAcceptable, UnsupportedMediaType
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -39,6 +40,7 @@ B = TypeVar("B", bound=msgspec.Struct)
 
 _PATH = re.compile(r"\s*- at `(?:key in )?\$?\.?([^`]*)`$")
 _FIELD = re.compile(r"(?:required field|unknown field) `([^`]+)`")
+_MISSING = _("The body is missing: send a JSON object, {} where there is nothing to add.")
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {}
 
 
@@ -65,13 +67,16 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
 _check_names = json.JSONDecoder(object_pairs_hook=_refuse_twice).decode
 
 
-def read_body(request: Request, kind: type[B], *, default: B | None = None) -> B:
-    """The request's JSON body as a `kind`; `default`, where there is one, for an empty body of any type.
+def read_body(request: Request, kind: type[B]) -> B:
+    """The request's JSON body as a `kind`; one that is missing says nothing, not even "everything".
 
-    Raises `Invalid` naming the field, `MalformedBody`, `TooLarge`, or DRF's UnsupportedMediaType (415).
+    Raises `Invalid` naming the field, `MalformedBody`, `CutShort`, `TooLarge`, or DRF's UnsupportedMediaType
+    (415).
     """
     content_type = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-    if content_type != "application/json" and default is None:
+    if content_type != "application/json":
+        if request.META.get("CONTENT_LENGTH") in (None, "", "0"):
+            raise MalformedBody(_MISSING)
         raise UnsupportedMediaType(content_type or "(none)")
     try:
         raw = request._request.body
@@ -80,10 +85,8 @@ def read_body(request: Request, kind: type[B], *, default: B | None = None) -> B
     except RawPostDataException as exc:
         # The CSRF check of a session's request has parsed a form from it.
         raise UnsupportedMediaType(content_type) from exc
-    if default is not None and not raw:
-        return default
-    if content_type != "application/json":
-        raise UnsupportedMediaType(content_type or "(none)")
+    if not raw:
+        raise MalformedBody(_MISSING)
     try:
         body = _decoded(raw, kind)
         _check_names(raw.decode())

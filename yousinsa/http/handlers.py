@@ -6,22 +6,49 @@ accounts, take settings.MIDDLEWARE.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.core.handlers.exception import convert_exception_to_response
-from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.core.handlers.wsgi import LimitedStream, WSGIHandler, WSGIRequest
 from django.db import close_old_connections, connections
+from django.http import HttpRequest, HttpResponse
+from django.http.request import split_domain_port, validate_host
 from django.middleware.security import SecurityMiddleware
-from django.urls import get_resolver
+from django.urls import Resolver404, get_resolver, resolve
 from django.utils import translation
+from django.utils.translation import gettext
 
+from yousinsa.error_handlers import METHOD_NOT_ALLOWED, page_error
+from yousinsa.errors import CutShort, Invalid, Problem, TooLarge
 from yousinsa.http.deferred import WAITS_WITHOUT_THREAD, DeferredResponse, StartResponse, start
 from yousinsa.language import preferred
 
 logger = logging.getLogger(__name__)
+
+NO_STORE = "no-store"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+class WholeStream(LimitedStream):
+    """A body of the length that was announced. Raises `CutShort` where less of it came."""
+
+    _pos: int
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = self.limit - self._pos
+        if size is None or size < 0 or size > left:
+            size = left
+        try:
+            data = super().read(size)
+        except OSError as exc:
+            raise CutShort from exc
+        if len(data) < size:
+            raise CutShort
+        return data
 
 
 class Request(WSGIRequest):
@@ -30,13 +57,18 @@ class Request(WSGIRequest):
     def __init__(self, environ: dict[str, Any]) -> None:
         if environ.get("wsgi.input_terminated") and "HTTP_TRANSFER_ENCODING" in environ:
             # Sent in chunks, without its length, which Django takes for no body at all.
+            body = b""
             try:
                 body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+                length = len(body)
             except Exception:
                 logger.info("a chunked body could not be read", exc_info=True)
-                body = b""
-            environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+                length = 1  # of which nothing is there
+            environ |= {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(length)}
         super().__init__(environ)
+        stream = cast(LimitedStream, self._stream)
+        if stream.limit:
+            self._stream = cast(Any, WholeStream)(environ["wsgi.input"], stream.limit)
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
         try:
@@ -44,6 +76,21 @@ class Request(WSGIRequest):
         except ValueError:
             # As in `application/json; charset*=no-such-charset''x`.
             self.content_type, self.content_params = "", {}
+
+
+def bounded_bodies(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+    """Middleware: long bodies (files) are read from operators only, before anything looks into one."""
+
+    def middleware(request: HttpRequest) -> Any:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if len(length) > 5 and length.isdigit() and int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            is_operator = getattr(request.user, "is_staff", False)
+            most = settings.UPLOAD_MAX_BYTES if is_operator else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+            if int(length) > most:
+                return page_error(request, TooLarge(gettext("At most %d bytes.") % most))
+        return get_response(request)
+
+    return middleware
 
 
 class PageHandler(WSGIHandler):
@@ -58,11 +105,16 @@ class PageHandler(WSGIHandler):
         finally:
             # LocaleMiddleware leaves its language to the thread's next request, which may be a program's.
             translation.deactivate()
+        personal = environ["PATH_INFO"].startswith("/api/v1/")
         if isinstance(response, DeferredResponse):
+            response.headers.setdefault("Cache-Control", NO_STORE)
             close_old_connections()  # this thread's: another one will finish the request
             response.start_response = start_response
         else:
-            start_response(*started[0])
+            status, headers = started[0]
+            if personal and not any(name.lower() == "cache-control" for name, _value in headers):
+                headers.append(("Cache-Control", NO_STORE))
+            start_response(status, headers)
         return response
 
 
@@ -83,7 +135,13 @@ class ProgramHandler(WSGIHandler):
         handler._middleware_chain = convert_exception_to_response(SecurityMiddleware(inner))
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Any:
+        host = environ.get("HTTP_HOST") or environ["SERVER_NAME"]
+        if not is_ours(host, tuple(settings.ALLOWED_HOSTS)):
+            text = gettext("The shop does not answer to the host name of this request (ALLOWED_HOSTS).")
+            return start(Invalid(text).response(), start_response)
         response: Any = self.in_language(environ, environ.get("HTTP_ACCEPT_LANGUAGE"))
+        # Of one caller and for nobody else; what all may see says so itself.
+        response.headers.setdefault("Cache-Control", NO_STORE)
         for close in response._resource_closers:
             close()
         connection = getattr(connections._connections, "default", None)  # type: ignore[attr-defined]
@@ -105,6 +163,30 @@ class ProgramHandler(WSGIHandler):
         return response
 
 
+@lru_cache(maxsize=256)
+def is_ours(host: str, allowed: tuple[str, ...]) -> bool:
+    """Whether the shop answers to a Host header; `allowed` as ALLOWED_HOSTS."""
+    domain, _port = split_domain_port(host)
+    return bool(domain) and validate_host(domain, allowed)
+
+
+def not_allowed(path: str) -> HttpResponse | None:
+    """405 to a method that no address knows (TRACE), before anybody has to sign in; None where nothing is."""
+    try:
+        found = resolve(path)
+    except Resolver404:
+        return None
+    if found.url_name is None:  # what answers for all that is not there
+        return None
+    view = getattr(found.func, "cls", None)
+    known = [m for m in METHODS if view is None or hasattr(view, "get" if m == "HEAD" else m.lower())]
+    problem = Problem(METHOD_NOT_ALLOWED)
+    problem.status, problem.code, problem.title = 405, "method_not_allowed", METHOD_NOT_ALLOWED
+    response = problem.response()
+    response["Allow"] = ", ".join(known)
+    return response
+
+
 class Application:
     """The WSGI application. To be made once Django is set up: it loads every view."""
 
@@ -117,6 +199,8 @@ class Application:
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         environ[WAITS_WITHOUT_THREAD] = True
         path: str = environ["PATH_INFO"]
+        if environ["REQUEST_METHOD"] not in METHODS and (refusal := not_allowed(path)):
+            return start(refusal, start_response)
         # Signing in and out changes the session as well.
         is_call = path.startswith("/api/v1/") and not path.startswith("/api/v1/users/")
         if is_call and ("HTTP_AUTHORIZATION" in environ or "HTTP_COOKIE" not in environ):

@@ -39,7 +39,11 @@ class AutoSchema(SpectacularAutoSchema):
         return "_".join([*words, self.method]).lower()
 
     def _get_request_body(self, direction: Any = "request") -> Any:
-        body = super()._get_request_body(direction)
+        method = self.method
+        if method == "DELETE":  # which takes a body where it asks for the password
+            self.method = "POST"
+        body = super()._get_request_body(direction) if self.get_request_serializer() else None
+        self.method = method
         if body and self.method == "PATCH":
             # Any field may be left out, the body may not.
             body["required"] = True
@@ -96,13 +100,18 @@ _MEANINGS = {
     403: "Not allowed for this user; or a session's request without its CSRF token.",
     404: "Not found, or somebody else's.",
     409: "In conflict with the present state; `code` says why.",
+    408: "The request did not arrive in time.",
     413: "The body is too large.",
+    414: "The address is too long.",
     415: "The body is not application/json.",
     422: "The Idempotency-Key was used with another body.",
     429: "Too many requests; see Retry-After.",
+    431: "The headers are too large.",
     503: "Too busy; see Retry-After.",
 }
-_BODY_ERRORS = (400, 413, 415)
+_BODY_ERRORS = (400, 408, 413, 415)
+# What the web server itself says, before a call is reached.
+_ANY_REQUEST = (414, 431)
 
 
 def operation(
@@ -124,7 +133,7 @@ def operation(
     """
 
     def describe(method: Any) -> Any:
-        codes = {503, *errors, *(_BODY_ERRORS if request else ()), *((400,) if query else ())}
+        codes = {503, *_ANY_REQUEST, *errors, *(_BODY_ERRORS if request else ()), *((400,) if query else ())}
         if not public:
             codes |= {401} if method.__name__ == "get" else {401, 403}
         responses: dict[Any, Any] = {status: response or OpenApiResponse(description="Done; no body.")}

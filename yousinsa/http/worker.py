@@ -5,8 +5,9 @@ a fight for the interpreter lock, more than the order itself. Here a request who
 (a `DeferredResponse`) is put aside with its connection; once a group is decided, one thread writes all of
 its answers.
 
-gunicorn's master imports this module and keeps it when it loads the application anew: nothing of the
-application is imported here, not even `DeferredResponse`, which is known by what it can do.
+gunicorn's master imports this module, reception.py and intake.py, and keeps them when it loads the
+application anew: nothing of the application is imported here, not even `DeferredResponse`, which is known by
+what it can do.
 """
 
 import socket
@@ -17,7 +18,9 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.gthread import TConn
+
+from yousinsa.http.reception import Reception
 
 # Answers that are written before the main thread hears of them and listens to their connections again.
 ANSWERS_AT_ONCE = 32
@@ -49,8 +52,8 @@ class _Outbox:
         self.pieces.append(data)
 
 
-class Worker(ThreadWorker):
-    """Relies on four of ThreadWorker's methods; requirements.txt pins the gunicorn that has them."""
+class Worker(Reception):
+    """Relies on a few of ThreadWorker's methods; requirements.txt pins the gunicorn that has them."""
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
@@ -65,9 +68,17 @@ class Worker(ThreadWorker):
         application: Any = self.wsgi  # type: ignore[has-type]
 
         def call(environ: dict[str, Any], start_response: Any) -> Any:
+            response = start_response.__self__
+            if response.req.unreader.last:
+                response.force_close()
+            if "," in environ.get("HTTP_IDEMPOTENCY_KEY", ""):
+                # Two of them, joined by gunicorn, would be a third one; with the space that RFC 9110 (5.3)
+                # has after the comma they are none. One with a comma in it stays as it is.
+                keys = [value for name, value in response.req.headers if name == "IDEMPOTENCY-KEY"]
+                environ["HTTP_IDEMPOTENCY_KEY"] = ", ".join(keys)
             body = application(environ, start_response)
             if hasattr(body, "when_ready"):
-                raise _PutAside(body, start_response.__self__, environ)
+                raise _PutAside(body, response, environ)
             return body
 
         self.wsgi = call
@@ -141,8 +152,6 @@ class Worker(ThreadWorker):
 
     def _send_now(self, sock: socket.socket, data: bytes) -> int:
         """Send what the socket takes without waiting; returns how many bytes that was."""
-        if self.cfg.is_ssl:
-            return 0
         try:
             return sock.send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:
