@@ -14,7 +14,7 @@ from inventory import ledger
 from shop import services
 from shop.bulk import NewProduct, insert_products
 from shop.models import Category, Option, Product, Store
-from shop.services import OptionDraft
+from shop.options import OptionDraft
 from yousinsa.db.transactions import transact
 from yousinsa.language import recordable
 

@@ -25,6 +25,7 @@ from orders.lifecycle.withdrawal import withdraw_buyer
 from shop import selectors, services
 from shop.limits import limit_sign_in, remember_device
 from shop.models import Product, User
+from shop.options import OptionDraft
 from shop.schemas import (
     Address,
     NewProduct,
@@ -238,7 +239,7 @@ class ProductsView(CatalogueView):
         product, _options = list_product(
             store=services.store_for_sale(store_id=body.store, owner_id=owner_id),
             category=selectors.category_by_slug(body.category), name=body.name, price=body.price,
-            options=[services.OptionDraft(o.sku, o.size, o.color) for o in body.options],
+            options=[OptionDraft(o.sku, o.size, o.color) for o in body.options],
             units=[o.stock for o in body.options], actor_id=owner_id,
         )  # fmt: skip
         (view,) = product_views(Product.objects.filter(pk=product.pk))
@@ -265,7 +266,7 @@ class ProductDetailView(CatalogueView):
         if body.category is not UNSET:
             changes["category"] = selectors.category_by_slug(str(body.category))
         drafts = [
-            services.OptionDraft(
+            OptionDraft(
                 option.sku,
                 None if option.size is UNSET else str(option.size),
                 None if option.color is UNSET else str(option.color),

@@ -1,16 +1,14 @@
 """Accounts, stores and the catalogue: what changes them."""
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.contrib.auth import authenticate, update_session_auth_hash
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import CharField, F, Value
-from django.db.models.functions import Cast, Concat
+from django.db.models import F
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -19,21 +17,19 @@ from shop.errors import (
     EmailTaken,
     NotAStoreOwner,
     NotYourStore,
-    SkuTaken,
     StoreExists,
     StoreNotAccepted,
     StoreNotDecidable,
     WrongCredentials,
 )
-from shop.models import MAX_OPTIONS, Category, Option, Product, Role, Store, TokenRevocation, User
+from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User
+from shop.options import OptionDraft, clean_drafts, write_options
 from yousinsa.auth import Revocation, issue_token, revocations
 from yousinsa.db.errors import is_duplicate
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Conflict, Forbidden, Invalid, Unauthenticated
 from yousinsa.http.page_cache import pages_changed
 from yousinsa.text.checking import cleaned
-from yousinsa.text.cleaning import clean_sku
-from yousinsa.text.keys import key
 
 # --- Accounts -----------------------------------------------------------------------------------------
 
@@ -283,15 +279,6 @@ def decide_store(*, store: Store, status: str) -> None:
 # --- Products -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class OptionDraft:
-    """An option as its owner describes it; None leaves what there is (of a new option: nothing)."""
-
-    sku: str
-    size: str | None = None
-    color: str | None = None
-
-
 def check_seller(*, owner_id: int) -> None:
     """Whether a user may list products at all, in whichever store.
 
@@ -320,12 +307,12 @@ def create_product(
     *, store: Store, category: Category, name: str, price: int, options: Sequence[OptionDraft]
 ) -> tuple[Product, list[Option]]:
     """A product with its options, in the order given. Raises `Invalid` naming the option, `SkuTaken`."""
-    drafts = _clean_drafts(options)
+    drafts = clean_drafts(options)
     product = Product(store=store, category=category, name=cleaned(name, "name", required=True), price=price)
     with transaction.atomic():
         product.save(force_insert=True)
         pages_changed()
-        return product, _write_options(product, drafts)
+        return product, write_options(product, drafts)
 
 
 def update_product(
@@ -336,7 +323,7 @@ def update_product(
     Options that are not named stay as they are. Returns the options that were added.
     Raises `Invalid`, `SkuTaken`.
     """
-    drafts = _clean_drafts(options)
+    drafts = clean_drafts(options)
     with transaction.atomic():
         # One change of a product at a time: its options are checked against each other.
         Product.objects.select_for_update().get(pk=product.pk)
@@ -345,78 +332,4 @@ def update_product(
         if changes:
             product.save(update_fields=list(changes))
         pages_changed()
-        return _write_options(product, drafts) if drafts else []
-
-
-def _clean_drafts(options: Sequence[OptionDraft]) -> list[OptionDraft]:
-    drafts: list[OptionDraft] = []
-    skus: set[str] = set()
-    for i, draft in enumerate(options):
-        sku = cleaned(draft.sku, f"options.{i}.sku", clean_sku, required=True)
-        if sku in skus:
-            raise Invalid(errors={f"options.{i}.sku": gettext("This SKU is given twice.")})
-        skus.add(sku)
-        look = [
-            None if text is None else cleaned(text, f"options.{i}.{name}")
-            for name, text in (("size", draft.size), ("color", draft.color))
-        ]
-        drafts.append(OptionDraft(sku, *look))
-    return drafts
-
-
-def _write_options(product: Product, drafts: Sequence[OptionDraft]) -> list[Option]:
-    """Change the product's options that have a draft's SKU and add the others; returns those added."""
-    present = {option.sku: option for option in Option.objects.filter(product=product)}
-    if len(present.keys() | {draft.sku for draft in drafts}) > MAX_OPTIONS:
-        raise Invalid(errors={"options": gettext("At most %s options a product.") % MAX_OPTIONS})
-    options: list[Option] = []
-    changed: list[Option] = []
-    added: list[Option] = []
-    for draft in drafts:
-        option = present.pop(draft.sku, None) or Option(product=product, sku=draft.sku)
-        before = (option.size, option.color)
-        option.size = option.size if draft.size is None else draft.size
-        option.color = option.color if draft.color is None else draft.color
-        option.look_key = key(option.size, option.color)
-        options.append(option)
-        if option.pk is None:
-            added.append(option)
-        elif (option.size, option.color) != before:
-            changed.append(option)
-    _check_looks(options, others=present.values())
-    _check_skus(options)
-    try:
-        with transaction.atomic():
-            # Two options may trade their looks: each gets out of the other's way first.
-            aside = Concat(Value("#"), Cast("id", CharField()))
-            Option.objects.filter(pk__in=[option.pk for option in changed]).update(look_key=aside)
-            Option.objects.bulk_update(changed, ["size", "color", "look_key"])
-            Option.objects.bulk_create(added)
-    except IntegrityError as exc:
-        if not is_duplicate(exc):
-            raise
-        _check_skus(options)
-        # Somebody else gave another of the product's options this look meanwhile.
-        raise Invalid(errors={"options": gettext("Two of them have the same size and colour.")}) from exc
-    # MySQL does not say which ids it gave.
-    ids = dict(Option.objects.filter(sku__in=[option.sku for option in added]).values_list("sku", "id"))
-    for option in added:
-        option.pk = ids[option.sku]
-    return added
-
-
-def _check_looks(options: Sequence[Option], *, others: Iterable[Option]) -> None:
-    looks = {option.look_key for option in others}
-    for i, option in enumerate(options):
-        if option.look_key in looks:
-            message = gettext("The product has two options with this size and colour.")
-            raise Invalid(errors={f"options.{i}.size": message})
-        looks.add(option.look_key)
-
-
-def _check_skus(options: Sequence[Option]) -> None:
-    """Raises `SkuTaken` naming the first new option whose SKU exists."""
-    new = {option.sku: i for i, option in enumerate(options) if option.pk is None}
-    taken = Option.objects.filter(sku__in=new).values_list("sku", flat=True)
-    if found := [new[sku] for sku in taken]:
-        raise SkuTaken(errors={f"options.{min(found)}.sku": SkuTaken.title})
+        return write_options(product, drafts) if drafts else []

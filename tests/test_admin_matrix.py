@@ -41,6 +41,7 @@ from orders.models import (
     Refund,
     SettlementEntry,
 )
+from orders.models.troubles import Trouble
 from orders.payments.services import confirm_transfer
 from shop import services
 from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User
@@ -120,6 +121,7 @@ MODELS: dict[str, dict[str, str]] = {
     "orders_droptally": {"view": "SDFU", "add": "", "change": "", "delete": ""},
     "orders_droprelease": {"view": "SDFU", "add": "", "change": "", "delete": ""},
     "orders_deadletter": {"view": "SDFU", "add": "", "change": "", "delete": ""},
+    "orders_trouble": {"view": "DFU", "add": "", "change": "", "delete": ""},
     "orders_refund": {"view": "DFU", "add": "", "change": "", "delete": "", "paid-out": "FU"},
 }  # fmt: skip
 
@@ -241,7 +243,7 @@ class Shop:
             "orders_settlemententry": SettlementEntry.objects.get(),
             "orders_drop": Drop.objects.get(), "orders_dropitem": DropItem.objects.get(),
             "orders_droptally": DropTally.objects.get(), "orders_droprelease": DropRelease.objects.get(),
-            "orders_deadletter": DeadLetter.objects.get(),
+            "orders_deadletter": DeadLetter.objects.get(), "orders_trouble": Trouble.objects.get(),
             "orders_payment": Payment.objects.get(), "orders_refund": Refund.objects.get(),
         }  # fmt: skip
         bare = {"store": store, "category": make_category("top"), "price": 1}

@@ -149,7 +149,7 @@ def test_a_drop_is_created_open_or_for_later(on_redis):
         (["--allotment", "0", "--limit", "1"], "allotment"),
         (["--allotment", "1", "--limit", "0"], "limit"),
         (["--allotment", "1", "--allotment", "1", "--limit", "1"], "once for each --option"),
-        (["--allotment", "1", "--limit", "1", "--opens", "tomorrow"], "not a time"),
+        (["--allotment", "1", "--limit", "1", "--opens", "tomorrow"], "must be a time"),
         (["--allotment", "1", "--limit", "1", "--lane", "fax"], "invalid choice"),
     ],
 )

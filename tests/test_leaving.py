@@ -82,7 +82,7 @@ def test_leaving_removes_the_person_and_keeps_the_orders(leaver):
 
 
 def test_an_open_order_forgets_its_address_however_it_ends(leaver, settings):
-    settings.ORDER_HOLD_MINUTES = 0
+    settings.ORDER_HOLD_MINUTES = settings.TRANSFER_HOLD_HOURS = 0
     (option,) = make_options([10])
     cancelled, expired = make_order(leaver, (option, 1)), make_order(leaver, (option, 1))
     for order in (cancelled, expired):

@@ -17,6 +17,7 @@ from tests.support.corruption import open_shop, sql
 from tests.support.desk import act, buttons, said, staff, url
 from tests.support.factories import make_options, make_store, make_user, stock_of
 from yousinsa.errors import Busy, Conflict
+from yousinsa.language import recordable
 
 pytestmark = pytest.mark.django_db
 RUN_NOW = "/admin/inventory/reconciliationrun/run/"
@@ -224,7 +225,7 @@ def test_a_request_that_another_worker_takes_meanwhile_is_left_to_it(option):
 def test_a_requested_run_that_breaks_says_why_in_english_and_keeps_no_other_waiting(option):
     broken = request_run(actor_id=make_user().pk)
     ReconciliationRun.objects.create(scope="whole shop", status="requested")
-    answers = iter([Busy(_("Must not be empty."))])
+    answers = iter([Busy(_(recordable("Must not be empty.")))])
 
     def units(option_ids):
         if problem := next(answers, None):

@@ -85,7 +85,7 @@ def test_nobody_is_signed_out_when_redis_is_slow_for_a_moment(no_help, operator)
     for _ in range(3):
         answer = desk.get("/admin/")
         assert answer.status_code == 200
-        assert "sessionid" not in answer.cookies
+        assert "sessionid" not in answer.cookies or answer.cookies["sessionid"].value  # not deleted
 
 
 def test_once_it_was_away_nobody_waits_for_it(no_help, monkeypatch):

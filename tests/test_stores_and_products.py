@@ -9,6 +9,7 @@ from django.db.models import F
 from inventory.models import Kind, Movement, Stock
 from shop import services
 from shop.models import MAX_OPTIONS, Option, Product, Role, Store
+from shop.options import OptionDraft
 from tests.support.concurrency import in_threads
 from tests.support.factories import make_category, make_options, make_store, make_user, stock_of
 from tests.support.invariants import assert_books_balance
@@ -294,7 +295,7 @@ def test_a_product_has_at_most_200_options_however_they_come(shirt):
 def two_changes_of_one_product(*, waits):
     """One fills a product with options, another adds one more meanwhile: what the other is answered."""
     product = make_options([1])[0].product
-    full = [services.OptionDraft(f"B-{i}", f"B{i}") for i in range(MAX_OPTIONS - 1)]
+    full = [OptionDraft(f"B-{i}", f"B{i}") for i in range(MAX_OPTIONS - 1)]
     one_more = {"options": [{"sku": "C", "size": "C"}]}
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():

@@ -28,7 +28,7 @@ from orders.models.drops import Lane
 from orders.placement.batch import place_batch
 from orders.placement.requests import Placed, PlaceRequest
 from shop.models import Option, Product, Role, Store, User
-from shop.services import OptionDraft
+from shop.options import OptionDraft
 from tests.support.factories import make_category, make_store, make_user
 
 ENOUGH = 100_000_000

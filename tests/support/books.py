@@ -9,6 +9,7 @@ from inventory import documents, ledger
 from inventory.models import Difference, MonthSeal, Movement, ReconciliationRun, SealedBalance, Stock
 from orders.lifecycle import add_note, cancel_order
 from orders.models import Order, OrderLine, Settlement, SettlementEntry, Status
+from orders.models.troubles import Trouble
 from orders.payments.services import confirm_transfer
 from orders.placement.numbers import new_number, new_order_id
 from shop import services
@@ -42,6 +43,10 @@ def make_books(option: Option, clerk: User) -> None:
     order = Order.objects.create(
         id=new_order_id(), number=new_number(), buyer=clerk, status=Status.EXPIRED, total=10_000,
         expires_at=timezone.now(),
+    )  # fmt: skip
+    Trouble.objects.create(
+        job=Trouble.Job.EXPIRY, item=order.pk, subject=order.number, order=order, reason="Its row is locked.",
+        retry_at=timezone.now(),
     )  # fmt: skip
     line = OrderLine.objects.create(
         order=order, option=option, product_name="Shirt", quantity=1, unit_price=10_000,

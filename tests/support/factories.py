@@ -9,7 +9,7 @@ from orders.models import Order
 from orders.placement.lanes import row_lock
 from orders.placement.requests import PlaceRequest
 from shop.models import Category, Option, Role, Store, User
-from shop.services import OptionDraft
+from shop.options import OptionDraft
 
 _numbers = itertools.count(1)
 
