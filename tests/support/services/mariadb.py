@@ -4,11 +4,12 @@ import contextlib
 import importlib.util
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support.services.server import NAME, Server, ServerMissing, find_program
+from tests.support.services.server import NAME, Server, ServerFailed, ServerMissing, find_program
 
 
 class MariaDB(Server):
@@ -87,16 +88,17 @@ class MariaDB(Server):
             )
         program = find_program("mariadb-install-db", self.package)
         find_program("mariadbd", self.package)
-        self._run(
-            [
-                program,
-                "--no-defaults",
-                f"--datadir={self.directory / 'data'}",
-                "--auth-root-authentication-method=normal",
-                "--skip-test-db",
-                *self._as_root(),
-            ]
-        )
+        data = self.directory / "data"
+        command = [
+            program, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal",
+            "--skip-test-db", *self._as_root(),
+        ]  # fmt: skip
+        try:
+            self._run(command)
+        except ServerFailed:
+            # Several that start at once may ask the kernel for more than it has to give: once more, alone.
+            shutil.rmtree(data, ignore_errors=True)
+            self._run(command)
 
     def command(self) -> list[str]:
         return [
