@@ -38,12 +38,12 @@ def sold_of(units, *, lane, limit=100, buyers=4):
 
 def watch_nothing(monkeypatch):
     """Whatever is changed between reading and EXEC, Redis carries EXEC out."""
-    ask = redis_transaction.ask
+    call = redis_transaction.call
 
     def careless(connection, command, *arguments):
-        return None if command == "WATCH" else ask(connection, command, *arguments)
+        return None if command == "WATCH" else call(connection, command, *arguments)
 
-    monkeypatch.setattr(redis_transaction, "ask", careless)
+    monkeypatch.setattr(redis_transaction, "call", careless)
 
 
 @pytest.fixture(params=[{"units": 30}, {"units": 900, "limit": 30, "buyers": 1}], ids=["units", "limit"])
