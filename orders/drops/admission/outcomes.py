@@ -10,7 +10,7 @@ from orders.drops.admission import waiting_room
 from orders.drops.admission.pending import accepted_view, find_unwritten
 from orders.drops.admission.replies import Reply
 from orders.drops.admission.tallies import count
-from orders.drops.admission.used_keys import taken_back
+from orders.drops.admission.used_keys import take_back
 from orders.drops.definitions import Definition, definitions
 from orders.drops.errors import DropNotOpen, PurchaseLimit
 from orders.drops.redis.answers import Answer
@@ -46,9 +46,11 @@ def takes_long(outcome: Reply | Exception) -> bool:
     """Whether `conclude` may ask the database; for what nearly everybody is answered it does not."""
     if not isinstance(outcome, Reply) or outcome.placed is not None:
         return False
-    if outcome.answer == Answer.ACCEPTED:
-        return bool(outcome.admitted and outcome.admitted.key)
-    return outcome.answer in _ASK_THE_DATABASE
+    return outcome.answer in _ASK_THE_DATABASE or _is_to_be_taken_back(outcome)
+
+
+def _is_to_be_taken_back(reply: Reply) -> bool:
+    return reply.answer == Answer.REUSED and reply.admitted is not None
 
 
 def conclude(reply: Reply, request: PlaceRequest, definition: Definition) -> Placed | Accepted | Problem:
@@ -56,8 +58,8 @@ def conclude(reply: Reply, request: PlaceRequest, definition: Definition) -> Pla
     drop_id = definition.drop_id
     # A gate whose epoch changes twice while one order asks is not to be believed.
     answer = reply.answer if reply.answer != Answer.EPOCH else Answer.LOST
-    if answer == Answer.ACCEPTED and reply.admitted and taken_back(drop_id, reply.admitted):
-        answer = Answer.REUSED
+    if _is_to_be_taken_back(reply) and reply.admitted and not take_back(drop_id, reply.admitted):
+        answer = Answer.ACCEPTED
     count(drop_id, answer, request.units)
     if reply.placed:
         return reply.placed

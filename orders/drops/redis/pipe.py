@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from redis.exceptions import NoScriptError, ResponseError
@@ -19,6 +19,7 @@ from orders.drops.redis.scripts import Script
 from yousinsa.errors import Busy
 from yousinsa.http.deferred import Deferred
 from yousinsa.process.once import PerProcess
+from yousinsa.process.together import take_together
 
 logger = logging.getLogger(__name__)
 
@@ -79,12 +80,7 @@ class OrderPipe:
 
     def _gather(self) -> tuple[list[Question], list[Question]]:
         """Those who wait now, and those who waited too long; without any, sleep until somebody comes."""
-        found = [self._inbox.get()]
-        try:
-            while len(found) < MAX_TOGETHER:
-                found.append(self._inbox.get_nowait())
-        except Empty:
-            pass
+        found = take_together(self._inbox, MAX_TOGETHER)
         patience = time.monotonic() - QUEUE_SECONDS
         return [q for q in found if q.since >= patience], [q for q in found if q.since < patience]
 
