@@ -5,7 +5,7 @@ Whose order it is not is told so first: before the body is read.
 
 import re
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from django.conf import settings
@@ -19,13 +19,15 @@ from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from orders import lifecycle, selectors
+from orders import selectors
+from orders.changes.commands import Changed
 from orders.drops.admission import door, waiting_room
 from orders.drops.admission.pending import find_unwritten, refuse_unwritten
 from orders.errors import OrderNotFound
+from orders.lifecycle import begin_cancel, begin_return
 from orders.models import MAX_LINES, MAX_QUANTITY, MAX_TOTAL, Order
 from orders.payments.providers import PROVIDERS, offered
-from orders.payments.services import pay
+from orders.payments.services import begin_pay
 from orders.placement.lanes import begin_order
 from orders.placement.requests import Placed, PlaceRequest
 from orders.schemas import OrderPage, OrderView
@@ -35,11 +37,13 @@ from yousinsa.auth import caller
 from yousinsa.errors import Invalid, Problem
 from yousinsa.http.bodies import Body, read_body, read_query
 from yousinsa.http.body_text import AS_SENT
+from yousinsa.http.deferred import Deferred
 from yousinsa.http.endpoint import Endpoint
 from yousinsa.http.paging import Ordering, keyset_page
 from yousinsa.http.schema import LOCATION, operation
 from yousinsa.limits import OrderThrottle, PingThrottle
 
+T = TypeVar("T", bound=Body)
 Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
 NEWEST = Ordering(("id",), (int,), descending=True)
 
@@ -189,62 +193,85 @@ def own_order(request: Request, number: str) -> Response:
     return Response(selectors.order_view(order))
 
 
-def written_order(request: Request, number: str) -> Order:
-    """One of the caller's orders that can be paid, cancelled or returned; one on its way there cannot yet."""
-    buyer_id = caller(request).id
-    try:
-        return selectors.own_order(buyer_id=buyer_id, number=number)
-    except OrderNotFound:
+def _unwritten(exc: Exception, number: str, buyer_id: int) -> Exception:
+    """What to say where an order is not in the database: it may be on its way there."""
+    if isinstance(exc, OrderNotFound):
         refuse_unwritten(number, buyer_id)
-    return selectors.own_order(buyer_id=buyer_id, number=number)
+    return exc
 
 
-def limit_payments(request: Request, order: Order) -> None:
+def _is_not_found(outcome: object) -> bool:
+    return isinstance(outcome, OrderNotFound)
+
+
+class ChangeView(Endpoint):
+    """Changes one of the caller's orders; answers with the order as it is then."""
+
+    def changed(self, changed: Deferred[Changed], number: str) -> HttpResponseBase:
+        buyer_id = caller(self.request).id
+        return self.answer_later(
+            changed.map(
+                self._shown, lambda exc: _refused(_unwritten(exc, number, buyer_id)), takes_long=_is_not_found
+            )
+        )
+
+    def _shown(self, changed: Changed) -> HttpResponseBase:
+        return self.answer(selectors.as_read(changed.order))
+
+    def body(self, request: Request, number: str, wanted: type[T]) -> T:
+        """The body; whose order it is not is told so first."""
+        try:
+            return read_body(request, wanted)
+        except Problem as exc:
+            if not Order.objects.filter(number=number, buyer_id=caller(request).id).exists():
+                raise _unwritten(OrderNotFound(), number, caller(request).id) from exc
+            raise
+
+
+def limit_payments(request: Request, number: str) -> None:
     """PAYMENT_RATE for the order, and more for its buyer and the address: cards are not tried out here.
 
     Raises `TooManyRequests`.
     """
     rate = limits.Rate.parse(settings.PAYMENT_RATE)
+    buyer_id = caller(request).id
     budgets = [
         (f"pay:{name}", limits.Rate(rate.count * times, rate.seconds, rate.burst * times))
         for name, times in (
-            (f"order:{order.pk}", 1),
-            (f"buyer:{order.buyer_id}", 3),
+            (f"order:{buyer_id}:{number}", 1),
+            (f"buyer:{buyer_id}", 3),
             (f"address:{limits.client_address(request)}", 30),
         )
     ]
     limits.check(budgets, everywhere=True)
 
 
-class PayView(APIView):
+class PayView(ChangeView):
     @operation("Pay", request=PaymentBody, response=OrderView, errors=(402, 404, 409, 429))
-    def post(self, request: Request, number: str) -> Response:
-        order = written_order(request, number)
-        body = read_body(request, PaymentBody)
+    def post(self, request: Request, number: str) -> HttpResponseBase:
+        body = self.body(request, number, PaymentBody)
         if body.provider not in offered():
             raise Invalid(errors={"provider": gettext("Must be one of: %s.") % ", ".join(offered())})
-        limit_payments(request, order)
-        pay(
-            order_id=order.pk, provider=body.provider, token=body.token, actor_id=caller(request).id,
-            shipping=msgspec.structs.asdict(body.shipping) if body.shipping else None,
+        limit_payments(request, number)
+        shipping = msgspec.structs.asdict(body.shipping) if body.shipping else None
+        paid = begin_pay(
+            number=number, buyer_id=caller(request).id, provider=body.provider, token=body.token,
+            shipping=shipping,
         )  # fmt: skip
-        return own_order(request, number)
+        return self.changed(paid, number)
 
 
-class CancelView(APIView):
+class CancelView(ChangeView):
     @operation("Cancel: what was paid goes back", request=CancelBody, response=OrderView, errors=(404, 409))
-    def post(self, request: Request, number: str) -> Response:
-        order = written_order(request, number)
-        read_body(request, CancelBody)
-        lifecycle.cancel_order(order_id=order.pk, actor_id=caller(request).id)
-        return own_order(request, number)
+    def post(self, request: Request, number: str) -> HttpResponseBase:
+        self.body(request, number, CancelBody)
+        return self.changed(begin_cancel(number=number, buyer_id=caller(request).id), number)
 
 
-class ReturnView(APIView):
+class ReturnView(ChangeView):
     @operation("Return all or some units", request=ReturnBody, response=OrderView, errors=(404, 409))
-    def post(self, request: Request, number: str) -> Response:
-        order = written_order(request, number)
-        body = read_body(request, ReturnBody)
+    def post(self, request: Request, number: str) -> HttpResponseBase:
+        body = self.body(request, number, ReturnBody)
         units = None if body.lines is None else units_of(body.lines)
-        lifecycle.return_order(order_id=order.pk, units=units, actor_id=caller(request).id)
-        return own_order(request, number)
+        returned = begin_return(number=number, buyer_id=caller(request).id, units=units)
+        return self.changed(returned, number)

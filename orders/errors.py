@@ -34,8 +34,10 @@ class InvalidTransition(Conflict):
         names = dict(Status.choices)
         super().__init__(
             detail
-            or _("An order that is %(from)s cannot become %(to)s.")
-            % {"from": names.get(order_status, order_status), "to": names.get(to_status, to_status)},
+            or filled_later(
+                _("An order that is %(from)s cannot become %(to)s."),
+                {"from": names.get(order_status, order_status), "to": names.get(to_status, to_status)},
+            ),
             order_status=order_status,
             to_status=to_status,
         )

@@ -48,6 +48,14 @@ def order_view(order: Order) -> OrderView:
     )  # fmt: skip
 
 
+def as_read(order: OrderView) -> OrderView:
+    """A view with its recorded texts as who asks now reads them."""
+    order.note = recorded(order.note)
+    if order.payment:
+        order.payment.detail = recorded(order.payment.detail)
+    return order
+
+
 def order_views(numbers: Iterable[str]) -> dict[str, OrderView]:
     """Orders by number; numbers that do not exist are left out. Five queries at most."""
     orders = with_details(Order.objects.filter(number__in=list(numbers)))

@@ -16,9 +16,9 @@ from orders.drops.admission.tallies import tallies
 from orders.drops.audit import rebuild as rebuild_module
 from orders.drops.definitions import definitions
 from orders.drops.selectors import drop_views
+from orders.engine.suspects import suspects
 from orders.models import Order
 from orders.payments.providers import PROVIDERS
-from orders.placement.guards.suspects import suspects
 from shop.models import Option, User
 from tests.support.desk import signed_in
 from tests.support.drops import use_redis

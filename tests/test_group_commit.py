@@ -11,13 +11,14 @@ from django.db import connection, connections, transaction
 from inventory import ledger
 from inventory.errors import InsufficientStock
 from inventory.models import Stock
+from orders.engine import queue as request_queue
+from orders.engine.committer import Committer
 from orders.errors import IdempotencyInFlight, OutcomeUnknown
 from orders.lifecycle import cancel_order
 from orders.models import Order
 from orders.payments.services import pay
-from orders.placement import order_queue
 from orders.placement.batch import place_batch
-from orders.placement.group_commit import Committer, committer, group_commit
+from orders.placement.group_commit import committer, group_commit
 from orders.placement.requests import PlaceRequest
 from tests.support.concurrency import in_processes, in_threads
 from tests.support.factories import ADDRESS, make_options, make_order, make_user, stock_of
@@ -263,7 +264,7 @@ def test_a_repeated_key_waits_for_the_first_and_past_the_limit_says_so(monkeypat
     with ThreadPoolExecutor(1) as pool:
         first = occupied(queue, held, pool, request(buyer, (option, 1), key="k"))
         patient = queue.submit(request(buyer, (option, 1), key="k"))
-        monkeypatch.setattr(order_queue, "QUEUE_SECONDS", 0.2)
+        monkeypatch.setattr(request_queue, "QUEUE_SECONDS", 0.2)
         with pytest.raises(IdempotencyInFlight):
             place(queue, request(buyer, (option, 1), key="k"))
         held.go(2)
@@ -282,7 +283,7 @@ def test_a_key_whose_order_was_decided_is_not_in_flight(monkeypatch, held):
     with ThreadPoolExecutor(1) as pool:
         occupied(queue, held, pool, request(make_user(), (option, 1)))
         with monkeypatch.context() as impatient:
-            impatient.setattr(order_queue, "QUEUE_SECONDS", 0.2)
+            impatient.setattr(request_queue, "QUEUE_SECONDS", 0.2)
             again = queue.submit(request(buyer, (option, 1), key="k"))
         with pytest.raises(Busy):
             again.result()
@@ -293,7 +294,7 @@ def test_a_key_whose_order_was_decided_is_not_in_flight(monkeypatch, held):
 def test_who_gives_up_before_a_batch_claims_it_is_certainly_not_placed(monkeypatch, held):
     (option,) = make_options([10])
     buyers = [make_user(), make_user()]
-    monkeypatch.setattr(order_queue, "QUEUE_SECONDS", 0.2)
+    monkeypatch.setattr(request_queue, "QUEUE_SECONDS", 0.2)
     queue = Committer(held)
     with ThreadPoolExecutor(1) as pool:
         claimed = occupied(queue, held, pool, request(buyers[0], (option, 1)))
@@ -311,7 +312,7 @@ def test_a_claimed_order_that_is_not_answered_is_unknown_and_breaks_no_neighbour
     with ThreadPoolExecutor(1) as pool:
         first = occupied(queue, held, pool, request(buyers[0], (option, 1)))
         with monkeypatch.context() as impatient:
-            impatient.setattr(order_queue, "CLAIMED_SECONDS", 0.1)
+            impatient.setattr(request_queue, "CLAIMED_SECONDS", 0.1)
             claimed = queue.submit(request(buyers[1], (option, 1)))
             held.go()
             held.wait_for_batch()

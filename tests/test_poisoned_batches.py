@@ -12,10 +12,10 @@ from orders.drops.admission.group_commit import place_in_drops
 from orders.drops.definitions import drop_offers
 from orders.drops.escrow import write_from_escrow
 from orders.drops.redis.entries import AdmittedRequest
+from orders.engine.committer import Committer
+from orders.engine.suspects import suspects
 from orders.models import Lane, Order
 from orders.placement.batch import place_batch
-from orders.placement.group_commit import Committer
-from orders.placement.guards.suspects import suspects
 from orders.placement.requests import Placed
 from orders.placement.writing import write_under_lock
 from tests.support.drops import item_of, make_drop

@@ -4,8 +4,8 @@ import pytest
 
 from orders.lifecycle import cancel_order
 from orders.models import Order, OrderLine
+from orders.placement import buyers
 from orders.placement.batch import place_batch
-from orders.placement.guards import buyers
 from orders.placement.lanes import LANES
 from orders.placement.requests import Placed
 from tests.support.concurrency import in_processes

@@ -155,57 +155,47 @@ def save_items(items: Iterable[DropItem]) -> None:
 
 
 class HeldLine(NamedTuple):
-    """Units that an order gives up: its line, its drop if it has one, the stock row."""
+    """Units of a line that an order gives back to its drop; who ended it (None: the system)."""
 
     number: str
     buyer_id: int
-    drop_id: int | None
+    drop_id: int
     option_id: int
     stock_id: int
     units: int
+    actor_id: int | None = None
 
 
-def release(
-    locked: ledger.Locked,
-    held: Sequence[HeldLine],
-    items: Mapping[int, Items],
-    *,
-    actor_id: int | None = None,
-    reason: str = "",
-) -> None:
-    """Take orders' promises back; what came from a drop goes back to it, or is available once it is settled.
+def take_back(lines: Sequence[HeldLine], items: Mapping[int, Items]) -> list[ledger.Entry]:
+    """Take back what orders of drops give up, whose promises are released; what is released of a settled
+    drop is available.
 
-    The drops' items (`items`, by drop id) and the stock rows are locked. An order releases once, as its
-    status says; its number therefore names the release.
+    The drops' items (`items`, by drop id) are locked. An order releases once, as its status says; its number
+    therefore names the release. Returns what is to be posted to the ledger after the releases.
     """
-    drops = {drop.pk: drop for drop in Drop.objects.filter(pk__in=items)} if items else {}
-    back: Counter[tuple[int, int]] = Counter()
+    if not lines:
+        return []
+    drops = {drop.pk: drop for drop in Drop.objects.filter(pk__in=items)}
+    back: Counter[tuple[int, int, int | None]] = Counter()
     # What Redis has to hear of, by order: the outbox delivers it after the commit.
     to_deliver: dict[str, tuple[HeldLine, list[tuple[int, int]]]] = {}
-    entries = []
     touched = {}
-    for line in held:
-        entries.append(
-            ledger.Entry(line.stock_id, Kind.RELEASE, 0, -line.units, line.number, actor_id, reason)
-        )
-        if line.drop_id is None:
-            continue
+    for line in lines:
         drop, item = drops[line.drop_id], items[line.drop_id][line.option_id]
         touched[item.pk] = item
         item.applied -= line.units
         if drop.status == DropStatus.SETTLED:
             item.returned += line.units
             continue
-        back[line.stock_id, line.drop_id] += line.units
+        back[line.stock_id, line.drop_id, line.actor_id] += line.units
         if drop.on_redis:
             to_deliver.setdefault(line.number, (line, []))[1].append((line.option_id, line.units))
-    entries += [
-        ledger.Entry(stock_id, Kind.ALLOT, 0, n, reference(drop_id), actor_id, CAME_BACK)
-        for (stock_id, drop_id), n in back.items()
-    ]
-    ledger.post(locked, entries)
     save_items(touched.values())
     _write_releases(to_deliver, items)
+    return [
+        ledger.Entry(stock_id, Kind.ALLOT, 0, n, reference(drop_id), actor_id, CAME_BACK)
+        for (stock_id, drop_id, actor_id), n in back.items()
+    ]
 
 
 def _write_releases(
@@ -215,7 +205,7 @@ def _write_releases(
     rows = [
         (
             line.drop_id, f"order-{number}", number, line.buyer_id, msgspec.json.encode(units).decode(),
-            epoch_of(items[line.drop_id or 0].values()), "", now,
+            epoch_of(items[line.drop_id].values()), "", now,
         )
         for number, (line, units) in to_deliver.items()
     ]  # fmt: skip

@@ -1,12 +1,15 @@
-"""What happens to an order after it was placed: a module a use case, each one transaction under its lock.
+"""What happens to an order after it was placed: a module a use case, with its command and what that decides.
 
-Begin with shipping.py. Locks are in orders/locking.py, refunds in orders/payments/refunds.py.
+Begin with shipping.py. How commands are carried out is in orders/changes/, refunds in orders/payments/.
 """
 
-from orders.lifecycle.cancelling import cancel_order
+from orders.lifecycle.cancelling import begin_cancel, cancel_order
 from orders.lifecycle.expiry import expire_due
 from orders.lifecycle.notes import add_note
-from orders.lifecycle.returning import return_order
+from orders.lifecycle.returning import begin_return, return_order
 from orders.lifecycle.shipping import deliver_order, ship_order
 
-__all__ = ["add_note", "cancel_order", "deliver_order", "expire_due", "return_order", "ship_order"]
+__all__ = [
+    "add_note", "begin_cancel", "begin_return", "cancel_order", "deliver_order", "expire_due", "return_order",
+    "ship_order",
+]  # fmt: skip

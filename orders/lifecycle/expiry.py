@@ -1,29 +1,30 @@
 """Holds that are over: pending orders end, many in one transaction, and none of them harms another.
 
-What a transaction fails with is found by halving it and set aside (orders/models/troubles.py). Rows that
+What a transaction fails with stands alone in the end and is set aside (orders/models/troubles.py). Rows that
 somebody else keeps locked are waited for one by one, a moment each, so that only their own orders wait.
 """
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_noop
 
-from inventory.locks import lock_stock
-from inventory.models import Stock
+from inventory.models import Kind, Stock
 from inventory.selectors import stock_ids
-from orders.drops import escrow
-from orders.drops.locks import lock_items
-from orders.locking import drops_of, forget_shipping
-from orders.models import DropItem, Order, OrderEvent, OrderLine, Status, Trouble
+from orders.changes.batch import change_batch
+from orders.changes.commands import Command, Decision, Move, next_status
+from orders.changes.held import HeldOrder
+from orders.engine.batch import cause_of
+from orders.engine.blocked import locked_among
+from orders.models import DropItem, Order, OrderLine, Status, Trouble
 from orders.models.troubles import left_alone, set_aside, settled
-from orders.placement.guards.blocked import locked_among
-from yousinsa.db.rows import insert_rows
-from yousinsa.db.transactions import halving, patience, transact
-from yousinsa.errors import Busy
+from yousinsa.db.transactions import patience
+from yousinsa.errors import Busy, Conflict
 from yousinsa.language import recordable
 
 # Recorded, for whoever reads it.
@@ -34,6 +35,30 @@ JOB = Trouble.Job.EXPIRY
 # How long one locked row may be waited for, and all of a batch together.
 ROW_SECONDS = 1
 BATCH_SECONDS = 5.0
+
+
+class NotDue(Conflict):
+    """It was paid, cancelled or prolonged meanwhile."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Expire(Command):
+    """End a hold that is over at `at`."""
+
+    always_tried: ClassVar[bool] = True
+
+    def moves_stock(self, status: str) -> bool:
+        return status == Status.PENDING
+
+    def decide(self, held: HeldOrder) -> Decision:
+        """Its units are sellable at once. Raises `NotDue`."""
+        if held.status != Status.PENDING or held.expires_at > self.at:
+            raise NotDue
+        return Decision(
+            next_status(held, Status.EXPIRED),
+            moves=[Move(line, Kind.RELEASE, line.quantity) for line in held.lines],
+            reason=EXPIRED,
+        )
 
 
 def expire_due(*, now: datetime | None = None, limit: int = EXPIRY_BATCH) -> int | None:
@@ -64,12 +89,16 @@ def _due(now: datetime) -> QuerySet[Order]:
 def _end(order_ids: Sequence[int], now: datetime) -> int:
     """End these holds, setting aside what that fails with. Raises `Busy`."""
 
-    def work(ids: Sequence[int]) -> int:
-        ended = transact(lambda: _expire(ids, now))
-        settled(JOB, ids)
-        return ended
-
-    return halving(order_ids, work, lambda id, exc: _set_aside([id], exc, now))
+    outcomes = change_batch([Expire(order_id=id, at=now) for id in order_ids], splits=False)
+    found = dict(zip(order_ids, outcomes, strict=True))
+    if all(isinstance(outcome, Busy) for outcome in outcomes):
+        raise Busy
+    for id, outcome in found.items():
+        if isinstance(outcome, Exception) and not isinstance(outcome, NotDue):
+            _set_aside([id], cause_of(outcome), now)
+    over = [id for id, outcome in found.items() if not isinstance(outcome, Exception)]
+    settled(JOB, over)
+    return len(over)
 
 
 def _end_around_locks(order_ids: Sequence[int], now: datetime) -> int:
@@ -97,7 +126,8 @@ def _by_locked_row(order_ids: Sequence[int]) -> dict[tuple[str, int] | None, lis
     stock_of = stock_ids(option_id for _, option_id in lines)
     locked_stock = locked_among(Stock, stock_of.values())
     locked_orders = locked_among(Order, order_ids)
-    drop_of = drops_of(list(order_ids))
+    of_drops = Order.objects.filter(pk__in=order_ids, drop__isnull=False).order_by()
+    drop_of = dict(of_drops.values_list("id", "drop_id"))
     items = dict(DropItem.objects.filter(drop_id__in=set(drop_of.values())).values_list("id", "drop_id"))
     locked_drops = {items[id] for id in locked_among(DropItem, items)}
     needs: dict[int, tuple[str, int]] = {}
@@ -119,32 +149,3 @@ def _set_aside(order_ids: Sequence[int], exc: Exception, now: datetime) -> None:
     for order_id in order_ids:
         if number := numbers.get(order_id):
             set_aside(JOB, order_id, number, exc, order_id=order_id, now=now)
-
-
-def _expire(order_ids: Sequence[int], now: datetime) -> int:
-    lines = list(
-        OrderLine.objects.filter(order_id__in=order_ids)
-        .order_by("order_id", "id")
-        .values_list("order_id", "option_id", "quantity")
-    )
-    drop_of = drops_of(list(order_ids))
-    drop_items = lock_items(drop_of.values())
-    stock_of = stock_ids(option_id for _, option_id, _ in lines)
-    locked = lock_stock(stock_of.values())
-    over = _due(now).select_for_update().filter(pk__in=order_ids).order_by("pk")
-    ended = over.values_list("id", "number", "buyer_id")
-    numbers = {id: (number, buyer_id) for id, number, buyer_id in ended}
-    Order.objects.filter(pk__in=numbers).update(status=Status.EXPIRED)
-    insert_rows(
-        OrderEvent, ("order", "from_status", "to_status", "actor", "note", "created_at"),
-        [(id, Status.PENDING, Status.EXPIRED, None, "", now) for id in numbers],
-    )  # fmt: skip
-    held = [
-        escrow.HeldLine(*numbers[order_id], drop_of.get(order_id), option_id, stock_of[option_id], quantity)
-        for order_id, option_id, quantity in lines
-        if order_id in numbers
-    ]
-    escrow.release(locked, held, drop_items, reason=EXPIRED)
-    withdrawn = Order.objects.filter(pk__in=numbers, buyer__withdrawn_at__isnull=False)
-    forget_shipping(order_ids=list(withdrawn.values_list("id", flat=True)))
-    return len(numbers)

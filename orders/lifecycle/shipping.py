@@ -1,13 +1,43 @@
 """An order's units leave the house, and arrive."""
 
+from dataclasses import dataclass
+
 from django.utils.translation import gettext
 
-from inventory import ledger
-from orders.locking import lock_order, move
+from inventory.models import Kind
+from orders.changes.batch import change
+from orders.changes.commands import Command, Decision, Move, next_status
+from orders.changes.held import HeldOrder
 from orders.models import Status
-from orders.settlements import entries
-from yousinsa.db.transactions import transact
 from yousinsa.errors import Invalid
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Ship(Command):
+    """Hand a paid order to a carrier."""
+
+    carrier: str
+    tracking_number: str
+
+    def moves_stock(self, status: str) -> bool:
+        return True
+
+    def decide(self, held: HeldOrder) -> Decision:
+        """Its units leave the stock. Raises `InvalidTransition`."""
+        fields = next_status(held, Status.SHIPPED, carrier=self.carrier, tracking_number=self.tracking_number)
+        return Decision(fields, moves=[Move(line, Kind.SHIP, line.quantity) for line in held.lines])
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Deliver(Command):
+    """The carrier delivered a shipped order."""
+
+    def moves_stock(self, status: str) -> bool:
+        return False
+
+    def decide(self, held: HeldOrder) -> Decision:
+        """Its lines are owed to their stores. Raises `InvalidTransition`."""
+        return Decision(next_status(held, Status.DELIVERED), delivered=True)
 
 
 def ship_order(*, order_id: int, carrier: str, tracking_number: str, actor_id: int | None) -> None:
@@ -15,31 +45,22 @@ def ship_order(*, order_id: int, carrier: str, tracking_number: str, actor_id: i
 
     Raises `Invalid` without carrier or tracking number, `OrderNotFound`, `InvalidTransition`, `Busy`.
     """
+    change(shipment(order_id=order_id, carrier=carrier, tracking_number=tracking_number, actor_id=actor_id))
+
+
+def shipment(*, order_id: int, carrier: str, tracking_number: str, actor_id: int | None) -> Ship:
+    """The command that ships an order. Raises `Invalid` without carrier or tracking number."""
+    carrier, tracking_number = carrier.strip(), tracking_number.strip()
     errors = {
         name: gettext("Say who carries the order and under which number.")
         for name, value in (("carrier", carrier), ("tracking_number", tracking_number))
-        if not value.strip()
+        if not value
     }
     if errors:
         raise Invalid(errors=errors)
-
-    def work() -> None:
-        held = lock_order(order_id, with_stock=True)
-        move(
-            held.order, Status.SHIPPED, actor_id=actor_id,
-            carrier=carrier.strip(), tracking_number=tracking_number.strip(),
-        )  # fmt: skip
-        ledger.ship(held.stock, held.units, reference=held.order.number, actor_id=actor_id)
-
-    transact(work)
+    return Ship(order_id=order_id, actor_id=actor_id, carrier=carrier, tracking_number=tracking_number)
 
 
 def deliver_order(*, order_id: int, actor_id: int | None) -> None:
     """The carrier delivered a shipped order. Raises `OrderNotFound`, `InvalidTransition`, `Busy`."""
-
-    def work() -> None:
-        held = lock_order(order_id, with_stock=False)
-        event = move(held.order, Status.DELIVERED, actor_id=actor_id)
-        entries.write(entries.sale(line, at=event.created_at) for line in held.lines)
-
-    transact(work)
+    change(Deliver(order_id=order_id, actor_id=actor_id))

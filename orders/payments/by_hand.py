@@ -28,7 +28,7 @@ def pay_out(refund: Refund, *, actor_id: int) -> None:
         raise Conflict(gettext("The provider pays this one out by itself."))
     for decided_by in _decided_by(refund):
         four_eyes.refuse_own(PAY_OUT, made_by=decided_by, actor_id=actor_id)
-    if not refunds.mark_done(refund.pk):
+    if not refunds.mark_done([refund.pk]):
         raise Conflict(gettext("It was marked as paid out before."))
 
 

@@ -13,7 +13,7 @@ TRANSFER = recordable(gettext_noop("Transfer the amount with the order number as
 CARD_DECLINED = recordable(gettext_noop("The card was declined."))
 NO_CHARGE = recordable(gettext_noop("The provider has no such charge."))
 
-APPROVED, DECLINED, WAITING = "approved", "declined", "waiting"
+APPROVED, DECLINED, WAITING, UNKNOWN = "approved", "declined", "waiting", "unknown"
 
 
 class ProviderTimeout(Exception):
@@ -22,16 +22,20 @@ class ProviderTimeout(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a provider says of an attempt: approved, declined, or waiting (for a transfer)."""
+    """What a provider says of an attempt: approved, declined, waiting (for a transfer); unknown: nothing."""
 
     status: str
     detail: str = ""
 
 
 class Provider(Protocol):
-    """Money is in won. Every call is idempotent by its `reference`."""
+    """Money is in won. Every call is idempotent by its `reference`.
+
+    `answers_at_once`: nobody else is asked, so a call takes no time.
+    """
 
     name: str
+    answers_at_once: bool
 
     def charge(self, *, reference: str, amount: int, token: str) -> Answer:
         """Take the money. Raises `ProviderTimeout`."""
@@ -47,6 +51,7 @@ class Manual:
     """Bank transfer: the buyer transfers, an operator sees it on the account and confirms it in admin."""
 
     name = "manual"
+    answers_at_once = True
 
     def charge(self, *, reference: str, amount: int, token: str) -> Answer:
         return Answer(WAITING, TRANSFER)
@@ -66,6 +71,7 @@ class Sandbox:
     """
 
     name = "sandbox"
+    answers_at_once = True
 
     def charge(self, *, reference: str, amount: int, token: str) -> Answer:
         if "timeout" in token:

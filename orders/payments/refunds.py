@@ -5,10 +5,11 @@ import secrets
 from collections.abc import Iterable
 
 from django.db import Error
-from django.db.models import Sum
 from django.utils import timezone
 
-from orders.models import Order, Payment, Refund, Trouble
+from orders.changes.commands import Owed
+from orders.changes.held import Attempt, HeldOrder
+from orders.models import Payment, Refund, Trouble
 from orders.models.troubles import left_alone, set_aside, settled
 from orders.payments.providers import PROVIDERS
 from yousinsa.db.errors import is_outage
@@ -23,68 +24,60 @@ def new_reference() -> str:
     return secrets.token_hex(16)
 
 
-def owe(order: Order, amount: int, *, reason: str) -> list[int]:
-    """Owe the buyer `amount` won of what was paid for a locked order; returns the refund's id, if any.
+def owe(held: HeldOrder, amount: int, *, reason: str) -> list[Owed]:
+    """What is owed to the buyer of a held order, `amount` won of what was paid for it: one refund, or none.
 
     Never more than was taken and has not gone back yet.
     """
-    payment = Payment.objects.filter(order=order, status=Payment.Status.APPROVED, live=True).first()
-    return owe_of(payment, amount, reason=reason) if payment else []
+    live = held.live_attempt
+    paid = live is not None and live.status == Payment.Status.APPROVED
+    return owe_of(live, amount, reason=reason) if live and paid else []
 
 
-def owe_of(payment: Payment, amount: int, *, reason: str) -> list[int]:
-    """Owe the buyer `amount` won of one approved payment, whose order is locked; the rest as `owe`."""
-    back = Refund.objects.filter(payment=payment).aggregate(total=Sum("amount"))["total"] or 0
-    amount = min(amount, payment.amount - back)
-    if amount <= 0:
-        return []
-    refund = Refund.objects.create(
-        payment=payment, reference=new_reference(), amount=amount, reason=reason[:200]
-    )
-    return [refund.pk]
+def owe_of(attempt: Attempt, amount: int, *, reason: str) -> list[Owed]:
+    """`amount` won of one approved attempt; the rest as `owe`."""
+    amount = min(amount, attempt.amount - attempt.refunded)
+    return [Owed(attempt, amount, reason, new_reference())] if amount > 0 else []
 
 
-def owe_all(order: Order, *, reason: str) -> list[int]:
-    """Owe the buyer all that was taken for a locked order."""
-    return owe(order, order.total, reason=reason)
-
-
-def pay_out(refund_ids: Iterable[int]) -> int:
+def pay_out(references: Iterable[str]) -> int:
     """Ask the providers to pay refunds out; returns how many are done. Never inside a transaction.
 
     What a provider does not answer stays due, is set aside for a while and tried again by a worker: one
     provider's failure is no reason to keep the other buyers waiting. Raises what says that the database is
     away.
     """
-    done = 0
-    due = Refund.objects.filter(pk__in=list(refund_ids), status=Refund.Status.DUE).select_related("payment")
-    for refund in list(due):
+    due = Refund.objects.filter(reference__in=list(references), status=Refund.Status.DUE)
+    paid_out = []
+    for refund in list(due.select_related("payment")):
         payment = refund.payment
         try:
             paid = PROVIDERS[payment.provider].refund(
                 reference=refund.reference, payment_reference=payment.reference, amount=refund.amount
             )
-            done += mark_done(refund.pk) if paid else 0
+            if paid:
+                paid_out.append(refund.pk)
         except Exception as exc:
             if is_outage(exc):
                 raise
             set_aside(Trouble.Job.REFUND, refund.pk, refund.reference, exc, order_id=payment.order_id)
-        else:
-            settled(Trouble.Job.REFUND, [refund.pk])
-    return done
+    settled(Trouble.Job.REFUND, paid_out)
+    return mark_done(paid_out)
 
 
-def pay_out_now(refund_ids: list[int]) -> None:
+def pay_out_now(references: list[str]) -> None:
     """`pay_out` right after the decision was committed, which stands whatever happens here."""
+    if not references:
+        return
     try:
-        pay_out(refund_ids)
+        pay_out(references)
     except Error:
-        logger.exception("refunds %s stay due", refund_ids)
+        logger.exception("refunds %s stay due", references)
 
 
-def mark_done(refund_id: int) -> int:
-    """The money is back with the buyer. Returns 1 for the caller that said so first, else 0."""
-    return Refund.objects.filter(pk=refund_id, status=Refund.Status.DUE).update(
+def mark_done(refund_ids: Iterable[int]) -> int:
+    """The money is back with the buyers. Returns how many this call said so of first."""
+    return Refund.objects.filter(pk__in=list(refund_ids), status=Refund.Status.DUE).update(
         status=Refund.Status.DONE, done_at=timezone.now()
     )
 
@@ -97,4 +90,4 @@ def pay_out_due() -> int:
         .exclude(pk__in=left_alone(Trouble.Job.REFUND))
         .order_by("id")
     )
-    return pay_out(due.values_list("id", flat=True)[:PAY_OUT_BATCH])
+    return pay_out(due.values_list("reference", flat=True)[:PAY_OUT_BATCH])

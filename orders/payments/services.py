@@ -1,53 +1,46 @@
 """Paying for an order.
 
-An attempt is written before the provider is asked and decided after it answered; between the two no lock
-and no transaction is open. A crash in between leaves an attempt that `resolve_unanswered` asks about.
+An attempt is written before the provider is asked and decided after it answered (attempts.py); between the
+two no lock and no transaction is open. A crash in between leaves an attempt that `resolve_unanswered` asks
+about.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
-from django.conf import settings
 from django.db import Error
 from django.utils import timezone
-from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext
 
-from inventory import ledger
-from inventory.errors import InsufficientStock
-from orders.errors import (
-    InvalidTransition,
-    PaymentDeclined,
-    PaymentInProgress,
-    PaymentUnknown,
-    ShippingRequired,
-)
-from orders.locking import SHIPPING_FIELDS, LockedOrder, lock_order, move
-from orders.models import Order, Payment, Status, Trouble
+from orders.changes.batch import begin_change, change
+from orders.changes.commands import Changed, Command
+from orders.errors import PaymentDeclined, PaymentUnknown
+from orders.models import Payment, Trouble
 from orders.models.troubles import left_alone, set_aside, settled
-from orders.payments import refunds
-from orders.payments.providers import APPROVED, DECLINED, PROVIDERS, WAITING, Answer, ProviderTimeout
+from orders.payments.aftermath import follow, follow_soon
+from orders.payments.attempts import Settle, Start
+from orders.payments.providers import APPROVED, DECLINED, PROVIDERS, UNKNOWN, Answer, ProviderTimeout
 from yousinsa.db.errors import is_outage
-from yousinsa.db.transactions import patience, transact
-from yousinsa.errors import Busy, Invalid
-from yousinsa.language import recordable, recorded
-
-# Recorded, for whoever reads it.
-SECOND_PAYMENT = recordable(gettext_noop("A second payment was taken for this order: it was refunded."))
-TOO_LATE = recordable(gettext_noop("The payment came after the order had ended: it was refunded."))
-LATE_BUT_THERE = recordable(
-    gettext_noop("The payment came after the hold had expired; the units were still there.")
-)
+from yousinsa.db.transactions import patience
+from yousinsa.errors import Busy, Interrupted, Invalid
+from yousinsa.http.deferred import Deferred
+from yousinsa.language import recorded
+from yousinsa.process.once import PerProcess
 
 logger = logging.getLogger(__name__)
 
 # A provider answers within seconds; an attempt that is older was cut off (crash, lost answer).
 UNANSWERED_AFTER = timedelta(seconds=60)
 RESOLVE_BATCH = 100
-# Recorded on the order, for its buyer.
-UNITS_GONE = recordable(
-    gettext_noop("The payment came after the hold had expired and the units were gone: it was refunded.")
-)
+# Conversations with providers that are elsewhere, of one process at once.
+CONVERSATIONS = 16
+
+Carry = Callable[[Command], Deferred[Changed]]
+"""A way to have a command carried out: alone and now, or in a group."""
 
 
 def pay(
@@ -59,161 +52,73 @@ def pay(
     Raises `InvalidTransition`, `ShippingRequired`, `PaymentInProgress`, `PaymentDeclined`,
     `PaymentUnknown`, `Invalid` for an unknown provider, `OrderNotFound`, `Busy` (nothing was charged).
     """
-    if provider not in PROVIDERS:
+    start = Start(order_id=order_id, provider=provider, token=token, shipping=shipping, actor_id=actor_id)
+    follow(_pay(start, lambda command: Deferred.of(change(command))).result())
+
+
+def begin_pay(
+    *, number: str, buyer_id: int, provider: str, token: str = "", shipping: Mapping[str, str] | None = None
+) -> Deferred[Changed]:
+    """The same of a buyer's own order, and no thread waits for the commits or, as a rule, the provider."""
+    start = Start(
+        number=number, owner_id=buyer_id, provider=provider, token=token, shipping=shipping, actor_id=buyer_id
+    )
+    return _pay(start, begin_change).map(follow_soon)
+
+
+def _pay(start: Start, carry: Carry) -> Deferred[Changed]:
+    if start.provider not in PROVIDERS:
         raise Invalid(errors={"provider": gettext("Must be one of: %s.") % ", ".join(sorted(PROVIDERS))})
-    payment, fresh = transact(lambda: _start(order_id, provider, token, shipping))
-    if not fresh:
-        return
-    try:
-        answer = _charge(payment, token)
-        decide(payment_id=payment.pk, answer=answer, actor_id=actor_id)
-    except (PaymentUnknown, Busy, Error) as exc:
-        # From here on the money may have been taken: nothing less may be said.
-        raise PaymentUnknown(retry_after=UNANSWERED_AFTER.total_seconds()) from exc
-    if answer.status == DECLINED:
-        raise PaymentDeclined(recorded(answer.detail))
+    # Who only looks into a table need not be waited for in a thread of its own.
+    is_near = PROVIDERS[start.provider].answers_at_once or carry is not begin_change
+    return carry(start).chain(
+        partial(_charge_and_settle, start, carry), run=None if is_near else _conversations().submit
+    )
 
 
-def _charge(payment: Payment, token: str) -> Answer:
-    """Ask the provider for the money. Raises `PaymentUnknown` for whatever is not an answer."""
+def _charge_and_settle(start: Start, carry: Carry, started: Changed) -> Deferred[Changed]:
+    if not started.fresh or started.attempt is None:
+        return Deferred.of(started)
+    answer = _charge(start, started.attempt.amount)
+    settle = Settle(
+        order_id=started.order_id, reference=start.reference, answer=answer, actor_id=start.actor_id
+    )
     try:
-        return PROVIDERS[payment.provider].charge(
-            reference=payment.reference, amount=payment.amount, token=token
-        )
+        told = carry(settle)
+    except Exception as exc:
+        raise _unsure(exc) from exc
+    return told.map(partial(_told, answer), _unsure)
+
+
+def _charge(start: Start, amount: int) -> Answer:
+    """Ask the provider for the money; what is not an answer is UNKNOWN."""
+    try:
+        return PROVIDERS[start.provider].charge(reference=start.reference, amount=amount, token=start.token)
     except Exception as exc:
         if not isinstance(exc, ProviderTimeout):
-            logger.exception("payment %s: the provider failed", payment.reference)
-        Payment.objects.filter(pk=payment.pk, status=Payment.Status.STARTED).update(
-            status=Payment.Status.UNKNOWN
-        )
-        raise PaymentUnknown from exc
+            logger.exception("payment %s: the provider failed", start.reference)
+        return Answer(UNKNOWN)
 
 
-def _start(
-    order_id: int, provider: str, token: str, shipping: Mapping[str, str] | None, *, by_buyer: bool = True
-) -> tuple[Payment, bool]:
-    """The attempt's row, and whether it is new (a repeated bank transfer is not)."""
-    order = lock_order(order_id, with_stock=False).order
-    # A payment is started for a pending order only; an expired one is paid late by `decide` alone.
-    if order.status != Status.PENDING:
-        raise InvalidTransition(order.status, Status.PAID)
-    if by_buyer or not order.address1:
-        _keep_shipping(order, shipping)
-    live = Payment.objects.filter(order=order, live=True).first()
-    if live and live.status != Payment.Status.WAITING:
-        raise PaymentInProgress
-    if live and live.provider == provider:
-        return live, False
-    if live:
-        live.status, live.live, live.decided_at = Payment.Status.REPLACED, None, timezone.now()
-        live.token = ""
-        live.save(update_fields=["status", "live", "decided_at", "token"])
-    payment = Payment.objects.create(
-        order=order, provider=provider, reference=refunds.new_reference(), amount=order.total, token=token
-    )
-    return payment, True
+def _told(answer: Answer, settled: Changed) -> Changed | Exception:
+    if answer.status == UNKNOWN:
+        return _unsure()
+    if answer.status == DECLINED:
+        return PaymentDeclined(recorded(answer.detail))
+    return settled
 
 
-def _keep_shipping(order: Order, shipping: Mapping[str, str] | None) -> None:
-    values = shipping or {field: getattr(order.buyer, field) for field in SHIPPING_FIELDS}
-    if not values["address1"]:
-        if order.address1:
-            return
-        raise ShippingRequired(
-            errors={"shipping": gettext("Required, as no address is saved in the profile.")}
-        )
-    for field in SHIPPING_FIELDS:
-        setattr(order, field, values[field])
-    order.save(update_fields=SHIPPING_FIELDS)
+def _unsure(exc: Exception | None = None) -> Exception:
+    """Once the provider was asked the money may have been taken: nothing less may be said."""
+    if exc is None or isinstance(exc, (Busy, Interrupted, Error)):
+        return PaymentUnknown(retry_after=UNANSWERED_AFTER.total_seconds())
+    return exc
 
 
 def decide(*, payment_id: int, answer: Answer, actor_id: int | None = None) -> None:
-    """Write down what a provider said of an attempt, once; an approved attempt stays as it is.
-
-    Approved: a pending order is paid. One whose hold expired takes its units again if there are any; else,
-    and for a cancelled order, the money goes back and the order says so. So it does where another attempt
-    has taken this one's place meanwhile. Raises `Busy`.
-    """
-    # Only a late payment moves stock; whether it is late is certain only under the order's lock.
-    order_id, status = Payment.objects.values_list("order_id", "order__status").get(pk=payment_id)
-    late = status != Status.PENDING
-    outcome = transact(lambda: _decide(payment_id, order_id, answer, actor_id, with_stock=late))
-    if outcome is None:
-        outcome = transact(lambda: _decide(payment_id, order_id, answer, actor_id, with_stock=True))
-    refunds.pay_out_now(outcome or [])
-
-
-def _decide(
-    payment_id: int, order_id: int, answer: Answer, actor_id: int | None, *, with_stock: bool
-) -> list[int] | None:
-    """Refunds that are due now; None when the stock has to be locked after all."""
-    held = lock_order(order_id, with_stock=with_stock)
-    if held.order.status == Status.EXPIRED and not with_stock:
-        return None
-    payment = Payment.objects.select_for_update().get(pk=payment_id)
-    approved = answer.status == APPROVED
-    # An attempt that was given up for declined can turn out to have taken the money all the same.
-    if payment.status == Payment.Status.APPROVED or not (payment.live or approved):
-        return []
-    payment.detail = answer.detail[:200]
-    if answer.status == WAITING:
-        payment.status = Payment.Status.WAITING
-        payment.save(update_fields=["status", "detail"])
-        _hold_for_transfer(held.order, payment.provider)
-        return []
-    replaced = Payment.objects.filter(order_id=order_id, live=True).exclude(pk=payment_id).exists()
-    payment.decided_at = timezone.now()
-    payment.status = Payment.Status(answer.status)
-    payment.live = True if approved and not replaced else None
-    payment.token = ""  # a card's: nobody asks about this attempt any more
-    payment.save(update_fields=["status", "detail", "decided_at", "live", "token"])
-    if not approved:
-        return []
-    return _give_back(held.order, payment) if replaced else _accept_money(held, payment, actor_id)
-
-
-def _hold_for_transfer(order: Order, provider: str) -> None:
-    """Money that is transferred takes a day: a pending order is held for so long from the first time on that
-    its buyer chose to, and no longer however often that is chosen again.
-    """
-    if order.status != Status.PENDING:
-        return
-    chosen = Payment.objects.filter(order=order, provider=provider).order_by("id")
-    begun = chosen.values_list("created_at", flat=True)[0]
-    held_until = begun + timedelta(hours=settings.TRANSFER_HOLD_HOURS)
-    if held_until > order.expires_at:
-        order.expires_at = held_until
-        order.save(update_fields=["expires_at"])
-
-
-def _give_back(order: Order, payment: Payment, note: str = "") -> list[int]:
-    """The money of a payment that buys nothing goes back, and the order says so."""
-    order.note = note or SECOND_PAYMENT
-    order.save(update_fields=["note"])
-    return refunds.owe_of(payment, payment.amount, reason=order.note)
-
-
-def _accept_money(held: LockedOrder, payment: Payment, actor_id: int | None) -> list[int]:
-    order = held.order
-    if order.status == Status.PENDING:
-        move(order, Status.PAID, actor_id=actor_id)
-        return []
-    # Who withdrew meanwhile took the address away: there is nowhere to ship to.
-    if order.status != Status.EXPIRED or not order.address1:
-        note = TOO_LATE
-        return _give_back(order, payment, note)
-    if order.drop_id:
-        # Its units are the drop's again, and there somebody may have bought them.
-        return _give_back(order, payment, UNITS_GONE)
-    try:
-        ledger.reserve(held.stock, held.units, reference=order.number, actor_id=actor_id)
-    except InsufficientStock:
-        return _give_back(order, payment, UNITS_GONE)
-    note = LATE_BUT_THERE
-    move(order, Status.PAID, actor_id=actor_id, note=note)
-    order.note = note
-    order.save(update_fields=["note"])
-    return []
+    """Write down what a provider said of an attempt (`Settle`), and pay out what goes back. Raises `Busy`."""
+    order_id, reference = Payment.objects.values_list("order_id", "reference").get(pk=payment_id)
+    follow(change(Settle(order_id=order_id, reference=reference, answer=answer, actor_id=actor_id)))
 
 
 def confirm_transfer(*, order_id: int, actor_id: int) -> None:
@@ -222,9 +127,13 @@ def confirm_transfer(*, order_id: int, actor_id: int) -> None:
     Raises `InvalidTransition`, `ShippingRequired`, `PaymentInProgress` (a card is being charged), `Busy`.
     """
     waiting = Payment.objects.filter(order_id=order_id, live=True, status=Payment.Status.WAITING).first()
-    if waiting is None:
-        waiting, _fresh = transact(lambda: _start(order_id, "manual", "", None, by_buyer=False))
-    decide(payment_id=waiting.pk, answer=Answer(APPROVED), actor_id=actor_id)
+    reference = waiting.reference if waiting else ""
+    if not reference:
+        start = Start(order_id=order_id, provider="manual", by_buyer=False, actor_id=actor_id)
+        started = change(start)
+        reference = started.attempt.reference if started.attempt else ""
+    approved = Answer(APPROVED)
+    follow(change(Settle(order_id=order_id, reference=reference, answer=approved, actor_id=actor_id)))
 
 
 def resolve_unanswered() -> int:
@@ -255,3 +164,8 @@ def resolve_unanswered() -> int:
             settled(Trouble.Job.PAYMENT, [payment.pk])
             resolved += 1
     return resolved
+
+
+@PerProcess
+def _conversations() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(CONVERSATIONS, thread_name_prefix="payment-provider")

@@ -13,8 +13,8 @@ from inventory import ledger
 from inventory.errors import InsufficientStock
 from orders.errors import TooManyUnpaid
 from orders.placement.batch import place_batch
+from orders.placement.buyers import Buyers
 from orders.placement.decisions import Decisions
-from orders.placement.guards.buyers import Buyers
 from orders.placement.requests import Placed, PlaceRequest
 from orders.placement.writing import Offers, insert_orders, order_maker, price_refusal
 

@@ -4,14 +4,13 @@ from collections.abc import Iterable, Sequence
 
 from django.db import connection
 
+from orders.engine.requests import Outcomes
 from orders.errors import IdempotencyKeyReused
 from orders.models import Order
-from orders.placement.requests import Outcome, Placed, PlaceRequest
+from orders.placement.requests import Placed, PlaceRequest
 from orders.schemas import OrderView
 from orders.selectors import order_views
 
-Outcomes = dict[str, Outcome]
-"""By the number of the request."""
 Key = tuple[int, str]
 """A buyer and an idempotency key."""
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from orders.engine.requests import Row
+from orders.errors import OutcomeUnknown
 from orders.placement.numbers import new_number, new_order_id
 from orders.schemas import OrderView
 
@@ -49,6 +51,33 @@ class PlaceRequest:
             buyer_id, tuple(sorted(units.items())), idempotency_key,
             drop_id=drop_id, expected_total=expected_total, capped=capped,
         )  # fmt: skip
+
+    # --- What the engine knows of it (orders/engine/requests.py) --------------------------------------
+
+    @property
+    def ticket(self) -> str:
+        return self.number
+
+    @property
+    def needs(self) -> list[Row]:
+        return [("buyer", self.buyer_id), *(("option", option_id) for option_id, _ in self.lines)]
+
+    @property
+    def asks(self) -> tuple[int, tuple[tuple[int, int], ...]]:
+        return self.buyer_id, self.lines
+
+    @property
+    def twin(self) -> tuple[int, str] | None:
+        return (self.buyer_id, self.idempotency_key) if self.idempotency_key else None
+
+    @property
+    def always_tried(self) -> bool:
+        return self.admitted
+
+    def unknown(self) -> OutcomeUnknown:
+        return OutcomeUnknown(self.number)
+
+    # --- What is asked for ----------------------------------------------------------------------------
 
     @property
     def units(self) -> int:

@@ -18,8 +18,8 @@ from inventory.models import Kind
 from inventory.selectors import Offer
 from orders.errors import PriceChanged
 from orders.models import MAX_TOTAL, Order, OrderLine, Status
+from orders.placement.buyers import Buyers
 from orders.placement.decisions import Decisions
-from orders.placement.guards.buyers import Buyers
 from orders.placement.requests import PlaceRequest
 from orders.schemas import LineView, OrderView
 from yousinsa.db.rows import insert_rows

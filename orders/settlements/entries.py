@@ -6,15 +6,26 @@ is committed after its look is still unclaimed, and goes into the next one.
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
-from orders.models import OrderLine, SettlementEntry
+from orders.models import SettlementEntry
 from yousinsa.db.rows import insert_rows
 
 BASIS_POINTS = 10_000
 _FIELDS = ("line", "store", "units", "won", "commission", "returned", "created_at")
 
 Row = tuple[Any, ...]
+
+
+class Line(Protocol):
+    """A line of an order: the model, or what is held of it."""
+
+    id: Any
+    store_id: Any
+    quantity: Any
+    unit_price: Any
+    commission_rate: Any
+    returned: Any
 
 
 def commission(amount: int, rate: int) -> int:
@@ -26,13 +37,13 @@ def commission(amount: int, rate: int) -> int:
     return whole + (2 * rest > BASIS_POINTS or (2 * rest == BASIS_POINTS and whole % 2 == 1))
 
 
-def sale(line: OrderLine, *, at: datetime) -> Row:
+def sale(line: Line, *, at: datetime) -> Row:
     """The entry of a line that was delivered."""
     won = line.quantity * line.unit_price
-    return (line.pk, line.store_id, line.quantity, won, commission(won, line.commission_rate), 0, at)
+    return (line.id, line.store_id, line.quantity, won, commission(won, line.commission_rate), 0, at)
 
 
-def taken_back(line: OrderLine, units: int, *, at: datetime) -> Row:
+def taken_back(line: Line, units: int, *, at: datetime) -> Row:
     """The entry of `units` that just came back; `line.returned` counts them already.
 
     Of the commission goes back what the shop does not keep any more for the units that are out: the last
@@ -42,7 +53,7 @@ def taken_back(line: OrderLine, units: int, *, at: datetime) -> Row:
     kept = commission(out * line.unit_price, line.commission_rate)
     kept_before = commission((out + units) * line.unit_price, line.commission_rate)
     return (
-        line.pk, line.store_id, -units, -units * line.unit_price, kept - kept_before, line.returned, at,
+        line.id, line.store_id, -units, -units * line.unit_price, kept - kept_before, line.returned, at,
     )  # fmt: skip
 
 

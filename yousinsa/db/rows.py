@@ -1,6 +1,6 @@
-"""One way to insert many rows."""
+"""One way to insert many rows, and one to update many."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -38,3 +38,34 @@ def insert_rows(model: type[models.Model], fields: Sequence[str], rows: Iterable
     with connection.cursor() as cursor:
         cursor.executemany(f"INSERT INTO {quote(meta.db_table)} ({names}) VALUES ({marks})", values)  # noqa: S608
     return len(values)
+
+
+def update_rows(model: type[models.Model], changes: Mapping[int, Mapping[str, Any]]) -> int:
+    """UPDATE rows to values of their own in one statement: changes are {primary key: {field name: value}}.
+
+    Rows may change different fields. Values are as in `insert_rows`, and so are the rules. Returns the
+    number of rows.
+    """
+    ids = [id for id, fields in changes.items() if fields]
+    if not ids:
+        return 0
+    meta, quote = model._meta, connection.ops.quote_name
+    key = quote(str(meta.pk.column))
+    sets: list[str] = []
+    values: list[Any] = []
+    for name in dict.fromkeys(name for id in ids for name in changes[id]):
+        field: Any = meta.get_field(name)
+        column = quote(field.column)
+        new = [(i, field.get_db_prep_save(changes[i][name], connection)) for i in ids if name in changes[i]]
+        if len(new) == len(ids) and all(value == new[0][1] for _id, value in new):
+            sets.append(f"{column} = %s")
+            values.append(new[0][1])
+        else:
+            cases = " ".join(["WHEN %s THEN %s"] * len(new))
+            sets.append(f"{column} = CASE {key} {cases} ELSE {column} END")
+            values += [part for pair in new for part in pair]
+    marks = ", ".join(["%s"] * len(ids))
+    sql = f"UPDATE {quote(meta.db_table)} SET {', '.join(sets)} WHERE {key} IN ({marks})"  # noqa: S608
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values + ids)
+    return len(ids)

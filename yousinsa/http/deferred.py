@@ -125,6 +125,35 @@ class Deferred(Generic[T]):
         """
         return _Mapped(self, make, failed, takes_long)
 
+    def chain(
+        self,
+        go_on: Callable[[T], "Deferred[U]"],
+        *,
+        run: Callable[[Callable[[], None]], Any] | None = None,
+    ) -> "Deferred[U]":
+        """What comes of the operation that `go_on` begins with the value; an exception ends the chain.
+
+        `go_on` is called in the thread that decides, and must be quick, or by `run` (an executor's `submit`).
+        """
+        outcome: Deferred[U] = Deferred()
+
+        def end(following: Deferred[U]) -> None:
+            try:
+                outcome.decide(following.result())
+            except Exception as exc:
+                outcome.decide(exc)
+
+        def step() -> None:
+            try:
+                following = go_on(self.result())
+            except Exception as exc:
+                outcome.decide(exc)
+            else:
+                following.then(lambda: end(following))
+
+        self.then(step if run is None else lambda: run(step))
+        return outcome
+
     def _wait(self) -> T | Exception:
         if self._outcome is _UNDECIDED:
             decided = threading.Lock()

@@ -1,14 +1,14 @@
 """Lane `group_commit`: the database alone. Orders that wait together commit together, as any order does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from orders.drops.admission.replies import Reply
 from orders.drops.definitions import Definition, drop_offers
 from orders.drops.escrow import write_from_escrow
 from orders.drops.redis.answers import Answer
+from orders.engine.committer import Committer
 from orders.placement.batch import place_batch
-from orders.placement.group_commit import Committer
 from orders.placement.requests import Outcome, Placed, PlaceRequest
 from yousinsa.http.deferred import Deferred
 from yousinsa.process.once import PerProcess
@@ -23,7 +23,7 @@ def _reply(placed: Placed) -> Reply:
     return Reply(Answer.REPLAYED if placed.replayed else Answer.PLACED, placed=placed)
 
 
-def place_in_drops(requests: list[PlaceRequest]) -> list[Outcome]:
+def place_in_drops(requests: Sequence[PlaceRequest]) -> list[Outcome]:
     """One transaction for each drop that these requests are of."""
     by_drop: dict[int, list[PlaceRequest]] = {}
     for request in requests:
