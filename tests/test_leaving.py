@@ -3,18 +3,16 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import transaction
 
-from inventory import ledger
 from orders.lifecycle import cancel_order, deliver_order, expire_due, ship_order
-from orders.locking import lock_order, move
+from orders.lifecycle.cancelling import Cancel
 from orders.models import Order, Status
 from orders.payments.services import resolve_unanswered
 from shop import services
 from shop.models import Store, User
 from tests.support.factories import ADDRESS, PASSWORD, make_options, make_order, make_store, make_user
 from tests.support.locks import until_somebody_waits
-from tests.support.orders import make_order_at
+from tests.support.orders import make_order_at, uncommitted
 from tests.support.problems import problem
 from tests.support.races import take_row_locks_away
 from tests.support.wire import Wire
@@ -99,10 +97,7 @@ def leave_while_an_order_ends(leaver, *, waits):
     """Where an order is shipped to that is cancelled in the moment in which its buyer leaves."""
     order = make_order_at("paid", leaver, (make_options([10])[0], 1))
     with ThreadPoolExecutor(1) as pool:
-        with transaction.atomic():
-            held = lock_order(order.pk, with_stock=True)
-            move(held.order, Status.CANCELLED, actor_id=None)
-            ledger.release(held.stock, held.units, reference=order.number)
+        with uncommitted(Cancel(order_id=order.pk)):
             left = pool.submit(lambda: leave(leaver).status_code)
             if waits:
                 until_somebody_waits()

@@ -116,7 +116,7 @@ def test_a_transfer_goes_back_by_hand(order):
     refund = Refund.objects.get()
     assert (refund.amount, refund.status) == (20_000, "due")
     assert refunds.pay_out_due() == 0
-    assert (refunds.mark_done(refund.pk), refunds.mark_done(refund.pk)) == (1, 0)
+    assert (refunds.mark_done([refund.pk]), refunds.mark_done([refund.pk])) == (1, 0)
 
 
 # --- Where to ship ----------------------------------------------------------------------------------------

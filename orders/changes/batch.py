@@ -23,8 +23,8 @@ def change_batch(commands: Sequence[Command], *, splits: bool = True) -> list[Ch
     """Carry out what can be, durably, and say of every command what became of it, in the same order.
 
     A command that is refused (`OrderNotFound`, `InvalidTransition`, whatever its decision raises) is refused
-    alone. `Busy`, `Interrupted`, and what is raised: as `run_batch`. `splits`: where a row stays locked, it is
-    found by halving; otherwise all are `Busy`.
+    alone. `Busy`, `Interrupted`, and what is raised: as `run_batch`. `splits`: where a row stays locked, it
+    is found by halving; otherwise all are `Busy`.
     """
     outcomes = run_batch(commands, _Changing(splits))
     if late := [c for c, outcome in zip(commands, outcomes, strict=True) if isinstance(outcome, NeedsStock)]:

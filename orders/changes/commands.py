@@ -73,7 +73,7 @@ class NeedsStock(Exception):
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Command:
-    """What somebody wants done to an order, named by `order_id` or by `number` (with `owner_id`: only theirs).
+    """What is to be done to an order, named by `order_id` or by `number` (with `owner_id`: only theirs).
 
     `at` is when it is done, fixed before the first attempt: so that an attempt whose COMMIT was never
     answered is recognised.

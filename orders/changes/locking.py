@@ -98,7 +98,8 @@ def _lock_orders(known: dict[int, Known]) -> dict[int, HeldOrder]:
     orders = {}
     for row in rows.values_list(*_ORDER_FIELDS):
         shipping = dict(zip(SHIPPING_FIELDS, row[_ADDRESS], strict=True))
-        held = HeldOrder(*row[: _ADDRESS.start], shipping, *row[_ADDRESS.stop :])
+        values: Any = (*row[: _ADDRESS.start], shipping, *row[_ADDRESS.stop :])
+        held = HeldOrder(*values)
         held.lines = known[held.id].lines
         orders[held.id] = held
     return orders
@@ -143,9 +144,9 @@ def _read_attempts(orders: dict[int, HeldOrder]) -> None:
         if attempt.id and attempt.status == Payment.Status.APPROVED:
             attempts[attempt.id] = attempt
     if attempts:
-        refunds = Refund.objects.filter(payment_id__in=attempts).order_by()
-        for id, amount in refunds.values("payment_id").annotate(Sum("amount")).values_list():
-            attempts[id].refunded = amount
+        refunds = Refund.objects.filter(payment_id__in=attempts).order_by().values("payment_id")
+        for id, won in refunds.annotate(won=Sum("amount")).values_list("payment_id", "won"):
+            attempts[id].refunded = int(won)
 
 
 def done_before(commands: Sequence[Command], known: dict[Command, Known]) -> set[Command]:

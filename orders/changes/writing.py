@@ -15,7 +15,8 @@ from yousinsa.db.rows import insert_rows, update_rows
 
 _EVENT_FIELDS = ("order", "from_status", "to_status", "actor", "note", "created_at")
 _PAYMENT_FIELDS = (
-    "order", "reference", "provider", "amount", "token", "status", "live", "detail", "created_at", "decided_at",
+    "order", "reference", "provider", "amount", "token", "status", "live", "detail", "created_at",
+    "decided_at",
 )  # fmt: skip
 _REFUND_FIELDS = ("payment", "reference", "amount", "status", "reason", "created_at")
 

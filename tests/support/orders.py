@@ -1,11 +1,15 @@
 """The life of an order, by the services: each step, the way to each status, orders that came so far."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, timedelta
 
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
+from orders.changes.commands import Command
+from orders.changes.locking import find, lock
+from orders.changes.writing import Changes
 from orders.lifecycle import cancel_order, deliver_order, expire_due, return_order, ship_order
 from orders.models import Order, Status
 from orders.payments.services import pay
@@ -55,6 +59,18 @@ def lead(order: Order, *statuses: str) -> Order:
         LEADS_TO[status](order)
     order.refresh_from_db()
     return order
+
+
+@contextmanager
+def uncommitted(command: Command) -> Iterator[None]:
+    """What a command does is written, its locks are held, and it is committed at the end."""
+    known = find([command])
+    with transaction.atomic():
+        locked = lock([command], known)
+        changes, held = Changes(locked), locked.orders[known[command].id]
+        changes.apply(command, held, command.decide(held))
+        changes.write()
+        yield
 
 
 def make_order_at(status: str, buyer: User, *lines: tuple[Option, int]) -> Order:
