@@ -12,6 +12,7 @@ from orders.lifecycle import expire_due
 from orders.order_book import ORDERS
 from orders.payments.refunds import pay_out_due
 from orders.payments.services import resolve_unanswered
+from shop.sessions import clear_sessions
 from yousinsa.process.loop import Job
 
 
@@ -23,6 +24,7 @@ def jobs() -> list[Job]:
         Job("refunds", 30, pay_out_due),
         Job("drops", 0.5, run_due),
         Job("reconciliations", 2, lambda: run_requested(ORDERS)),
+        Job("clearsessions", 3600, clear_sessions, eager=True),
     ]
     return [*always, Job("outbox", 0.5, outbox.deliver_due), drain_job()] if settings.REDIS_URL else always
 

@@ -178,13 +178,21 @@ def change_password(*, user: User, current: str, new: str, request: HttpRequest 
     check_password(user=user, password=current, field="current_password")
     if errors := _password_errors(new, user, "new_password"):
         raise Invalid(errors=errors)
+    user.set_password(new)
+    store_password(user=user)
+    if request is not None and hasattr(request, "session"):
+        update_session_auth_hash(request, user)
+
+
+def store_password(*, user: User) -> None:
+    """Keep the password that was set on `user`: every token and session that the old one opened ends.
+
+    `user` is up to date then, so that `update_session_auth_hash` may keep the session of who changed it.
+    """
     with transaction.atomic():
-        user.set_password(new)
         user.save(update_fields=["password"])
         revoke_all_tokens(user_id=user.pk)
-    if request is not None and hasattr(request, "session"):
         user.refresh_from_db(fields=["sign_in_version"])
-        update_session_auth_hash(request, user)
 
 
 def withdraw(*, user: User) -> None:

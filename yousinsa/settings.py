@@ -158,6 +158,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 
 # A bearer token is a signed statement that needs no look-up; what was revoked is polled (yousinsa/auth.py).
 TOKEN_HOURS = env.int("TOKEN_HOURS", default=24)
