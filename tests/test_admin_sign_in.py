@@ -9,11 +9,10 @@ from django.test import Client
 from django.urls import reverse
 from django_otp.oath import TOTP, hotp
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
-from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from shop.desk.access import second_factor
 from shop.desk.access.passwords import PasswordForm
-from shop.models import User
+from shop.models import Authenticator, User
 from tests.support.desk import buttons, signed_in, staff, url
 from tests.support.factories import PASSWORD, make_user
 from tests.support.wire import Wire
@@ -30,14 +29,14 @@ def operator() -> User:
 
 def code_of(user: User, *, later: int = 0) -> str:
     """What the user's device shows now, or so many periods later."""
-    device = TOTPDevice.objects.get(user=user)
+    device = Authenticator.objects.get(user=user)
     now = TOTP(device.bin_key, device.step, device.t0, device.digits, device.drift).t()
     return f"{hotp(device.bin_key, now + later, device.digits):06d}"
 
 
 def unlock(user: User) -> None:
     """As if the wait after a wrong code were over."""
-    TOTPDevice.objects.filter(user=user).update(throttling_failure_count=0, throttling_failure_timestamp=None)
+    Authenticator.objects.filter(user=user).update(throttling_failure_count=0, throttling_failure_timestamp=None)
 
 
 def enrol(client: Client, user: User) -> list[str]:
@@ -45,7 +44,7 @@ def enrol(client: Client, user: User) -> list[str]:
     address = reverse("admin:second_factor")
     page = client.get(address).content.decode()
     assert "<svg" in page
-    assert second_factor.secret(TOTPDevice.objects.get(user=user)) in page
+    assert second_factor.secret(Authenticator.objects.get(user=user)) in page
     answer = client.post(address, {"do": "confirm", "code": code_of(user), "password": PASSWORD})
     return re.findall(r"<li>([a-z2-7]{8})</li>", answer.content.decode())
 
@@ -54,7 +53,7 @@ def enrol(client: Client, user: User) -> list[str]:
 def enrolled(operator: User) -> list[str]:
     """The operator has a device, and these backup codes; the code that set it up was of an earlier time."""
     codes = enrol(signed_in(operator), operator)
-    TOTPDevice.objects.update(last_t=-1)
+    Authenticator.objects.update(last_t=-1)
     return codes
 
 
@@ -332,7 +331,7 @@ def test_who_has_not_set_up_a_device_can_still_sign_out(operator, client, settin
 
 def test_shoppers_set_up_nothing(buyer):
     assert signed_in(buyer).get(reverse("admin:second_factor")).status_code == 302
-    assert not TOTPDevice.objects.exists()
+    assert not Authenticator.objects.exists()
 
 
 # --- Lost devices ---------------------------------------------------------------------------------
@@ -343,7 +342,7 @@ def test_a_superuser_removes_a_lost_device(operator, enrolled, client):
     desk = signed_in(chief)
     assert "remove-second-factor" in buttons(desk, operator)
     assert desk.post(url(User, "remove-second-factor", operator.pk)).status_code == 302
-    assert not TOTPDevice.objects.exists()
+    assert not Authenticator.objects.exists()
     assert not StaticToken.objects.exists()
     assert LogEntry.objects.filter(user=chief, object_id=operator.pk).exists()
     assert sign_in(client, operator).status_code == 302
