@@ -10,6 +10,8 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
+from yousinsa.process.addresses import checked_redis_url, database_config
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("VAR_DIR") or BASE_DIR / "var")
 VAR_DIR.mkdir(parents=True, exist_ok=True)
@@ -108,7 +110,8 @@ DB_POOL_SIZE = env.int("DB_POOL_SIZE", default=12)
 def database_settings(config: dict[str, Any] | None = None) -> dict[str, Any]:
     """A database, DATABASE_URL's where none is given, with the options that the stock contract needs."""
     if config is None:
-        config = env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'yousinsa.sqlite3'}")
+        default = f"sqlite:///{VAR_DIR / 'yousinsa.sqlite3'}"
+        config = database_config(env.str("DATABASE_URL", default="") or default)
     engine = config["ENGINE"]
     options: dict[str, Any] = config.setdefault("OPTIONS", {})
     if engine == "django.db.backends.sqlite3":
@@ -136,6 +139,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Redis: cache, limits, drops ---------------------------------------------------------------------------
 
 REDIS_URL = env.str("REDIS_URL", default="")
+if REDIS_URL:
+    checked_redis_url(REDIS_URL)
 CACHES: dict[str, Any] = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 if REDIS_URL:
     CACHES["default"] = {
@@ -283,8 +288,8 @@ UNFOLD = {
     ],
     "SHOW_LANGUAGES": True,
     "SHOW_VIEW_ON_SITE": False,
-    "STYLES": [lambda request: static("desk/desk.css")],
-    "SCRIPTS": [lambda request: static("desk/icons.js")],
+    "STYLES": [lambda request: static("desk/colors.css"), lambda request: static("desk/desk.css")],
+    "SCRIPTS": [lambda request: static("desk/nothing_inline.js"), lambda request: static("desk/icons.js")],
     "ACCOUNT": {
         "navigation": [
             {"title": _("Change password"), "link": reverse_lazy("admin:password_change")},

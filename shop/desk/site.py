@@ -56,6 +56,10 @@ class DeskSite(UnfoldAdminSite):
         if shown:
             super().register(shown, admin_class, **options)
 
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Without the theme's colours, which would be inline in each page: `desk/colors.css` has them."""
+        return {**super().each_context(request), "colors": None}
+
     # --- Who gets in ----------------------------------------------------------------------------------
 
     def has_permission(self, request: HttpRequest) -> bool:
