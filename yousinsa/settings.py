@@ -112,24 +112,21 @@ def database_settings(config: dict[str, Any] | None = None) -> dict[str, Any]:
     if config is None:
         default = f"sqlite:///{VAR_DIR / 'yousinsa.sqlite3'}"
         config = database_config(env.str("DATABASE_URL", default="") or default)
-    engine = config["ENGINE"]
     options: dict[str, Any] = config.setdefault("OPTIONS", {})
-    if engine == "django.db.backends.sqlite3":
+    if config["ENGINE"] == "django.db.backends.sqlite3":
         # SQLite ignores select_for_update: a transaction that writes takes the one write lock when it begins.
         options["transaction_mode"] = "IMMEDIATE"
         options["timeout"] = LOCK_WAIT_SECONDS
         options["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
         # Tests use a file as well: an in-memory database has neither WAL nor a second process.
         config["TEST"] = {"NAME": str(VAR_DIR / f"test-{os.getpid()}.sqlite3")}
-    elif engine == "django.db.backends.mysql":
+    else:
         options["isolation_level"] = "read committed"
         options["charset"] = "utf8mb4"
         options["init_command"] = (
             f"SET SESSION innodb_lock_wait_timeout={LOCK_WAIT_SECONDS}, sql_mode='STRICT_ALL_TABLES'"
         )
         config["ENGINE"] = "yousinsa.db.mysql"
-    else:
-        raise ImproperlyConfigured(f"DATABASE_URL must be sqlite:///… or mysql://…, not {engine}")
     return config
 
 
