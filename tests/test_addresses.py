@@ -43,7 +43,7 @@ MYSQL = "mysql://u:p@127.0.0.1:3306/shop"
         (f"{MYSQL}?ssl_ca=", "options without a value: ssl_ca"),
         (f"{MYSQL}?ssl_mode=VERIFY_CA&ssl_mode=VERIFY_CA", "an option twice"),
         (f"{MYSQL}?ssl_mode=verify", "ssl_mode is one of VERIFY_IDENTITY, VERIFY_CA, not 'verify'"),
-        (f"{MYSQL}?ssl_mode=VERIFY_IDENTITY", "ssl_mode=VERIFY_IDENTITY needs ssl_ca"),
+        (f"{MYSQL}?ssl_mode=VERIFY_IDENTITY", "ssl_mode needs ssl_ca"),
         (f"{MYSQL}?ssl_mode=REQUIRED", "ssl_mode is one of VERIFY_IDENTITY, VERIFY_CA, not 'REQUIRED'"),
         (f"{MYSQL}?ssl_key={__file__}", "ssl_key needs ssl_ca"),
         (f"{MYSQL}?ssl_ca=/nowhere/ca.pem", "ssl_ca: /nowhere/ca.pem: No such file or directory"),
