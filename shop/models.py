@@ -104,7 +104,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 
 class Authenticator(TOTPDevice):
-    """The device of a second factor. Its secret is sealed in `key`; `bin_key` and the device's address open it."""
+    """The device of a second factor. Its secret is sealed in `key`; `bin_key` opens it."""
 
     class Meta:
         proxy = True
@@ -112,7 +112,8 @@ class Authenticator(TOTPDevice):
 
     def save(self, *args: Any, **options: Any) -> None:
         """Seals the secret, each time anew: so it moves from a key of SECRET_KEY_FALLBACKS to SECRET_KEY."""
-        secret = unhexlify(self.key) if self._state.adding else self.bin_key
+        adding = self._state.adding
+        secret = unhexlify(self.key) if adding else self.bin_key  # type: ignore[has-type]
         self.key = seal(secret, self._owner)
         super().save(*args, **options)
 

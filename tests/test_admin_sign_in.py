@@ -36,7 +36,9 @@ def code_of(user: User, *, later: int = 0) -> str:
 
 def unlock(user: User) -> None:
     """As if the wait after a wrong code were over."""
-    Authenticator.objects.filter(user=user).update(throttling_failure_count=0, throttling_failure_timestamp=None)
+    Authenticator.objects.filter(user=user).update(
+        throttling_failure_count=0, throttling_failure_timestamp=None
+    )
 
 
 def enrol(client: Client, user: User) -> list[str]:
@@ -107,9 +109,12 @@ def test_the_password_alone_is_enough_without_a_device(operator, client):
 @pytest.mark.parametrize(
     "address",
     [
-        "/nowhere/", "/admin/nowhere/", "/admin/shop/nothing/", "/api/nowhere/", "", "nowhere", "/admin/logout/",
-        "/admin/login/", "https://elsewhere.example/admin/", "//elsewhere.example/", "/admin//elsewhere.example",
-        "/\\elsewhere.example", "javascript:alert(1)", "http://testserver/admin/shop/user/", "/%00", "/admin/%ff/",
+        "/nowhere/", "/admin/nowhere/", "/admin/shop/nothing/", "/api/nowhere/", "", "nowhere",
+        "/admin/logout/",
+        "/admin/login/", "https://elsewhere.example/admin/", "//elsewhere.example/",
+        "/admin//elsewhere.example",
+        "/\\elsewhere.example", "javascript:alert(1)", "http://testserver/admin/shop/user/",
+        "/%00", "/admin/%ff/",
     ],
 )  # fmt: skip
 def test_an_address_that_is_no_page_of_the_desk_leads_to_its_front_page(operator, client, address):
@@ -195,7 +200,9 @@ def test_a_new_password_brings_nothing_else_back_that_the_form_had_read(operator
     """The user was deactivated between the reading and the writing."""
     stale = User.objects.get(pk=operator.pk)
     User.objects.filter(pk=operator.pk).update(is_active=False)
-    form = PasswordForm(stale, {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"})
+    form = PasswordForm(
+        stale, {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"}
+    )
     assert form.is_valid(), form.errors
     form.save()
     operator.refresh_from_db()

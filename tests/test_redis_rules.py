@@ -109,7 +109,15 @@ def test_a_drop_from_its_opening_to_its_end(ruled: RuledRedis, api: Any, lane: s
     monkeypatch.setattr(drain_module, "CLAIM_EVERY_SECONDS", 0)
     (entry,) = Stream(client(), drop.pk, "dead").read(10)
     ruled.chief.execute_command(
-        "XCLAIM", keys_of(drop.pk).stream, GROUP, "dead", 0, entry.id, "IDLE", drain_module.CLAIM_IDLE_MS, "JUSTID"
+        "XCLAIM",
+        keys_of(drop.pk).stream,
+        GROUP,
+        "dead",
+        0,
+        entry.id,
+        "IDLE",
+        drain_module.CLAIM_IDLE_MS,
+        "JUSTID",
     )
     drain_all()
     number = first.json()["number"]
@@ -160,17 +168,20 @@ def test_locks_limits_and_the_cache(ruled: RuledRedis, settings: Any) -> None:
     assert ruled.chief.keys("yousinsa-json:*") == ["yousinsa-json:1:c"]
 
 
-# --- What this user may not ------------------------------------------------------------------------------------
+# --- What this user may not ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        ["FLUSHALL"], ["FLUSHDB"], ["CONFIG", "GET", "*"], ["CONFIG", "SET", "dir", "/tmp"], ["KEYS", "*"],
+        ["FLUSHALL"], ["FLUSHDB"], ["CONFIG", "GET", "*"], ["CONFIG", "SET", "dir", "/"], ["KEYS", "*"],
         ["SCAN", "0"], ["ACL", "LIST"], ["MONITOR"], ["SHUTDOWN"], ["REPLICAOF", "h", "1"], ["SAVE"],
         ["SCRIPT", "FLUSH"], ["FUNCTION", "LIST"], ["CLIENT", "LIST"], ["MODULE", "LIST"],
-        ["PUBLISH", "c", "x"], ["GET", "other"], ["SET", "other", "1"], ["DEL", "limits"], ["HGETALL", "drop:1"],
-        ["EVAL", "return redis.call('GET', KEYS[1])", "1", "other"], ["EVAL", "return redis.call('KEYS', '*')", "0"],
+
+        ["PUBLISH", "c", "x"],
+        ["GET", "other"], ["SET", "other", "1"], ["DEL", "limits"], ["HGETALL", "drop:1"],
+        ["EVAL", "return redis.call('GET', KEYS[1])", "1", "other"],
+        ["EVAL", "return redis.call('KEYS', '*')", "0"],
     ],
 )  # fmt: skip
 def test_it_may_do_nothing_else(server: RuledRedis, command: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Secrets of second factors: sealed in the database, readable after another SECRET_KEY, and migrated both ways."""
+"""Secrets of second factors: sealed in the database, read after another SECRET_KEY, migrated both ways."""
 
 import os
 import subprocess
@@ -178,7 +178,9 @@ def test_secrets_in_the_clear_are_sealed_and_unsealed_on_the_way_back(tmp_path):
         address = mariadb_server().create_database(f"yousinsa_seals_{os.getpid()}")
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
-        env={"PATH": os.environ["PATH"], "VAR_DIR": str(tmp_path), "SECRET_KEY": OLD, "DATABASE_URL": address},
+        env={
+            "PATH": os.environ["PATH"], "VAR_DIR": str(tmp_path), "SECRET_KEY": OLD, "DATABASE_URL": address,
+        },
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "has a secret of 40 bytes, of which at most 32 can be sealed: delete it" in done.stdout

@@ -23,12 +23,13 @@ DOCS = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-# The theme's templates say in attributes what Alpine makes functions of ('unsafe-eval') and how wide a bar or a menu
-# is (style attributes). No script and no style sheet is inline, and none comes from elsewhere.
+# The theme's templates say in attributes what Alpine makes functions of ('unsafe-eval') and how wide a bar or
+# a menu is (style attributes). No script and no style sheet is inline, and none comes from elsewhere.
 DESK_PAGE = (
-    "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src-elem 'self'; style-src-attr 'unsafe-inline'; "
-    "img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src-elem 'self'; "
+    "style-src-attr 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
 )
 
 StartResponse = Callable[..., Any]

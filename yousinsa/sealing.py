@@ -1,7 +1,8 @@
 """Secrets that the database keeps and must not know: sealed under a key that is derived from SECRET_KEY.
 
 AES-256-GCM with a random nonce. What a secret belongs to is part of the seal, so that one that is copied to
-another row opens nothing there. SECRET_KEY_FALLBACKS still open what they sealed; nothing new is sealed under them.
+another row opens nothing there. SECRET_KEY_FALLBACKS still open what they sealed; nothing new is sealed under
+them.
 """
 
 import secrets

@@ -36,8 +36,8 @@ SECRET_KEY = SECRET_KEY or DEVELOPMENT_KEY
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 if not DEBUG and any(len(key) < 50 or key == DEVELOPMENT_KEY for key in SECRET_KEY_FALLBACKS):
     raise ImproperlyConfigured(
-        "SECRET_KEY_FALLBACKS has a key that is shorter than 50 characters, or public. Name keys that SECRET_KEY "
-        "was before, separated by commas, or leave it empty."
+        "SECRET_KEY_FALLBACKS has a key that is shorter than 50 characters, or public. Name keys that "
+        "SECRET_KEY was before, separated by commas, or leave it empty."
     )
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])

@@ -92,7 +92,7 @@ class DeskSite(UnfoldAdminSite):
             response["Retry-After"] = str(form.retry_after)
         return response
 
-    def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+    def password_change(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """One's own password, as the theme has it, but by a form that ends what the old one opened."""
         request.current_app = self.name
         context = {**self.each_context(request), **(extra_context or {})}

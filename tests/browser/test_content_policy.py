@@ -38,7 +38,8 @@ def test_forms_and_printed_pages_ask_for_nothing_that_is_refused(desk: Desk) -> 
     settlement = Settlement.objects.latest("pk")
     records = {
         "admin:shop_product_change": option.product_id, "admin:orders_order_change": order.pk,
-        "admin:shop_category_change": Category.objects.all()[0].pk, "admin:shop_user_change": desk.operator.pk,
+        "admin:shop_category_change": Category.objects.all()[0].pk,
+        "admin:shop_user_change": desk.operator.pk,
         "admin:shop_product_delete": Product.objects.create(
             store=option.product.store, category=option.product.category, name="Unsold", price=1
         ).pk,
@@ -47,7 +48,13 @@ def test_forms_and_printed_pages_ask_for_nothing_that_is_refused(desk: Desk) -> 
     addresses = [reverse(name, args=[pk]) for name, pk in records.items()]
     addresses += [
         reverse(f"admin:{name}")
-        for name in ("shop_product_add", "shop_user_add", "orders_drop_add", "password_change", "second_factor")
+        for name in (
+            "shop_product_add",
+            "shop_user_add",
+            "orders_drop_add",
+            "password_change",
+            "second_factor",
+        )
     ]
     addresses += [
         f"/admin/inventory/stock/{option.stock.pk}/receive/",

@@ -27,11 +27,10 @@ class Authority:
         stem = self.folder / f"{self.name}-{whom}"
         request, cert, key, more = (stem.with_suffix(end) for end in (".csr", ".crt", ".key", ".ext"))
         more.write_text(f"subjectAltName={names}\n")
+        _openssl("req", "-new", *NEW_KEY, "-subj", f"/CN={whom}", "-keyout", str(key), "-out", str(request))
         _openssl(
-            "req", "-new", *NEW_KEY, "-subj", f"/CN={whom}", "-keyout", str(key), "-out", str(request)
-        )
-        _openssl(
-            "x509", "-req", "-in", str(request), "-CA", str(self.ca), "-CAkey", str(self._key), "-CAcreateserial",
+            "x509", "-req", "-in", str(request),
+            "-CA", str(self.ca), "-CAkey", str(self._key), "-CAcreateserial",
             *DAYS, "-extfile", str(more), "-out", str(cert),
         )  # fmt: skip
         return cert, key

@@ -1,7 +1,7 @@
 """Addresses of servers as the environment gives them, and the options in their query part.
 
-An option that nobody knows is refused at the start: one that was spelled wrong would otherwise mean a connection
-without TLS, and nobody told.
+An option that nobody knows is refused at the start: one that was spelled wrong would otherwise mean a
+connection without TLS, and nobody told.
 """
 
 from collections.abc import Collection
@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-# Not REQUIRED: MariaDB's client goes on without TLS then where the server says that it has none, or whoever is in
-# between says so. With these two it does not.
+# Not REQUIRED: MariaDB's client goes on without TLS then where the server, or whoever is in between, says
+# that it has none. With these two it does not.
 SSL_MODES = ("VERIFY_IDENTITY", "VERIFY_CA")
 # Of MySQL's address; what each is for the client's `ssl`.
 MYSQL_FILES = {"ssl_ca": "ca", "ssl_cert": "cert", "ssl_key": "key"}
@@ -27,7 +27,8 @@ BOOLEANS = ("true", "false")
 def options_of(url: str, known: Collection[str], name: str) -> dict[str, str]:
     """The query part of an address, as option -> value.
 
-    Raises ImproperlyConfigured, which names the variable, for options that are not `known`, empty, or given twice.
+    Raises ImproperlyConfigured, which names the variable, for options that are not `known`, empty, or there
+    twice.
     """
     pairs = parse_qsl(urlsplit(url).query, keep_blank_values=True)
     options = dict(pairs)
@@ -77,7 +78,7 @@ def database_config(url: str, name: str = "DATABASE_URL") -> dict[str, Any]:
 
 
 def mysql_options(options: dict[str, str], name: str) -> dict[str, Any]:
-    """What mysqlclient is told. TLS begins with a certificate authority, and proves the server's name by itself."""
+    """What mysqlclient is told. TLS begins with a certificate authority, and proves the server's name."""
     check_choice(options, "ssl_mode", SSL_MODES, name)
     check_files(options, MYSQL_FILES, name)
     files = {key: options[option] for option, key in MYSQL_FILES.items() if option in options}
@@ -104,7 +105,9 @@ def checked_redis_url(url: str, name: str = "REDIS_URL") -> str:
     """
     scheme = urlsplit(url).scheme
     if scheme not in ("redis", "rediss"):
-        raise ImproperlyConfigured(f"{name} must be redis://… or rediss://… (with TLS), not {scheme or url!r}")
+        raise ImproperlyConfigured(
+            f"{name} must be redis://… or rediss://… (with TLS), not {scheme or url!r}"
+        )
     options = options_of(url, REDIS_SSL_OPTIONS if scheme == "rediss" else (), name)
     check_choice(options, "ssl_cert_reqs", REDIS_CERT_REQS, name)
     check_choice(options, "ssl_check_hostname", BOOLEANS, name)

@@ -11,9 +11,10 @@ from yousinsa.sealing import Unreadable
 
 class Command(BaseCommand):
     help = (
-        "Seals the secrets of all second factors under SECRET_KEY, also those that were sealed under a key of "
-        "SECRET_KEY_FALLBACKS, which nothing needs any more to read them then. Those that no key opens are "
-        "named: their users sign in with a backup code, or have the second factor removed, and set up another."
+        "Seals the secrets of all second factors under SECRET_KEY, also those that were sealed under a key "
+        "of SECRET_KEY_FALLBACKS, which nothing needs any more to read them then. Those that no key opens "
+        "are named: their users sign in with a backup code, or have the second factor removed, and set up "
+        "another one."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
