@@ -12,8 +12,8 @@ from orders.lifecycle import expire_due
 from orders.order_book import ORDERS
 from orders.payments.refunds import pay_out_due
 from orders.payments.services import resolve_unanswered
-from shop.sessions import clear_sessions
 from yousinsa.process.loop import Job
+from yousinsa.process.sessions import clear_sessions
 
 
 def jobs() -> list[Job]:

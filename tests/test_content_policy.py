@@ -1,10 +1,11 @@
-"""Every answer that leaves the shop says what a browser may do with it (tests/browser has the pages at work)."""
+"""Every answer that leaves the shop says what a browser may do with it (tests/browser has pages at work)."""
 
 import re
 from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.contrib.auth.models import AnonymousUser
 from django.test import RequestFactory
 from unfold.sites import UnfoldAdminSite
 
@@ -88,9 +89,9 @@ def test_no_page_has_a_script_or_a_style_sheet_in_it(operator: User, path: str) 
 
 
 def test_the_desks_colours_are_the_themes() -> None:
-    """The theme would write them into each page; they stand in a file, which an update of it must not outdate."""
+    """The theme would write them into each page; they stand in a file, and an update may outdate it."""
     request = RequestFactory().get("/admin/")
-    request.user = User()
+    request.user = AnonymousUser()
     theirs = UnfoldAdminSite.each_context(admin.site, request)["colors"]
     wanted = {
         f"--color-{name}-{weight}": value

@@ -6,8 +6,8 @@ import pytest
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from shop import sessions
 from tests.support.desk import signed_in
+from yousinsa.process import sessions
 
 pytestmark = pytest.mark.django_db
 
