@@ -318,9 +318,10 @@ def create_product(
 def update_product(
     *, product: Product, changes: Mapping[str, Any], options: Sequence[OptionDraft] = ()
 ) -> list[Option]:
-    """Change a product's name, category or price; options are recognised by SKU, changed or added.
+    """Change a product's name, category, price or whether it is on sale.
 
-    Options that are not named stay as they are. Returns the options that were added.
+    Options are recognised by SKU, changed or added; those that are not named stay as they are.
+    Returns the options that were added.
     Raises `Invalid`, `SkuTaken`.
     """
     drafts = clean_drafts(options)
