@@ -276,6 +276,18 @@ def decide_store(*, store: Store, status: str) -> None:
         pages_changed()
 
 
+# --- Categories ---------------------------------------------------------------------------------------
+
+
+def lock_tree() -> None:
+    """Whoever changes the category tree takes their turn, to the end of the transaction.
+
+    A node's place is computed from its neighbours': two at once would compute the same. The oldest node
+    stands for the whole tree.
+    """
+    list(Category.objects.select_for_update().order_by("pk").values_list("pk")[:1])
+
+
 # --- Products -----------------------------------------------------------------------------------------
 
 
