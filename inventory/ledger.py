@@ -2,10 +2,11 @@
 
 `post` is the one primitive. The verbs below it say what each kind of movement means; they take units
 (positive integers) and run inside the caller's transaction, after the caller locked the rows once with
-`inventory.locks.lock_stock`. `receive`, `adjust` and `transfer` are whole use cases and open their
-own transaction.
+`inventory.locks.lock_stock`. `receive`, `receive_once`, `adjust` and `transfer` are whole use cases and
+open their own transaction.
 """
 
+import hashlib
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -22,6 +23,7 @@ from inventory.models import MAX_UNITS, Kind, Movement, Stock
 from inventory.selectors import stock_ids
 from yousinsa.db.rows import insert_rows
 from yousinsa.db.transactions import transact
+from yousinsa.errors import IdempotencyKeyReused
 from yousinsa.http.page_cache import pages_changed
 
 _MOVEMENT_FIELDS = (
@@ -227,10 +229,46 @@ def receive(
         locked = _lock_option(option_id)
         (row,) = locked.values()
         _check_seen(row, seen)
+        _check_room(row, quantity)
         post(locked, [Entry(row.id, Kind.RECEIVE, quantity, 0, reference, actor_id, reason)])
         return row
 
     return transact(work)
+
+
+def receive_once(
+    *, option_id: int, quantity: int, actor_id: int, key: str, reason: str = ""
+) -> tuple[LockedStock, bool]:
+    """`receive` under a key: whatever is sent again by the same actor for the same option is done once.
+
+    Returns the stock row as it is after, and whether the units had been received before. Looked up under the
+    row's lock; should that ever be missed, two movements would have one sequence number, which the database
+    refuses. Raises as `receive`, and `IdempotencyKeyReused` for another quantity or reason.
+    """
+    digest = hashlib.blake2b(f"{actor_id}:{key}".encode(), digest_size=16).hexdigest()
+    reference = f"RECEIPT-{digest.upper()}"
+    if quantity < 1:
+        raise InvalidMovement(errors={"quantity": _("Must be at least 1.")})
+
+    def work() -> tuple[LockedStock, bool]:
+        locked = _lock_option(option_id)
+        (row,) = locked.values()
+        before = Movement.objects.filter(reference=reference, stock=row.id, kind=Kind.RECEIVE)
+        if received := before.values_list("delta_on_hand", "reason").first():
+            if received != (quantity, reason):
+                raise IdempotencyKeyReused
+            return row, True
+        _check_room(row, quantity)
+        post(locked, [Entry(row.id, Kind.RECEIVE, quantity, 0, reference, actor_id, reason)])
+        return row, False
+
+    return transact(work)
+
+
+def _check_room(row: LockedStock, quantity: int) -> None:
+    if row.on_hand + quantity > MAX_UNITS:
+        said = _("More than %d on hand cannot be recorded.") % MAX_UNITS
+        raise InvalidMovement(errors={"quantity": said})
 
 
 def adjust(

@@ -3,7 +3,6 @@
 Whose order it is not is told so first: before the body is read.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -38,25 +37,21 @@ from yousinsa.http.body_text import AS_SENT
 from yousinsa.http.endpoint import Endpoint
 from yousinsa.http.paging import Ordering, keyset_page
 from yousinsa.http.schema import LOCATION, operation
+from yousinsa.idempotency import idempotency_key, key_header, replayed_header
 from yousinsa.limits import OrderThrottle, PingThrottle
 
 Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
 NEWEST = Ordering(("id",), (int,), descending=True)
 
-IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER, pattern=r"^[\x21-\x7E]{1,255}$",
-    description="Names this purchase: sent again with the same body it answers with the order it made.",
-)  # fmt: skip
-REPLAYED = OpenApiParameter(
-    "Idempotent-Replayed", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[201],
-    description="`true` where the order had been placed before.",
-)  # fmt: skip
+IDEMPOTENCY_KEY = key_header(
+    "Names this purchase: sent again with the same body it answers with the order it made."
+)
+REPLAYED = replayed_header(201, "`true` where the order had been placed before.")
 QUEUE_TICKET = OpenApiParameter(
     waiting_room.HEADER, OpenApiTypes.STR, OpenApiParameter.HEADER,
     description="The `ticket` of a drop's queue (429 `queued`): keeps your place.",
 )  # fmt: skip
 _TICKET = f"HTTP_{waiting_room.HEADER.upper().replace('-', '_')}"
-_KEY = re.compile(r"[\x21-\x7E]{1,255}")
 
 
 class LineBody(Body, frozen=True):
@@ -157,17 +152,6 @@ def units_of(lines: Iterable[LineBody]) -> dict[int, int]:
             message = gettext("At most %s units of one option in an order.") % MAX_QUANTITY
             raise Invalid(errors={f"lines.{i}.quantity": message})
     return units
-
-
-def idempotency_key(request: Request) -> str | None:
-    """The header's value, None where there is none. Raises `Invalid` for one of other form."""
-    key = request.META.get("HTTP_IDEMPOTENCY_KEY")
-    if key is None:
-        return None
-    if not _KEY.fullmatch(key):
-        message = gettext("Must be given once: 1 to 255 characters of printable ASCII without spaces.")
-        raise Invalid(errors={"Idempotency-Key": message})
-    return key
 
 
 class OrderDetailView(APIView):

@@ -284,6 +284,18 @@ def decide_store(*, store: Store, status: str) -> None:
         pages_changed()
 
 
+# --- Categories ---------------------------------------------------------------------------------------
+
+
+def lock_tree() -> None:
+    """Whoever changes the category tree takes their turn, to the end of the transaction.
+
+    A node's place is computed from its neighbours': two at once would compute the same. The oldest node
+    stands for the whole tree.
+    """
+    list(Category.objects.select_for_update().order_by("pk").values_list("pk")[:1])
+
+
 # --- Products -----------------------------------------------------------------------------------------
 
 
@@ -326,9 +338,10 @@ def create_product(
 def update_product(
     *, product: Product, changes: Mapping[str, Any], options: Sequence[OptionDraft] = ()
 ) -> list[Option]:
-    """Change a product's name, category or price; options are recognised by SKU, changed or added.
+    """Change a product's name, category, price or whether it is on sale.
 
-    Options that are not named stay as they are. Returns the options that were added.
+    Options are recognised by SKU, changed or added; those that are not named stay as they are.
+    Returns the options that were added.
     Raises `Invalid`, `SkuTaken`.
     """
     drafts = clean_drafts(options)

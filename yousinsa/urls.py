@@ -51,6 +51,7 @@ def no_such_call(request: HttpRequest, **kwargs: Any) -> HttpResponse:
 urlpatterns = [
     path("api/v1/", include("orders.urls")),
     path("api/v1/", include("shop.urls")),
+    path("api/v1/", include("inventory.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", DocsView.as_view(url_name="schema"), name="docs"),
     re_path(r"^api/", no_such_call),
