@@ -8,7 +8,7 @@ from django.conf import settings
 from inventory.reconciliation.requests import run_requested
 from orders.drops.schedule import run_due
 from orders.drops.writing import drain, outbox
-from orders.lifecycle import expire_due
+from orders.lifecycle import expire_due, forget_corrections
 from orders.order_book import ORDERS
 from orders.payments.refunds import pay_out_due
 from orders.payments.services import resolve_unanswered
@@ -21,6 +21,7 @@ def jobs() -> list[Job]:
         Job("expire_holds", 10, lambda: expire_due() or 0, eager=True),
         Job("unanswered_payments", 30, resolve_unanswered),
         Job("refunds", 30, pay_out_due),
+        Job("old_corrections", 3600, forget_corrections),
         Job("drops", 0.5, run_due),
         Job("reconciliations", 2, lambda: run_requested(ORDERS)),
     ]

@@ -24,8 +24,8 @@ def order_view(order: Order) -> OrderView:
     """An order as its buyer sees it; reads what `with_details` prefetched."""
     lines = [
         LineView(
-            option=line.option_id, sku=line.option.sku, product=line.option.product_id,
-            name=line.product_name, size=line.option.size, color=line.option.color,
+            option=line.option_id, sku=line.sku, product=line.option.product_id,
+            name=line.product_name, size=line.size, color=line.color,
             quantity=line.quantity, unit_price=line.unit_price, returned=line.returned,
         )
         for line in order.lines.all()

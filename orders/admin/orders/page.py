@@ -13,8 +13,9 @@ from django.utils.translation import gettext_lazy as _
 from inventory.models import Movement
 from orders.admin.orders.columns import ListColumns
 from orders.admin.orders.filters import PlacedFilter
-from orders.admin.orders.inlines import EventInline, LineInline, NoteInline, PaymentInline
-from orders.admin.orders.operations import ADD_NOTE, CANCEL, CONFIRM_PAYMENT, DELIVER, RETURN, SHIP
+from orders.admin.orders.inlines import CorrectionInline, EventInline, LineInline, NoteInline, PaymentInline
+from orders.admin.orders.corrections import CORRECT_ADDRESS, CORRECT_TRACKING
+from orders.admin.orders.operations import ADD_NOTE, CANCEL, CONFIRM_PAYMENT, DELIVER, LOSE, RETURN, SHIP
 from orders.admin.orders.packing import PackingLists
 from orders.models import Order, OrderLine, Status
 from orders.selectors import find_order_ids, search_orders
@@ -27,9 +28,11 @@ from shop.desk.operations import OperatedAdmin, Operation
 
 @admin.register(Order)
 class OrderAdmin(ListColumns, PackingLists, OperatedAdmin, ReadOnlyAdmin):
-    operations = (CONFIRM_PAYMENT, SHIP, DELIVER, CANCEL, RETURN, ADD_NOTE)
+    operations = (
+        CONFIRM_PAYMENT, SHIP, CORRECT_ADDRESS, DELIVER, CORRECT_TRACKING, LOSE, CANCEL, RETURN, ADD_NOTE,
+    )  # fmt: skip
     actions = ("print_packing_lists",)
-    inlines = (LineInline, NoteInline, EventInline, PaymentInline)
+    inlines = (LineInline, NoteInline, EventInline, CorrectionInline, PaymentInline)
     owned_by = "lines__store"
     # Who bought it, and what else, is none of a store owner's business: operators ship.
     hidden_from_owners = frozenset(
@@ -43,7 +46,7 @@ class OrderAdmin(ListColumns, PackingLists, OperatedAdmin, ReadOnlyAdmin):
         "postal code": "postal_code", "address": "address1", "address 2": "address2", "carrier": "carrier",
         "tracking number": "tracking_number", "note": "note",
     }  # fmt: skip
-    facts_related = ("buyer", "lines__option")
+    facts_related = ("buyer", "lines")
     list_filter = ("status", PlacedFilter)
     links_by = ("buyer__id__exact",)
     search_fields = ("number",)
@@ -77,7 +80,7 @@ class OrderAdmin(ListColumns, PackingLists, OperatedAdmin, ReadOnlyAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def facts(self, record: Order, operation: Operation) -> Sequence[tuple[Any, Any]]:
-        lines = ((line.quantity, line.product_name, line.option.sku) for line in record.lines.all())
+        lines = ((line.quantity, line.product_name, line.sku) for line in record.lines.all())
         units = (_("units"), format_html_join("", "<div>{} × {} ({})</div>", lines))
         if operation is SHIP:
             address = [record.recipient, record.phone, record.postal_code, record.address1, record.address2]
