@@ -69,7 +69,10 @@ class HoldAdmin(OperatedAdmin, ReadOnlyAdmin):
     list_select_related = ("buyer", "lines")
     facts_related = ("buyer", "lines")
     search_fields = ("number",)
-    search_help_text = _("Beginning of the order's number, or of the buyer's e-mail address.")
+    search_help_text = _(
+        "Order number, e-mail address, recipient or tracking number (their beginning), phone (or its last "
+        "digits), SKU."
+    )
     ordering = ("expires_at", "id")
     fields = ("order", "status", "buyer", "units", "what", "created_at", "expires_at", "left")
     readonly_fields = ("order", "units", "what", "left")

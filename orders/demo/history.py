@@ -55,7 +55,7 @@ _BATCH = 500
 
 
 class Good(NamedTuple):
-    """An option for sale: ids, product's name, what it looks like, price in won, who sells it at which commission."""
+    """An option for sale: ids, what is sold, its price in won, who sells it at which commission."""
 
     option_id: int
     stock_id: int
@@ -149,8 +149,8 @@ class History:
             for i, units in order.lines:
                 good = self._goods[i]
                 yield (
-                    order_id(order), good.option_id, good.product_name, good.sku, good.size, good.color, units,
-                    good.price, good.store_id, good.commission_rate,
+                    order_id(order), good.option_id, good.product_name, good.sku, good.size, good.color,
+                    units, good.price, good.store_id, good.commission_rate,
                 )  # fmt: skip
 
     def _event_rows(self, orders: Iterable[PlannedOrder]) -> Iterable[tuple[Any, ...]]:

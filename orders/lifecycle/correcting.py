@@ -24,6 +24,7 @@ TRACKED_FOR = timedelta(days=30)
 KEPT_FOR = timedelta(days=90)
 FORGOTTEN_AT_ONCE = 500
 _MAY_BE_EMPTY = {"address2"}
+_LONGEST = {field.name: int(field.max_length or 0) for field in Order._meta.fields}
 
 
 class ChangedMeanwhile(Conflict):
@@ -117,7 +118,7 @@ def _correct(
 def _check(values: Mapping[str, str]) -> None:
     errors = {}
     for field, value in values.items():
-        longest = Order._meta.get_field(field).max_length or 0
+        longest = _LONGEST[field]
         if not value and field not in _MAY_BE_EMPTY:
             errors[field] = gettext("Required.")
         elif len(value) > longest:

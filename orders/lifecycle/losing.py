@@ -40,7 +40,8 @@ def lose_order(*, order_id: int, actor_id: int, reason: str) -> None:
         if order.status != Status.SHIPPED:
             raise InvalidTransition(
                 order.status, Status.RETURNED,
-                gettext("It is %s: only an order that is on its way can be lost.") % order.get_status_display(),
+                gettext("It is %s: only an order that is on its way can be lost.")
+                % order.get_status_display(),
             )  # fmt: skip
         order.note = LOST
         order.save(update_fields=["note"])

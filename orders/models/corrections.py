@@ -24,9 +24,8 @@ class Corrected(models.TextChoices):
 class OrderCorrection(models.Model):
     """A field of an order that an operator corrected: who, when, and from what to what.
 
-    The values are kept for as long as somebody may ask for them (`orders.lifecycle.correcting.KEPT_FOR`); that
-    they were changed, and by whom, for good. Forgotten ones are both empty, as no two values of a correction
-    are otherwise.
+    The values are forgotten in time (`orders.lifecycle.correcting.KEPT_FOR`): both are empty then, as they
+    never are before. That something was changed, and by whom, is kept for good.
     """
 
     order = models.ForeignKey(Order, models.CASCADE, related_name="corrections", verbose_name=_("order"))

@@ -118,7 +118,7 @@ class Order(models.Model):
 
 
 class OrderLine(models.Model):
-    """So many units of one option, as they were sold: price, name, SKU, size, colour, store, the shop's share.
+    """So many units of one option, as they were sold: price, name, look, SKU, store, the shop's share.
 
     None of it follows the product when that is renamed, moved to another store or sold at other terms.
     """

@@ -1,4 +1,4 @@
-"""By what the desk finds an order besides its number: kept beside the orders, so that placing one writes none."""
+"""By what the desk finds an order besides its number: in a table of its own, so that placing writes none."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from yousinsa.text.keys import key
 MAX_TERM = 100
 _NO_DIGITS = re.compile(r"[^0-9]+")
 _BETWEEN = re.compile(r"[\s\-.·_/]+")
+_PHONE = re.compile(r"\+?[0-9\s().\-]+")
 _KOREA = re.compile(r"^(?:\+|00)82\D*0?")
 
 
@@ -42,6 +43,11 @@ def phone_term(phone: str) -> str:
     """
     text = _KOREA.sub("0", unicodedata.normalize("NFKC", phone).strip())
     return _NO_DIGITS.sub("", text)[::-1][:MAX_TERM]
+
+
+def is_phone(text: str) -> bool:
+    """Whether this is how people write a phone number, or its last four digits at least."""
+    return bool(_PHONE.fullmatch(unicodedata.normalize("NFKC", text))) and len(phone_term(text)) >= 4
 
 
 def tracking_term(number: str) -> str:
@@ -79,7 +85,7 @@ class OrderTerms(models.Manager["OrderTerm"]):
 
 
 class OrderTerm(models.Model):
-    """A text that finds an order by its beginning. Derived from the order, and kept by whatever writes that."""
+    """What finds an order, by its beginning. Derived from the order, and kept by whatever writes that."""
 
     order = models.ForeignKey(
         Order, models.CASCADE, related_name="terms", db_index=False, verbose_name=_("order")
