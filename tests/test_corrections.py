@@ -49,7 +49,7 @@ def kept(order):
     return sorted(order.corrections.values_list("field", "before", "after"))
 
 
-# --- What is corrected, and what is written down of it ------------------------------------------------------
+# --- What is corrected, and what is written down of it --------------------------------------------------
 
 
 def test_a_paid_order_goes_elsewhere_and_who_said_so_is_written_down(operator, buyer, option):
@@ -114,7 +114,7 @@ def test_a_correction_of_nothing_is_none(operator, buyer, option):
         send_elsewhere(order, operator)
 
 
-# --- Not forever ----------------------------------------------------------------------------------------------
+# --- Not forever ----------------------------------------------------------------------------------------
 
 
 def test_what_was_there_before_is_forgotten_in_time_and_that_it_was_corrected_is_not(operator, buyer, option):
@@ -140,7 +140,7 @@ def test_who_leaves_takes_the_addresses_along(operator, buyer, option):
     assert kept(order) == [("address1", "", ""), ("phone", "", "")]
 
 
-# --- At the desk ------------------------------------------------------------------------------------------------
+# --- At the desk ----------------------------------------------------------------------------------------
 
 
 def test_the_desk_corrects_shows_who_did_it_and_tells_whose_form_is_stale(operator, buyer, option):
@@ -176,7 +176,7 @@ def test_it_takes_a_right_of_its_own(buyer, option):
     assert buttons(staff("orders.view_order", "orders.correct_order"), order) == {"correct-address"}
 
 
-# --- Under the order's lock ---------------------------------------------------------------------------------------
+# --- Under the order's lock -----------------------------------------------------------------------------
 
 
 def race_of_two_corrections():

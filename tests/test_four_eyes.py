@@ -108,7 +108,7 @@ def test_a_right_by_group_counts_once():
     assert four_eyes.are_needed(APPROVE)
 
 
-# --- Nobody decides of their own orders and their own store ------------------------------------------------
+# --- Nobody decides of their own orders and their own store ---------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A parcel that arrives nowhere: the money goes back, nothing is for sale again, and every book stays exact."""
+"""A parcel that arrives nowhere: the money goes back, no unit is for sale, every book stays exact."""
 
 import pytest
 from django.core.management import call_command
@@ -59,10 +59,10 @@ def test_the_ledger_says_what_became_of_each_unit(parcel, operator):
     last = Movement.objects.latest("id").pk
     lose_order(order_id=order.pk, actor_id=operator.pk, reason=WHY)
     written = Movement.objects.filter(pk__gt=last, reference=order.number, actor=operator).order_by("id")
-    assert list(written.values_list("stock__option", "kind", "delta_on_hand", "reason")) == [
-        (shirt.pk, "restock", 2, f"lost on its way: {WHY}"), (shirt.pk, "adjust", -2, f"lost on its way: {WHY}"),
-        (coat.pk, "restock", 1, f"lost on its way: {WHY}"), (coat.pk, "adjust", -1, f"lost on its way: {WHY}"),
+    assert list(written.values_list("stock__option", "kind", "delta_on_hand")) == [
+        (shirt.pk, "restock", 2), (shirt.pk, "adjust", -2), (coat.pk, "restock", 1), (coat.pk, "adjust", -1),
     ]  # fmt: skip
+    assert set(written.values_list("reason", flat=True)) == {f"lost on its way: {WHY}"}
 
 
 def test_a_store_is_not_paid_for_what_never_arrived(parcel, operator):
@@ -129,25 +129,25 @@ def test_at_the_desk_it_takes_a_right_and_a_reason(parcel, operator):
     assert status_of(order) == "returned"
 
 
-# --- Lost and delivered at once -----------------------------------------------------------------------------
+# --- Lost and delivered at once -------------------------------------------------------------------------
 
 
 def race_of_loss_and_delivery():
-    """One operator hears that it arrived, another one that it was lost; what the order's history says then."""
+    """One operator hears that it arrived, another one that it was lost: how many are believed."""
     (option,) = make_options([5])
     order = at(Status.SHIPPED, make_user(address=True), (option, 1))
     clerk = make_user(staff=True)
 
     def decide(index):
         try:
-            if index % 2:
+            if index:
                 deliver_order(order_id=order.pk, actor_id=clerk.pk)
             else:
                 lose_order(order_id=order.pk, actor_id=clerk.pk, reason=WHY)
         except Problem:
             pass
 
-    in_threads(decide, 4)
+    in_threads(decide, 2)
     return OrderEvent.objects.filter(order=order, from_status="shipped").count()
 
 

@@ -63,11 +63,9 @@ def test_an_order_is_found_by_its_number_and_by_the_sku_of_any_line(buyer):
     assert found(order.number) == found(order.number[:14].lower()) == {order}
 
 
-@pytest.mark.parametrize(
-    "term", ["0101-1234", "5679", "678", "Lee", "012", "%", "_", "", "x" * 300, "5678-1234"]
-)
+@pytest.mark.parametrize("term", ["0101-1234", "5679", "678", "Lee", "012", "%", "_", "x" * 300, "678-1234"])
 def test_what_is_nobodys_finds_nothing(parcel, term):
-    assert found(term) == set() or term == ""
+    assert found(term) == set()
 
 
 def test_korean_names_are_found_by_their_beginning(parcel):
@@ -78,8 +76,8 @@ def test_korean_names_are_found_by_their_beginning(parcel):
 @pytest.mark.parametrize(
     ("phone", "digits"),
     [
-        ("010-1234-5678", "87654321010"), ("+82 10 1234 5678", "87654321010"), ("0082-2-555-0199", "991055520"),
-        ("０１０１２３４５６７８", "87654321010"), ("82-1234", "432128"), ("no phone", ""),
+        ("010-1234-5678", "87654321010"), ("+82 10 1234 5678", "87654321010"),
+        ("0082-2-555-0199", "991055520"), ("０１０１２３４５６７８", "87654321010"), ("82-1234", "432128"), ("no phone", ""),
     ],
 )  # fmt: skip
 def test_a_phone_is_one_however_it_is_written(phone, digits):
@@ -93,7 +91,7 @@ def test_only_what_people_write_as_a_phone_is_looked_for_as_one():
     assert tracking_term(" 6012-3456 7890 ") == tracking_term("6012.3456.7890") == "601234567890"
 
 
-# --- As the order is now ------------------------------------------------------------------------------------
+# --- As the order is now --------------------------------------------------------------------------------
 
 
 def test_a_corrected_order_is_found_by_what_is_there_now(buyer, operator, option):
@@ -131,7 +129,7 @@ def test_holds_are_found_likewise(buyer, option):
     assert [hold.pk for hold in search_orders(Hold.objects.all(), option.sku)] == [order.pk]
 
 
-# --- At a million ----------------------------------------------------------------------------------------------
+# --- At a million ---------------------------------------------------------------------------------------
 
 
 def test_every_look_up_reads_a_range_of_an_index(parcel):
@@ -162,7 +160,7 @@ def test_of_too_many_the_newest_are_found(buyer, option, monkeypatch):
     assert found("Kim Minji") == found("010-1234-5678") == found(option.sku) == set(orders[2:])
 
 
-# --- Who may find what ---------------------------------------------------------------------------------------------
+# --- Who may find what ----------------------------------------------------------------------------------
 
 
 def test_a_store_owner_finds_own_orders_by_number_and_own_sku_and_by_nobodys_data():
@@ -179,7 +177,7 @@ def test_a_store_owner_finds_own_orders_by_number_and_own_sku_and_by_nobodys_dat
         return [order.pk for order in desk.get(url(Order), {"q": term}).context["cl"].result_list]
 
     assert listed(mixed.number[:12]) == listed(mine.sku) == [mixed.pk]
-    hidden = (theirs.sku, "010-1234-5678", "5678", "Kim Minji", "1", "minji.kim", "minji.kim@example.com")
+    hidden = (theirs.sku, "010-1234-5678", "5678", "Kim Minji", "minji.kim", "minji.kim@example.com")
     assert [term for term in hidden if listed(term)] == []
 
 
