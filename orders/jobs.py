@@ -21,9 +21,9 @@ def jobs() -> list[Job]:
         Job("expire_holds", 10, lambda: expire_due() or 0, eager=True),
         Job("unanswered_payments", 30, resolve_unanswered),
         Job("refunds", 30, pay_out_due),
-        Job("old_corrections", 3600, forget_corrections),
         Job("drops", 0.5, run_due),
         Job("reconciliations", 2, lambda: run_requested(ORDERS)),
+        Job("old_corrections", 3600, forget_corrections),
     ]
     return [*always, Job("outbox", 0.5, outbox.deliver_due), drain_job()] if settings.REDIS_URL else always
 
