@@ -43,10 +43,8 @@ def test_the_line_keeps_what_was_sold(sold):
 
 
 def test_the_api_shows_what_was_sold(sold, buyer, api):
-    for body in (
-        api(buyer).get(f"orders/{sold.number}/").json(),
-        api(buyer).get("orders/").json()["results"][0],
-    ):
+    client = api(buyer)
+    for body in (client.get(f"orders/{sold.number}/").json(), client.get("orders/").json()["results"][0]):
         (line,) = body["lines"]
         assert (line["sku"], line["size"], line["color"]) == SOLD
 
@@ -59,9 +57,8 @@ def test_the_desk_shows_what_was_sold(sold, operator):
     for page in ("ship", "cancel"):
         assert "(SOLD-1)" in text(desk.get(url(Order, page, sold.pk)))
     assert "SOLD-1" in text(desk.get(url(OrderLine)))
-    assert_shows_what_was_sold(
-        text(desk.get(url(OrderLine, "change", sold.lines.get().pk))).replace("NOW-9", "", 1)
-    )
+    line = text(desk.get(url(OrderLine, "change", sold.lines.get().pk)))
+    assert [name for name in SOLD if name not in line] == []
 
 
 def test_what_comes_back_is_named_as_it_was_sold(sold, operator):
