@@ -175,6 +175,20 @@ def restock(
     post(locked, [Entry(id, Kind.RESTOCK, n, 0, reference, actor_id, reason) for id, n in units])
 
 
+def lose(locked: Locked, units: Units, *, reference: str, actor_id: int | None = None, reason: str) -> None:
+    """Shipped units arrived nowhere: back on paper, as their order's account is closed, and written off.
+
+    Two movements a row: what an order shipped and what it gave back stay the sums that its lines say, and the
+    loss is an adjustment as every other one. The counters end as they began.
+    """
+    entries = [
+        Entry(id, kind, delta, 0, reference, actor_id, reason)
+        for id, n in units
+        for kind, delta in ((Kind.RESTOCK, n), (Kind.ADJUST, -n))
+    ]
+    post(locked, entries)
+
+
 def correct(
     row: LockedStock,
     *,

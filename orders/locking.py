@@ -13,7 +13,7 @@ from orders import states
 from orders.drops import escrow
 from orders.drops.locks import lock_items
 from orders.errors import OrderNotFound
-from orders.models import Order, OrderEvent, OrderLine
+from orders.models import Order, OrderCorrection, OrderEvent, OrderLine, OrderTerm
 from orders.models.drops import DropItem
 
 SHIPPING_FIELDS = ("recipient", "phone", "postal_code", "address1", "address2")
@@ -90,20 +90,18 @@ def move(order: Order, to_status: str, *, actor_id: int | None, note: str = "", 
     order.status = to_status
     for field, value in changes.items():
         setattr(order, field, value)
-    if to_status in states.ENDED and order.buyer.withdrawn_at:
-        changes.update(_forget_shipping(order))
     order.save(update_fields=["status", *changes])
     event.save(force_insert=True)
+    if to_status in states.ENDED and order.buyer.withdrawn_at:
+        forget_shipping(order_ids=[order.pk])
+        for field in SHIPPING_FIELDS:
+            setattr(order, field, "")
     return event
 
 
-def _forget_shipping(order: Order) -> dict[str, str]:
-    for field in SHIPPING_FIELDS:
-        setattr(order, field, "")
-    return dict.fromkeys(SHIPPING_FIELDS, "")
-
-
 def forget_shipping(*, order_ids: list[int]) -> None:
-    """Blank where ended orders were shipped to: personal data of somebody who withdrew."""
+    """Blank where ended orders were shipped to, and what finds them by it: of somebody who withdrew."""
     if order_ids:
         Order.objects.filter(pk__in=order_ids).update(**dict.fromkeys(SHIPPING_FIELDS, ""))
+        OrderTerm.objects.forget(order_ids)
+        OrderCorrection.objects.filter(order__in=order_ids).update(before="", after="")

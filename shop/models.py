@@ -53,6 +53,11 @@ class Role(models.TextChoices):
     STORE_OWNER = "store_owner", _("store owner")
 
 
+OWNER_AND_SUPERUSER = _(
+    "A store owner sees what is their own, a superuser everything: choose one of the two."
+)
+
+
 class User(AbstractBaseUser, PermissionsMixin):
     """A person who signs in by e-mail. Operators are users with `is_staff`."""
 
@@ -85,6 +90,19 @@ class User(AbstractBaseUser, PermissionsMixin):
         permissions = [
             ("deactivate_user", _("Can deactivate user")),
             ("remove_second_factor", _("Can remove the second factor of user")),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(role__in=Role.values), name="user_role_known"),
+            models.CheckConstraint(
+                condition=~models.Q(role=Role.STORE_OWNER, is_superuser=True),
+                name="user_store_owner_is_no_superuser",
+                violation_error_message=OWNER_AND_SUPERUSER,
+            ),
+            models.CheckConstraint(
+                condition=models.Q(is_superuser=False) | models.Q(is_staff=True),
+                name="user_superuser_is_operator",
+                violation_error_message=_("A superuser is an operator as well."),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -97,6 +97,7 @@ MODELS: dict[str, dict[str, str]] = {
     "orders_order": {
         "view": "DFOU", "add": "", "change": "", "delete": "",
         "confirm-payment": "DFU", "ship": "DU", "deliver": "DU", "cancel": "DU", "return": "DU",
+        "correct-address": "DU", "correct-tracking": "DU", "lose": "DU",
         "note": "DFU", "packing-list": "DFU",
     },
     "orders_hold": {"view": "DFU", "add": "", "change": "", "delete": "", "release": "DU"},

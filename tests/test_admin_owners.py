@@ -202,7 +202,7 @@ EXPORTED: dict[Any, str] = {
     Stock: "sku,product,size,colour,on hand,reserved,available,movements",
     Movement: "id,sku,no.,kind,on hand +/-,reserved +/-,on hand after,reserved after,reference,reason,at",
     Order: "number,status,ordered at,held until",
-    OrderLine: "order,sku,product,quantity,unit price,returned",
+    OrderLine: "order,sku,product,size,colour,quantity,unit price,returned",
     Settlement: "id,store,store_name,from,to,units,gross,returned_units,refunds,"
     "commission_basis_points,commission,payable,late_entries,late_payable,status,approved_at",
 }

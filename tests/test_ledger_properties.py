@@ -106,7 +106,17 @@ class Posts(TestCase):
 
 
 # Each verb: the steps that it stands for, and how it is said to two stock rows.
-VERBS = ["receive", "adjust", "transfer", "reserve", "reserve_conditionally", "release", "ship", "restock"]
+VERBS = [
+    "receive",
+    "adjust",
+    "transfer",
+    "reserve",
+    "reserve_conditionally",
+    "release",
+    "ship",
+    "restock",
+    "lose",
+]
 
 
 class Verbs(TestCase):
@@ -169,6 +179,18 @@ class Verbs(TestCase):
 
     def restock(self, books: Ledger, row: int, units: int) -> None:
         self._of_an_order(ledger.restock, Kind.RESTOCK, books, row, units)
+
+    def lose(self, books: Ledger, row: int, units: int) -> None:
+        if units >= 1:
+            stock_id = books.stock[row]
+            books.expect(
+                [Step(Kind.RESTOCK, row, units), Step(Kind.ADJUST, row, -units)],
+                lambda: transact(
+                    lambda: ledger.lose(
+                        lock_stock([stock_id]), [(stock_id, units)], reference="order", reason="lost"
+                    )
+                ),
+            )
 
     def _of_an_order(self, verb: Any, kind: Kind, books: Ledger, row: int, units: int) -> None:
         """Verbs of an order take what it has ordered: at least one unit."""

@@ -4,7 +4,7 @@ from django.utils.translation import gettext
 
 from inventory import ledger
 from orders.locking import lock_order, move
-from orders.models import Status
+from orders.models import OrderTerm, Status
 from orders.settlements import entries
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Invalid
@@ -29,6 +29,7 @@ def ship_order(*, order_id: int, carrier: str, tracking_number: str, actor_id: i
             held.order, Status.SHIPPED, actor_id=actor_id,
             carrier=carrier.strip(), tracking_number=tracking_number.strip(),
         )  # fmt: skip
+        OrderTerm.objects.note([held.order])
         ledger.ship(held.stock, held.units, reference=held.order.number, actor_id=actor_id)
 
     transact(work)

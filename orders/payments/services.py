@@ -23,9 +23,9 @@ from orders.errors import (
     ShippingRequired,
 )
 from orders.locking import SHIPPING_FIELDS, LockedOrder, lock_order, move
-from orders.models import Order, Payment, Status, Trouble
+from orders.models import Order, OrderTerm, Payment, Status, Trouble
 from orders.models.troubles import left_alone, set_aside, settled
-from orders.payments import refunds
+from orders.payments import by_hand, refunds
 from orders.payments.providers import APPROVED, DECLINED, PROVIDERS, WAITING, Answer, ProviderTimeout
 from yousinsa.db.errors import is_outage
 from yousinsa.db.transactions import patience, transact
@@ -125,6 +125,7 @@ def _keep_shipping(order: Order, shipping: Mapping[str, str] | None) -> None:
     for field in SHIPPING_FIELDS:
         setattr(order, field, values[field])
     order.save(update_fields=SHIPPING_FIELDS)
+    OrderTerm.objects.note([order])
 
 
 def decide(*, payment_id: int, answer: Answer, actor_id: int | None = None) -> None:
@@ -219,8 +220,10 @@ def _accept_money(held: LockedOrder, payment: Payment, actor_id: int | None) -> 
 def confirm_transfer(*, order_id: int, actor_id: int) -> None:
     """An operator saw the buyer's transfer on the account: the order is paid, or refunded when too late.
 
-    Raises `InvalidTransition`, `ShippingRequired`, `PaymentInProgress` (a card is being charged), `Busy`.
+    Raises `FourEyes` (it is the operator's own order), `InvalidTransition`, `ShippingRequired`,
+    `PaymentInProgress` (a card is being charged), `OrderNotFound`, `Busy`.
     """
+    by_hand.refuse_own_order(order_id=order_id, actor_id=actor_id)
     waiting = Payment.objects.filter(order_id=order_id, live=True, status=Payment.Status.WAITING).first()
     if waiting is None:
         waiting, _fresh = transact(lambda: _start(order_id, "manual", "", None, by_buyer=False))

@@ -18,7 +18,7 @@ from django.utils import timezone
 from inventory import ledger
 from inventory.models import Kind
 from orders import states
-from orders.models import MAX_TOTAL, Order, OrderEvent, OrderLine, Payment, Status
+from orders.models import MAX_TOTAL, Findable, Order, OrderEvent, OrderLine, OrderTerm, Payment, Status
 from orders.payments.refunds import new_reference
 from orders.placement.decisions import Decisions
 from orders.placement.requests import PlaceRequest
@@ -152,4 +152,8 @@ def write_delivered(requests: Sequence[PlaceRequest], plans: Mapping[str, Plan],
                 "carrier = %s, tracking_number = %s WHERE id = %s AND status = %s",
                 orders,
             )
+    OrderTerm.objects.note(
+        Findable(request.order_id, plans[request.number].recipient, "", plans[request.number].tracking_number)
+        for request, _order in accepted
+    )
     return written

@@ -44,7 +44,8 @@ class ChangedUserForm(UserChangeForm):
     def clean(self) -> dict[str, Any]:
         values: dict[str, Any] = super().clean() or {}
         groups = values["groups"] if "groups" in values else self.instance.groups.all()
-        if wrong := contradiction(values.get("role", self.instance.role), groups):
+        rank = {name: values.get(name, getattr(self.instance, name)) for name in ("role", "is_superuser")}
+        if wrong := contradiction(rank["role"], groups, is_superuser=rank["is_superuser"]):
             self.add_error("role" if "role" in self.fields else None, wrong)
         return values
 

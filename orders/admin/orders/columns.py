@@ -26,8 +26,8 @@ class ListColumns:
     def get_list_select_related(self, request: HttpRequest) -> tuple[str, ...]:
         """What the columns read, fetched by key: what somebody is not shown is not fetched either."""
         if sees_own_only(request.user):
-            return ("lines__option",)
-        return ("buyer", "lines__option", *(["payments"] if request.user.has_perm(SEE_PAYMENTS) else []))
+            return ("lines",)
+        return ("buyer", "lines", *(["payments"] if request.user.has_perm(SEE_PAYMENTS) else []))
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         columns: list[Any] = [*super().get_list_display(request)]  # type: ignore[misc]
@@ -74,5 +74,5 @@ def _summary(lines: Iterable[OrderLine]) -> SafeString | str:
         return ""
     first, others = shown[0], len(shown) - 1
     more = gettext("+%d more") % others if others else ""
-    look = " · ".join(filter(None, [first.option.size, first.option.color, more]))
+    look = " · ".join(filter(None, [first.size, first.color, more]))
     return stacked(f"{first.quantity} × {first.product_name}", look)
