@@ -143,7 +143,10 @@ def write_delivered(requests: Sequence[PlaceRequest], plans: Mapping[str, Plan],
     insert_rows(OrderEvent, _EVENT_FIELDS, events)
     delivered_at = {request.order_id: order.created_at for request, order in accepted}
     lines = OrderLine.objects.filter(order__in=delivered_at).order_by("id")
-    entries.write(entries.sale(line, at=delivered_at[line.order_id]) for line in lines)
+    rows = lines.values_list(
+        "pk", "order_id", "store_id", "quantity", "unit_price", "commission_rate", named=True
+    )
+    entries.write(entries.sale(row, at=delivered_at[row.order_id]) for row in rows)
     insert_rows(Payment, _PAYMENT_FIELDS, payments)
     if orders:
         with connection.cursor() as cursor:
