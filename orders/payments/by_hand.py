@@ -5,7 +5,7 @@ from django.utils.translation import gettext
 from inventory.models import Kind, Movement
 from orders.models import OrderEvent, Refund, Status
 from orders.payments import refunds
-from orders.payments.providers import Manual
+from orders.payments.providers import BY_HAND
 from shop.rights import four_eyes
 from yousinsa.errors import Conflict
 
@@ -24,7 +24,7 @@ def pay_out(refund: Refund, *, actor_id: int) -> None:
     Not by who confirmed the payment, ended the order or took its units back: they decided that money is owed.
     Raises `Conflict` for a refund that a provider pays or that was paid out before, `FourEyes`.
     """
-    if refund.payment.provider != Manual.name:
+    if refund.payment.provider not in BY_HAND:
         raise Conflict(gettext("The provider pays this one out by itself."))
     for decided_by in _decided_by(refund):
         four_eyes.refuse_own(PAY_OUT, made_by=decided_by, actor_id=actor_id)

@@ -79,7 +79,7 @@ class OrderIds:
         self._is_empty = False
 
     def look_at(self, chunk: list[Dated]) -> None:
-        """Ask once whether there are orders of this chunk's time: where none are, no moment has to be asked."""
+        """Ask once whether there are orders of this chunk's time: if not, no moment has to be asked."""
         first, last = ids_at(chunk[0].at)[0], ids_at(chunk[-1].at)[-1]
         self._is_empty = not Order.objects.filter(pk__gte=first, pk__lte=last).exists()
 

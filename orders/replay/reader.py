@@ -80,7 +80,7 @@ class Invoice:
 
 
 class Survey(NamedTuple):
-    """What has to be known of a file before it is replayed: how many `rows` there are, how dates are written."""
+    """What must be known of a file before it is replayed: its number of `rows`, how dates are written."""
 
     rows: int
     dates: Dates
@@ -138,7 +138,9 @@ def read_lines(path: Path, dates: Dates) -> Iterator[Line | Skipped]:
     """Every row below the header. Raises CommandError (see `read_invoices`)."""
     header, rows = _table(path)
     ours = itemgetter(*(header.index(name) for name in COLUMNS))
-    read_date, read_price, read_number = (lru_cache(NOTATIONS)(read) for read in (dates.read, price, digits))
+    read_number = lru_cache(NOTATIONS)(digits)
+    read_date = lru_cache(NOTATIONS)(dates.read)
+    read_price = lru_cache(NOTATIONS)(price)
     for row, fields in rows:
         if isinstance(fields, str):
             yield Skipped(row, fields)

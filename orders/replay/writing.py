@@ -19,6 +19,7 @@ from inventory import ledger
 from inventory.models import Kind
 from orders import states
 from orders.models import MAX_TOTAL, Order, OrderEvent, OrderLine, Payment, Status
+from orders.payments.providers import Imported
 from orders.payments.refunds import new_reference
 from orders.placement.decisions import Decisions
 from orders.placement.requests import PlaceRequest
@@ -28,7 +29,7 @@ from orders.settlements import entries
 from yousinsa.db.rows import insert_rows
 from yousinsa.errors import Invalid
 
-PROVIDER, CARRIER = "sandbox", "replay"
+CARRIER = "replay"
 # Goods arrive by the hundred: what an order lacks is rounded up to the next multiple.
 LOT = 100
 PATH = (Status.PENDING, Status.PAID, Status.SHIPPED, Status.DELIVERED)
@@ -133,8 +134,8 @@ def write_delivered(requests: Sequence[PlaceRequest], plans: Mapping[str, Plan],
             actor = request.buyer_id if after == Status.PAID else None
             events.append((request.order_id, before, after, actor, "", at))
         payments.append(
-            (request.order_id, PROVIDER, new_reference(), order.total, Payment.Status.APPROVED, True, "", "",
-             at, at)
+            (request.order_id, Imported.name, new_reference(), order.total, Payment.Status.APPROVED, True,
+             "", "", at, at)
         )  # fmt: skip
         orders.append(
             (Status.DELIVERED, plan.note, plan.recipient, plan.address, CARRIER, plan.tracking_number,

@@ -65,8 +65,11 @@ def _statements(insert: str, rows: Iterable[Sequence[Any]]) -> Iterator[str]:
 class _Literals(dict[Any, str]):
     """Values as the driver escapes them; the rows of a batch share most, and each is escaped once."""
 
-    def __missing__(self, value: Any) -> str:
+    def __init__(self) -> None:
         driver: Any = connection.connection
-        text: str = driver.literal(value).decode()
+        self._escaped = driver.literal
+
+    def __missing__(self, value: Any) -> str:
+        text = str(value) if type(value) is int else self._escaped(value).decode()
         self[value] = text
         return text

@@ -16,6 +16,7 @@ from orders.replay.run import Replay
 from yousinsa.commands.arguments import file_argument, whole_number
 from yousinsa.commands.progress import progress
 from yousinsa.errors import Problem
+from yousinsa.process.collection import rarely_collected
 
 RATES = (Decimal(1), Decimal(1_000_000))
 
@@ -60,7 +61,7 @@ class Command(BaseCommand):
         replay = Replay(file, dates, limit=limit, rate=rate)
         try:
             self.stdout.write(f"read as {charset(file)}")
-            with progress("Replaying lines", rows, self.stderr) as advance:
+            with progress("Replaying lines", rows, self.stderr) as advance, rarely_collected():
                 replay.run(advance)
         except (Problem, IntegrityError, InterfaceError, OperationalError) as exc:
             self._report(replay, rate, started)
