@@ -39,12 +39,12 @@ def test_what_is_given_is_what_is_stored(monkeypatch: pytest.MonkeyPatch, length
 def test_numbers_of_any_size_and_truth_keep_their_kind() -> None:
     (option,) = make_options([0])
     user = make_user()
-    moved = [(Stock.objects.get(option=option).pk, n, "adjust", 0, 0, 0, 0, "", user.pk, "1", timezone.now())
+    moved = [(Stock.objects.get(option=option).pk, n, "receive", 1, 0, 1, 0, "", user.pk, "1", timezone.now())
              for n in (1, 2**31 - 1)]  # fmt: skip
     names = ("stock", "sequence", "kind", "delta_on_hand", "delta_reserved", "on_hand_after",
              "reserved_after", "reference", "actor", "reason", "created_at")  # fmt: skip
     insert_rows(Movement, names, moved)
-    found = Movement.objects.filter(kind="adjust").order_by("sequence")
+    found = Movement.objects.filter(kind="receive").order_by("sequence")
     assert list(found.values_list("sequence", "reason")) == [(1, "1"), (2**31 - 1, "1")]
     fields = ("email", "name", "password", "role", "is_active", "date_joined")
     insert_rows(User, fields, [("0@x.test", "0", "", "buyer", False, timezone.now()),
