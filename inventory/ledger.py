@@ -21,10 +21,14 @@ from inventory.errors import InsufficientStock, InvalidMovement, Shortage, Stock
 from inventory.locks import LockedStock, lock_stock
 from inventory.models import MAX_UNITS, Kind, Movement, Stock
 from inventory.selectors import stock_ids
+from shop.bulk import in_batches
 from yousinsa.db.rows import insert_rows
 from yousinsa.db.transactions import transact
 from yousinsa.errors import IdempotencyKeyReused
 from yousinsa.http.page_cache import pages_changed
+
+# A CASE is read from its top for every row: beyond this, more statements are faster than longer ones.
+COUNTERS_AT_A_TIME = 100
 
 _MOVEMENT_FIELDS = (
     "stock", "sequence", "kind", "delta_on_hand", "delta_reserved", "on_hand_after", "reserved_after",
@@ -77,7 +81,8 @@ def post(locked: Locked, entries: Sequence[Entry]) -> None:
         )  # fmt: skip
     insert_rows(Movement, _MOVEMENT_FIELDS, rows)
     touched = sorted({entry.stock_id for entry in entries})
-    _write_counters({id: balances[id] for id in touched})
+    for ids in in_batches(touched, COUNTERS_AT_A_TIME):
+        _write_counters({id: balances[id] for id in ids})
     for id in touched:
         row = locked[id]
         row.on_hand, row.reserved, row.sequence = balances[id]
@@ -101,7 +106,7 @@ def _refusal(row: LockedStock, balance: tuple[int, int, int], entry: Entry) -> E
 
 
 def _write_counters(balances: Mapping[int, tuple[int, int, int]]) -> None:
-    """One UPDATE, however many rows: this is the statement that every waiting buyer waits for."""
+    """One UPDATE for all of these rows: this is the statement that every waiting buyer waits for."""
     table = Stock._meta.db_table
     ids = list(balances)
     if len(ids) == 1:

@@ -6,7 +6,7 @@ from inventory.models import Kind, Movement
 from orders.errors import OrderNotFound
 from orders.models import Order, OrderEvent, Refund, Status
 from orders.payments import refunds
-from orders.payments.providers import Manual
+from orders.payments.providers import BY_HAND
 from shop.rights import four_eyes
 from yousinsa.errors import Conflict
 
@@ -32,7 +32,7 @@ def pay_out(refund: Refund, *, actor_id: int) -> None:
     Nor by the buyer: nobody says of their own money that it went out.
     Raises `Conflict` for a refund that a provider pays or that was paid out before, `FourEyes`.
     """
-    if refund.payment.provider != Manual.name:
+    if refund.payment.provider not in BY_HAND:
         raise Conflict(gettext("The provider pays this one out by itself."))
     for person in _concerned(refund):
         four_eyes.refuse_own(PAY_OUT, made_by=person, actor_id=actor_id)

@@ -26,7 +26,15 @@ from orders.locking import SHIPPING_FIELDS, LockedOrder, lock_order, move
 from orders.models import Order, OrderTerm, Payment, Status, Trouble
 from orders.models.troubles import left_alone, set_aside, settled
 from orders.payments import by_hand, refunds
-from orders.payments.providers import APPROVED, DECLINED, PROVIDERS, WAITING, Answer, ProviderTimeout
+from orders.payments.providers import (
+    APPROVED,
+    DECLINED,
+    PROVIDERS,
+    TAKE_PAYMENTS,
+    WAITING,
+    Answer,
+    ProviderTimeout,
+)
 from yousinsa.db.errors import is_outage
 from yousinsa.db.transactions import patience, transact
 from yousinsa.errors import Busy, Invalid
@@ -59,8 +67,8 @@ def pay(
     Raises `InvalidTransition`, `ShippingRequired`, `PaymentInProgress`, `PaymentDeclined`,
     `PaymentUnknown`, `Invalid` for an unknown provider, `OrderNotFound`, `Busy` (nothing was charged).
     """
-    if provider not in PROVIDERS:
-        raise Invalid(errors={"provider": gettext("Must be one of: %s.") % ", ".join(sorted(PROVIDERS))})
+    if provider not in TAKE_PAYMENTS:
+        raise Invalid(errors={"provider": gettext("Must be one of: %s.") % ", ".join(TAKE_PAYMENTS)})
     payment, fresh = transact(lambda: _start(order_id, provider, token, shipping))
     if not fresh:
         return

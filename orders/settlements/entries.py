@@ -6,7 +6,7 @@ is committed after its look is still unclaimed, and goes into the next one.
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from orders.models import OrderLine, SettlementEntry
 from yousinsa.db.rows import insert_rows
@@ -15,6 +15,21 @@ BASIS_POINTS = 10_000
 _FIELDS = ("line", "store", "units", "won", "commission", "returned", "created_at")
 
 Row = tuple[Any, ...]
+
+
+class SoldLine(Protocol):
+    """What an entry asks of a line: an `OrderLine`, or a row of these columns."""
+
+    @property
+    def pk(self) -> Any: ...
+    @property
+    def store_id(self) -> Any: ...
+    @property
+    def quantity(self) -> int: ...
+    @property
+    def unit_price(self) -> int: ...
+    @property
+    def commission_rate(self) -> int: ...
 
 
 def commission(amount: int, rate: int) -> int:
@@ -26,7 +41,7 @@ def commission(amount: int, rate: int) -> int:
     return whole + (2 * rest > BASIS_POINTS or (2 * rest == BASIS_POINTS and whole % 2 == 1))
 
 
-def sale(line: OrderLine, *, at: datetime) -> Row:
+def sale(line: SoldLine, *, at: datetime) -> Row:
     """The entry of a line that was delivered."""
     won = line.quantity * line.unit_price
     return (line.pk, line.store_id, line.quantity, won, commission(won, line.commission_rate), 0, at)

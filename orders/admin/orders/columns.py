@@ -12,6 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import Order, OrderLine
+from orders.payments.providers import label
 from shop.desk.access.owners import own_stores, sees_own_only
 from shop.desk.columns import moment, stacked, won
 
@@ -53,7 +54,7 @@ class ListColumns:
         """With the newest attempt to pay."""
         newest = max(order.payments.all(), key=attrgetter("pk"), default=None)
         return stacked(
-            won(order.total), f"{newest.provider}: {newest.get_status_display()}" if newest else ""
+            won(order.total), f"{label(newest.provider)}: {newest.get_status_display()}" if newest else ""
         )
 
 

@@ -11,6 +11,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import MAX_LINES, OrderCorrection, OrderEvent, OrderLine, OrderNote, Payment
+from orders.payments.providers import label
 from shop.desk.base import FirstRows, ReadOnlyInline
 from shop.desk.columns import link, moment, money, recorded_text, won
 
@@ -75,8 +76,8 @@ class PaymentInline(ReadOnlyInline):
     """Money is seen by those who may see payments."""
 
     model = Payment
-    fields = ("page", "provider", "amount_won", "status", "said", "started", "decided", "refunded")
-    readonly_fields = ("page", "amount_won", "said", "started", "decided", "refunded")
+    fields = ("page", "paid_with", "amount_won", "status", "said", "started", "decided", "refunded")
+    readonly_fields = ("page", "paid_with", "amount_won", "said", "started", "decided", "refunded")
     said = recorded_text("detail", _("detail"))
     amount_won = money("amount", _("amount (won)"))
     started = moment("created_at", _("started at"))
@@ -88,6 +89,10 @@ class PaymentInline(ReadOnlyInline):
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_view_permission(request, obj) and request.user.has_perm("orders.view_payment")
+
+    @admin.display(description=_("provider"))
+    def paid_with(self, payment: Payment) -> str:
+        return label(payment.provider)
 
     @admin.display(description=_("reference"))
     def page(self, payment: Payment) -> SafeString:
