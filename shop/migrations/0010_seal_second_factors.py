@@ -38,7 +38,7 @@ def unseal_secrets(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("shop", "0008_sessions_end_with_rights"),
+        ("shop", "0009_roles_that_agree"),
         ("otp_totp", "0003_add_timestamps"),
     ]
 
