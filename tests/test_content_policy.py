@@ -16,7 +16,8 @@ from tests.support.wire import token_of
 from yousinsa.content_policy import DESK_PAGE, DOCS, HEADER, NOTHING, PAGE
 from yousinsa.http.handlers import Application
 
-pytestmark = pytest.mark.django_db
+# The application closes the connections of what it is done with.
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def ask(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, list[str]], bytes]:

@@ -22,7 +22,7 @@ def test_pages_without_a_sign_in_ask_for_nothing_that_is_refused(signed_in: Desk
     page.goto(f"{signed_in.url}/admin/login/")
     expect(page.locator("#login-form")).to_be_visible()
     page.goto(f"{signed_in.url}/api/docs/")
-    expect(page.locator(".opblock").first).to_be_visible()
+    expect(page.locator(".opblock").first).to_be_visible(timeout=60_000)  # Swagger builds it all
     assert wrong == []
     page.goto(f"{signed_in.url}/nowhere/")
     expect(page.locator("h1")).to_be_visible()
