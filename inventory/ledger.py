@@ -1,13 +1,13 @@
 """Every change of stock: the counters and their movement rows, in one transaction.
 
-`post` is the one primitive. The verbs below it say what each kind of movement means; they take units
-(positive integers) and run inside the caller's transaction, after the caller locked the rows once with
-`inventory.locks.lock_stock`. `receive`, `adjust` and `transfer` are whole use cases and open their
-own transaction.
+`post` is the one primitive; it runs inside the caller's transaction, after the caller locked the rows once
+with `inventory.locks.lock_stock`. What a unit of an order does to the counters is in `DELTAS`. `receive`,
+`receive_once`, `adjust` and `transfer` are whole use cases and open their own transaction.
 """
 
+import hashlib
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -20,9 +20,14 @@ from inventory.errors import InsufficientStock, InvalidMovement, Shortage, Stock
 from inventory.locks import LockedStock, lock_stock
 from inventory.models import MAX_UNITS, Kind, Movement, Stock
 from inventory.selectors import stock_ids
+from shop.bulk import in_batches
 from yousinsa.db.rows import insert_rows
 from yousinsa.db.transactions import transact
+from yousinsa.errors import IdempotencyKeyReused
 from yousinsa.http.page_cache import pages_changed
+
+# A CASE is read from its top for every row: beyond this, more statements are faster than longer ones.
+COUNTERS_AT_A_TIME = 100
 
 _MOVEMENT_FIELDS = (
     "stock", "sequence", "kind", "delta_on_hand", "delta_reserved", "on_hand_after", "reserved_after",
@@ -48,6 +53,17 @@ class Entry(NamedTuple):
 
 
 Locked = Mapping[int, LockedStock]
+
+DELTAS: Mapping[str, tuple[int, int]] = {
+    Kind.RESERVE: (0, 1),
+    Kind.RELEASE: (0, -1),
+    Kind.SHIP: (-1, -1),
+    Kind.RESTOCK: (1, 0),
+    Kind.ADJUST: (-1, 0),
+}
+"""What a unit of an order does to what is on hand and to what is reserved: it is promised, its promise is
+taken back, it leaves the house, it is back and for sale, it is written off.
+"""
 
 
 def post(locked: Locked, entries: Sequence[Entry]) -> None:
@@ -75,7 +91,8 @@ def post(locked: Locked, entries: Sequence[Entry]) -> None:
         )  # fmt: skip
     insert_rows(Movement, _MOVEMENT_FIELDS, rows)
     touched = sorted({entry.stock_id for entry in entries})
-    _write_counters({id: balances[id] for id in touched})
+    for ids in in_batches(touched, COUNTERS_AT_A_TIME):
+        _write_counters({id: balances[id] for id in ids})
     for id in touched:
         row = locked[id]
         row.on_hand, row.reserved, row.sequence = balances[id]
@@ -99,7 +116,7 @@ def _refusal(row: LockedStock, balance: tuple[int, int, int], entry: Entry) -> E
 
 
 def _write_counters(balances: Mapping[int, tuple[int, int, int]]) -> None:
-    """One UPDATE, however many rows: this is the statement that every waiting buyer waits for."""
+    """One UPDATE for all of these rows: this is the statement that every waiting buyer waits for."""
     table = Stock._meta.db_table
     ids = list(balances)
     if len(ids) == 1:
@@ -118,19 +135,10 @@ def _write_counters(balances: Mapping[int, tuple[int, int, int]]) -> None:
     pages_changed()
 
 
-Units = Iterable[tuple[int, int]]
-"""Pairs of stock id and units (positive)."""
-
-
-def reserve(locked: Locked, units: Units, *, reference: str, actor_id: int | None = None) -> None:
-    """Promise units to an order. Raises `InsufficientStock`."""
-    post(locked, [Entry(id, Kind.RESERVE, 0, n, reference, actor_id) for id, n in units])
-
-
 def reserve_conditionally(
     units: Sequence[tuple[int, int, int]], *, reference: str, actor_id: int | None = None
 ) -> None:
-    """`reserve` without locking first: check and promise are one UPDATE a stock row.
+    """Promise units to an order without locking first: check and promise are one UPDATE a stock row.
 
     `units` are (stock id, option id, units), ascending by stock id: the rows stay locked from their UPDATE
     to the end of the caller's transaction, in the order that everybody locks in. Raises `InsufficientStock`
@@ -152,25 +160,6 @@ def reserve_conditionally(
         raise InsufficientStock(short)
     insert_rows(Movement, _MOVEMENT_FIELDS, rows)
     pages_changed()
-
-
-def release(
-    locked: Locked, units: Units, *, reference: str, actor_id: int | None = None, reason: str = ""
-) -> None:
-    """Take a promise back: the units are available at once."""
-    post(locked, [Entry(id, Kind.RELEASE, 0, -n, reference, actor_id, reason) for id, n in units])
-
-
-def ship(locked: Locked, units: Units, *, reference: str, actor_id: int | None = None) -> None:
-    """Promised units leave the house."""
-    post(locked, [Entry(id, Kind.SHIP, -n, -n, reference, actor_id) for id, n in units])
-
-
-def restock(
-    locked: Locked, units: Units, *, reference: str, actor_id: int | None = None, reason: str = ""
-) -> None:
-    """Returned units are back and for sale."""
-    post(locked, [Entry(id, Kind.RESTOCK, n, 0, reference, actor_id, reason) for id, n in units])
 
 
 def correct(
@@ -227,10 +216,46 @@ def receive(
         locked = _lock_option(option_id)
         (row,) = locked.values()
         _check_seen(row, seen)
+        _check_room(row, quantity)
         post(locked, [Entry(row.id, Kind.RECEIVE, quantity, 0, reference, actor_id, reason)])
         return row
 
     return transact(work)
+
+
+def receive_once(
+    *, option_id: int, quantity: int, actor_id: int, key: str, reason: str = ""
+) -> tuple[LockedStock, bool]:
+    """`receive` under a key: whatever is sent again by the same actor for the same option is done once.
+
+    Returns the stock row as it is after, and whether the units had been received before. Looked up under the
+    row's lock; should that ever be missed, two movements would have one sequence number, which the database
+    refuses. Raises as `receive`, and `IdempotencyKeyReused` for another quantity or reason.
+    """
+    digest = hashlib.blake2b(f"{actor_id}:{key}".encode(), digest_size=16).hexdigest()
+    reference = f"RECEIPT-{digest.upper()}"
+    if quantity < 1:
+        raise InvalidMovement(errors={"quantity": _("Must be at least 1.")})
+
+    def work() -> tuple[LockedStock, bool]:
+        locked = _lock_option(option_id)
+        (row,) = locked.values()
+        before = Movement.objects.filter(reference=reference, stock=row.id, kind=Kind.RECEIVE)
+        if received := before.values_list("delta_on_hand", "reason").first():
+            if received != (quantity, reason):
+                raise IdempotencyKeyReused
+            return row, True
+        _check_room(row, quantity)
+        post(locked, [Entry(row.id, Kind.RECEIVE, quantity, 0, reference, actor_id, reason)])
+        return row, False
+
+    return transact(work)
+
+
+def _check_room(row: LockedStock, quantity: int) -> None:
+    if row.on_hand + quantity > MAX_UNITS:
+        said = _("More than %d on hand cannot be recorded.") % MAX_UNITS
+        raise InvalidMovement(errors={"quantity": said})
 
 
 def adjust(

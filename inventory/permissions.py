@@ -23,5 +23,6 @@ RIGHTS: dict[str, tuple[str, ...]] = {
         "inventory.view_monthseal", "inventory.view_sealedbalance", "inventory.close_month",
         "inventory.fix_differences",
     ),
-    STORE_OWNER: _STOCK,
+    # Of their own stores only, by hand (inventory/admin/stock/changes.py).
+    STORE_OWNER: (*_STOCK, "inventory.receive_stock"),
 }  # fmt: skip

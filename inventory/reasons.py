@@ -10,6 +10,8 @@ COUNTED = recordable(
 )
 # Of demo data.
 SET_TO = recordable(gettext_noop("Set to %(level)d available units by seed_demo."))
+# Of units that left the house and arrived nowhere.
+LOST_ON_ITS_WAY = recordable(gettext_noop("lost on its way: %(note)s"))
 # Of an adjustment at the desk, by the reason that was chosen, where there is a note as well.
 ADJUSTED = {
     "counted": recordable(gettext_noop("counted: %(note)s")),

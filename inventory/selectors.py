@@ -83,23 +83,27 @@ def stock_ids(option_ids: Iterable[int]) -> dict[int, int]:
     return dict(Stock.objects.filter(option_id__in=set(option_ids)).values_list("option_id", "id"))
 
 
-def product_views(products: QuerySet[Product]) -> list[ProductView]:
+def product_views(products: QuerySet[Product], *, whole: bool = False) -> list[ProductView]:
     """Products as shoppers see them, with what is available of each option now. One query.
 
-    In the order of the queryset, which must keep a product's rows together; options that are on sale, by id.
+    In the order of the queryset, which must keep a product's rows together; options by id, those that are on
+    sale or (`whole`, as their owner sees them) all.
     """
     rows = products.values_list(
-        "id", "name", "category__slug", "price", "store_id",
+        "id", "name", "category__slug", "price", "store_id", "is_active",
         "options__id", "options__sku", "options__size", "options__color",
         "options__stock__on_hand", "options__stock__reserved", "options__is_active",
     )  # fmt: skip
     views: dict[int, ProductView] = {}
-    for id, name, category, price, store, option, sku, size, color, on_hand, reserved, on_sale in rows:
+    for row in rows:
+        id, name, category, price, store, is_active = row[:6]
         view = views.get(id)
         if view is None:
-            view = views[id] = ProductView(id, name, category, price, store, [])
-        if option is not None and on_sale:
-            view.options.append(OptionView(option, sku, size, color, (on_hand or 0) - (reserved or 0)))
+            view = views[id] = ProductView(id, name, category, price, store, is_active, [])
+        option_id, sku, size, color, on_hand, reserved, on_sale = row[6:]
+        if option_id is not None and (on_sale or whole):
+            available = (on_hand or 0) - (reserved or 0)
+            view.options.append(OptionView(option_id, sku, size, color, available, on_sale))
     for view in views.values():
         view.options.sort(key=lambda option: option.id)
     return list(views.values())

@@ -3,7 +3,6 @@
 Whose order it is not is told so first: before the body is read.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Annotated, TypeVar
 
@@ -26,7 +25,7 @@ from orders.drops.admission.pending import find_unwritten, refuse_unwritten
 from orders.errors import OrderNotFound
 from orders.lifecycle import begin_cancel, begin_return
 from orders.models import MAX_LINES, MAX_QUANTITY, MAX_TOTAL, Order
-from orders.payments.providers import PROVIDERS, offered
+from orders.payments.providers import TAKE_PAYMENTS, offered
 from orders.payments.services import begin_pay
 from orders.placement.lanes import begin_order
 from orders.placement.requests import Placed, PlaceRequest
@@ -41,26 +40,22 @@ from yousinsa.http.deferred import Deferred
 from yousinsa.http.endpoint import Endpoint
 from yousinsa.http.paging import Ordering, keyset_page
 from yousinsa.http.schema import LOCATION, operation
+from yousinsa.idempotency import idempotency_key, key_header, replayed_header
 from yousinsa.limits import OrderThrottle, PingThrottle
 
 T = TypeVar("T", bound=Body)
 Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
 NEWEST = Ordering(("id",), (int,), descending=True)
 
-IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER, pattern=r"^[\x21-\x7E]{1,255}$",
-    description="Names this purchase: sent again with the same body it answers with the order it made.",
-)  # fmt: skip
-REPLAYED = OpenApiParameter(
-    "Idempotent-Replayed", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[201],
-    description="`true` where the order had been placed before.",
-)  # fmt: skip
+IDEMPOTENCY_KEY = key_header(
+    "Names this purchase: sent again with the same body it answers with the order it made."
+)
+REPLAYED = replayed_header(201, "`true` where the order had been placed before.")
 QUEUE_TICKET = OpenApiParameter(
     waiting_room.HEADER, OpenApiTypes.STR, OpenApiParameter.HEADER,
     description="The `ticket` of a drop's queue (429 `queued`): keeps your place.",
 )  # fmt: skip
 _TICKET = f"HTTP_{waiting_room.HEADER.upper().replace('-', '_')}"
-_KEY = re.compile(r"[\x21-\x7E]{1,255}")
 
 
 class LineBody(Body, frozen=True):
@@ -82,7 +77,7 @@ class NewOrder(Body, frozen=True):
 class PaymentBody(Body, frozen=True):
     """`token` is the card token of the sandbox; `shipping` defaults to the saved address."""
 
-    provider: Annotated[str, Meta(max_length=20, extra_json_schema={"enum": sorted(PROVIDERS)})]
+    provider: Annotated[str, Meta(max_length=20, extra_json_schema={"enum": TAKE_PAYMENTS})]
     token: Annotated[str, Meta(max_length=100, pattern=r"^[^\x00]*$"), AS_SENT] = ""
     shipping: Address | None = None
 
@@ -161,17 +156,6 @@ def units_of(lines: Iterable[LineBody]) -> dict[int, int]:
             message = gettext("At most %s units of one option in an order.") % MAX_QUANTITY
             raise Invalid(errors={f"lines.{i}.quantity": message})
     return units
-
-
-def idempotency_key(request: Request) -> str | None:
-    """The header's value, None where there is none. Raises `Invalid` for one of other form."""
-    key = request.META.get("HTTP_IDEMPOTENCY_KEY")
-    if key is None:
-        return None
-    if not _KEY.fullmatch(key):
-        message = gettext("Must be given once: 1 to 255 characters of printable ASCII without spaces.")
-        raise Invalid(errors={"Idempotency-Key": message})
-    return key
 
 
 class OrderDetailView(APIView):

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import Status
+from yousinsa import errors
 from yousinsa.errors import Conflict, Invalid, NotFound, Problem
 from yousinsa.language import filled_later
 
@@ -85,11 +86,9 @@ class PriceChanged(Conflict):
         )  # fmt: skip
 
 
-class IdempotencyKeyReused(Problem):
+class IdempotencyKeyReused(errors.IdempotencyKeyReused):
     """422: the key belongs to an order that was placed with another body."""
 
-    status = 422
-    code = "idempotency_key_reused"
     title = _("This Idempotency-Key was used for an order with another body.")
 
 

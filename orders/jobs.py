@@ -8,11 +8,12 @@ from django.conf import settings
 from inventory.reconciliation.requests import run_requested
 from orders.drops.schedule import run_due
 from orders.drops.writing import drain, outbox
-from orders.lifecycle import expire_due
+from orders.lifecycle import expire_due, forget_corrections
 from orders.order_book import ORDERS
 from orders.payments.refunds import pay_out_due
 from orders.payments.services import resolve_unanswered
 from yousinsa.process.loop import Job
+from yousinsa.process.sessions import clear_sessions
 
 
 def jobs() -> list[Job]:
@@ -23,6 +24,8 @@ def jobs() -> list[Job]:
         Job("refunds", 30, pay_out_due),
         Job("drops", 0.5, run_due),
         Job("reconciliations", 2, lambda: run_requested(ORDERS)),
+        Job("clearsessions", 3600, clear_sessions, eager=True),
+        Job("old_corrections", 3600, forget_corrections),
     ]
     return [*always, Job("outbox", 0.5, outbox.deliver_due), drain_job()] if settings.REDIS_URL else always
 

@@ -2,9 +2,9 @@
 
 from django.db import connection
 
-from orders.changes.held import SHIPPING_FIELDS
 from orders.errors import OrderNotFound
-from orders.models import Order
+from orders.models import Order, OrderCorrection, OrderTerm
+from orders.models.orders import SHIPPING_FIELDS
 
 
 def lock_order(order_id: int) -> Order:
@@ -18,6 +18,8 @@ def lock_order(order_id: int) -> Order:
 
 
 def forget_shipping(*, order_ids: list[int]) -> None:
-    """Blank where ended orders were shipped to: personal data of somebody who withdrew."""
+    """Blank where ended orders were shipped to, and what finds them by it: of somebody who withdrew."""
     if order_ids:
         Order.objects.filter(pk__in=order_ids).update(**dict.fromkeys(SHIPPING_FIELDS, ""))
+        OrderTerm.objects.forget(order_ids)
+        OrderCorrection.objects.filter(order__in=order_ids).update(before="", after="")

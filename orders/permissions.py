@@ -21,6 +21,7 @@ RIGHTS: dict[str, tuple[str, ...]] = {
         "orders.add_drop", "orders.change_drop", "orders.delete_drop",
         "orders.add_dropitem", "orders.change_dropitem", "orders.delete_dropitem",
         "orders.ship_order", "orders.deliver_order", "orders.cancel_order", "orders.return_order",
+        "orders.correct_order", "orders.lose_order",
     ),
     FINANCE: (
         *_ORDERS, *_MONEY, *_DROPS,

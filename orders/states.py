@@ -9,7 +9,8 @@ TRANSITIONS = MappingProxyType(
     {
         Status.PENDING: frozenset({Status.PAID, Status.CANCELLED, Status.EXPIRED}),
         Status.PAID: frozenset({Status.SHIPPED, Status.CANCELLED}),
-        Status.SHIPPED: frozenset({Status.DELIVERED}),
+        # Returned without having been delivered: lost on its way (orders/lifecycle/losing.py).
+        Status.SHIPPED: frozenset({Status.DELIVERED, Status.RETURNED}),
         Status.DELIVERED: frozenset({Status.RETURNED}),
         # A payment that was under way when the hold ended, if the units can be had once more.
         Status.EXPIRED: frozenset({Status.PAID}),

@@ -13,6 +13,7 @@ from django.db import transaction
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from msgspec import UNSET
+from rest_framework.exceptions import APIException
 from rest_framework.permissions import SAFE_METHODS, AllowAny, BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -24,7 +25,7 @@ from inventory.selectors import in_stock, product_views, sold_out_products
 from orders.lifecycle.withdrawal import withdraw_buyer
 from shop import selectors, services
 from shop.limits import limit_sign_in, remember_device
-from shop.models import Product, User
+from shop.models import Product, Role, Store, User
 from shop.options import OptionDraft
 from shop.schemas import (
     Address,
@@ -46,7 +47,7 @@ from shop.schemas import (
 from shop.selectors import ORDERINGS, ProductQuery
 from yousinsa import limits
 from yousinsa.auth import Principal, caller
-from yousinsa.errors import Unauthenticated
+from yousinsa.errors import Problem, Unauthenticated
 from yousinsa.http.bodies import read_body, read_query
 from yousinsa.http.endpoint import Endpoint
 from yousinsa.http.page_cache import cached_answer
@@ -174,9 +175,9 @@ class StoresView(APIView):
         return Response(selectors.store_view(store), status=201)
 
 
-def product_page(query: ProductQuery, request: HttpRequest) -> ProductPage:
-    """The products that a query asks for. Raises `Invalid`."""
-    products = selectors.filter_products(query)
+def product_page(query: ProductQuery, request: HttpRequest, *, own: bool = False) -> ProductPage:
+    """The products that a query asks for; `own`: also what is off sale. Raises `Invalid`."""
+    products = selectors.filter_products(query, own=own)
     if query.in_stock is False and (sold_out := sold_out_products()) is not None:
         products = products.filter(pk__in=sold_out)
 
@@ -191,7 +192,7 @@ def product_page(query: ProductQuery, request: HttpRequest) -> ProductPage:
         keep=None if query.in_stock is None else with_the_stock_wanted,
     )  # fmt: skip
     ids = [row.pk for row in page.rows]
-    views = {view.id: view for view in product_views(Product.objects.filter(pk__in=ids))}
+    views = {view.id: view for view in product_views(Product.objects.filter(pk__in=ids), whole=own)}
     return ProductPage(page.next, page.previous, [views[id] for id in ids])
 
 
@@ -204,7 +205,10 @@ def product_view(product_id: int) -> ProductView:
 
 
 class CatalogueView(Endpoint):
-    """Everybody may look, whoever they are: an expired token is no reason to refuse the products."""
+    """Everybody may look, whoever they are: an expired token is no reason to refuse the products.
+
+    A store owner sees of the own products what is off sale too.
+    """
 
     def shown(self, request: Request, look: Callable[[], ProductPage | ProductView]) -> HttpResponseBase:
         """What `look` finds, for all who ask at about the same time (yousinsa/http/page_cache.py)."""
@@ -218,6 +222,22 @@ class CatalogueView(Endpoint):
             initialized.authenticators = []
         return initialized
 
+    def seller_id(self, request: Request) -> int:
+        """The store owner who looks; 0 for anybody else, whatever token they send."""
+        for authenticator in self.get_authenticators():
+            try:
+                found = authenticator.authenticate(request)
+            except (Problem, APIException):
+                return 0
+            if found:
+                user: Any = found[0]
+                return int(user.pk) if user.role == Role.STORE_OWNER else 0
+        return 0
+
+    def is_own(self, request: Request, store_id: int) -> bool:
+        seller_id = self.seller_id(request)
+        return bool(seller_id) and Store.objects.filter(pk=store_id, owner=seller_id).exists()
+
     def get_permissions(self) -> list[BasePermission]:
         return anybody_reads(self.request.method)
 
@@ -226,6 +246,8 @@ class ProductsView(CatalogueView):
     @operation("Products", response=ProductPage, query=ProductQuery, public=True)
     def get(self, request: Request) -> HttpResponseBase:
         query = read_query(request.query_params, ProductQuery)
+        if query.store and self.is_own(request, query.store):
+            return Response(product_page(query, request._request, own=True))
         return self.shown(request, lambda: product_page(query, request._request))
 
     @operation(
@@ -249,6 +271,10 @@ class ProductsView(CatalogueView):
 class ProductDetailView(CatalogueView):
     @operation("A product", response=ProductView, errors=(404,), public=True)
     def get(self, request: Request, pk: int) -> HttpResponseBase:
+        if seller := self.seller_id(request):
+            own = Product.objects.filter(pk=pk, store__owner=seller)
+            if views := product_views(own, whole=True):
+                return Response(views[0])
         return self.shown(request, lambda: product_view(pk))
 
     @operation(
@@ -261,7 +287,9 @@ class ProductDetailView(CatalogueView):
         services.store_for_sale(store_id=product.store_id, owner_id=caller(request).id)
         body = read_body(request, ProductChange)
         changes: dict[str, Any] = {
-            field: value for field in ("name", "price") if (value := getattr(body, field)) is not UNSET
+            field: value
+            for field in ("name", "price", "is_active")
+            if (value := getattr(body, field)) is not UNSET
         }
         if body.category is not UNSET:
             changes["category"] = selectors.category_by_slug(str(body.category))
@@ -270,8 +298,9 @@ class ProductDetailView(CatalogueView):
                 option.sku,
                 None if option.size is UNSET else str(option.size),
                 None if option.color is UNSET else str(option.color),
+                None if option.is_active is UNSET else bool(option.is_active),
             )
             for option in ([] if body.options is UNSET else list(body.options))
         ]
         change_product(product=product, changes=changes, options=drafts)
-        return Response(product_views(Product.objects.filter(pk=pk))[0])
+        return Response(product_views(Product.objects.filter(pk=pk), whole=True)[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from binascii import unhexlify
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -12,13 +14,17 @@ from django.db import models, transaction
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
+from django_otp.plugins.otp_totp.models import TOTPDevice
 from treebeard.mp_tree import MP_Node
 
 from yousinsa.db.fields import ExactCharField
 from yousinsa.db.rows import insert_rows
+from yousinsa.sealing import Unreadable, seal, unseal
 from yousinsa.text.cleaning import tidied_email
 from yousinsa.text.fields import EmailField, Keyed, KeyField, LineField, SkuField, SlugField
 from yousinsa.text.keys import MAX_TERM, search_terms
+
+logger = logging.getLogger(__name__)
 
 MAX_PRICE = 1_000_000_000
 MAX_OPTIONS = 200
@@ -45,6 +51,11 @@ class UserManager(BaseUserManager["User"]):
 class Role(models.TextChoices):
     BUYER = "buyer", _("buyer")
     STORE_OWNER = "store_owner", _("store owner")
+
+
+OWNER_AND_SUPERUSER = _(
+    "A store owner sees what is their own, a superuser everything: choose one of the two."
+)
 
 
 class User(AbstractBaseUser, PermissionsMixin):
@@ -80,6 +91,19 @@ class User(AbstractBaseUser, PermissionsMixin):
             ("deactivate_user", _("Can deactivate user")),
             ("remove_second_factor", _("Can remove the second factor of user")),
         ]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(role__in=Role.values), name="user_role_known"),
+            models.CheckConstraint(
+                condition=~models.Q(role=Role.STORE_OWNER, is_superuser=True),
+                name="user_store_owner_is_no_superuser",
+                violation_error_message=OWNER_AND_SUPERUSER,
+            ),
+            models.CheckConstraint(
+                condition=models.Q(is_superuser=False) | models.Q(is_staff=True),
+                name="user_superuser_is_operator",
+                violation_error_message=_("A superuser is an operator as well."),
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.email
@@ -95,6 +119,38 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def get_short_name(self) -> str:
         return self.get_full_name()
+
+
+class Authenticator(TOTPDevice):
+    """The device of a second factor. Its secret is sealed in `key`; `bin_key` opens it."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+
+    def save(self, *args: Any, **options: Any) -> None:
+        """Seals the secret, each time anew: so it moves from a key of SECRET_KEY_FALLBACKS to SECRET_KEY."""
+        adding = self._state.adding
+        secret = unhexlify(self.key) if adding else self.bin_key  # type: ignore[has-type]
+        self.key = seal(secret, self._owner)
+        super().save(*args, **options)
+
+    @property
+    def bin_key(self) -> bytes:
+        """The secret. Raises `Unreadable`."""
+        return unseal(self.key, self._owner)
+
+    @property
+    def _owner(self) -> str:
+        return f"totp:{self.user_id}"
+
+    def verify_token(self, token: str) -> bool:
+        """Whether this is the device's code. One that cannot be read takes none: backup codes still work."""
+        try:
+            return bool(super().verify_token(token))
+        except Unreadable as exc:
+            logger.error("the second factor of user %s cannot be read: %s", self.user_id, exc)  # noqa: TRY400
+            return False
 
 
 class TokenRevocation(models.Model):

@@ -24,6 +24,7 @@ class OptionDraft:
     sku: str
     size: str | None = None
     color: str | None = None
+    is_active: bool | None = None
 
 
 def clean_drafts(options: Sequence[OptionDraft]) -> list[OptionDraft]:
@@ -35,11 +36,11 @@ def clean_drafts(options: Sequence[OptionDraft]) -> list[OptionDraft]:
         if sku in skus:
             raise Invalid(errors={f"options.{i}.sku": gettext("This SKU is given twice.")})
         skus.add(sku)
-        look = [
+        size, color = (
             None if text is None else cleaned(text, f"options.{i}.{name}")
             for name, text in (("size", draft.size), ("color", draft.color))
-        ]
-        drafts.append(OptionDraft(sku, *look))
+        )
+        drafts.append(OptionDraft(sku, size, color, draft.is_active))
     return drafts
 
 
@@ -54,12 +55,16 @@ def write_options(product: Product, drafts: Sequence[OptionDraft]) -> list[Optio
     options: list[Option] = []
     changed: list[Option] = []
     added: list[Option] = []
+    switched: list[Option] = []
     for draft in drafts:
         option = present.pop(draft.sku, None) or Option(product=product, sku=draft.sku)
         before = (option.size, option.color)
         option.size = option.size if draft.size is None else draft.size
         option.color = option.color if draft.color is None else draft.color
         option.look_key = key(option.size, option.color)
+        if draft.is_active is not None and draft.is_active != option.is_active:
+            option.is_active = draft.is_active
+            switched.append(option)
         options.append(option)
         if option.pk is None:
             added.append(option)
@@ -74,6 +79,9 @@ def write_options(product: Product, drafts: Sequence[OptionDraft]) -> list[Optio
             Option.objects.filter(pk__in=[option.pk for option in changed]).update(look_key=aside)
             Option.objects.bulk_update(changed, ["size", "color", "look_key"])
             Option.objects.bulk_create(added)
+            for option in switched:
+                if option.pk is not None:
+                    option.save(update_fields=["is_active"])  # one by one: drops follow what is saved
     except IntegrityError as exc:
         if not is_duplicate(exc):
             raise

@@ -87,6 +87,7 @@ class OptionChange(Body, frozen=True):
     sku: Sku
     size: Size | UnsetType = UNSET
     color: Color | UnsetType = UNSET
+    is_active: bool | UnsetType = UNSET
 
 
 ProductName = Annotated[str, Meta(min_length=1, max_length=200, pattern=NOT_BLANK)]
@@ -102,11 +103,15 @@ class NewProduct(Body, frozen=True):
 
 
 class ProductChange(Body, frozen=True):
-    """What is left out stays as it is. Options are recognised by SKU; new ones start without stock."""
+    """What is left out stays as it is. Options are recognised by SKU; new ones start without stock.
+
+    `is_active: false` takes the product, or one option, off sale; `true` puts it on sale again.
+    """
 
     name: ProductName | UnsetType = UNSET
     category: Slug | UnsetType = UNSET
     price: Price | UnsetType = UNSET
+    is_active: bool | UnsetType = UNSET
     options: Annotated[list[OptionChange], Meta(min_length=1, max_length=MAX_OPTIONS)] | UnsetType = UNSET
 
 
@@ -119,23 +124,31 @@ class PageQuery(Query, frozen=True):
 
 
 class OptionView(msgspec.Struct):
-    """An option and the units of it that can be bought now."""
+    """An option and the units of it that can be bought now.
+
+    What is not on sale (`is_active`) only its owner is shown.
+    """
 
     id: int
     sku: str
     size: str
     color: str
     available: int
+    is_active: bool
 
 
 class ProductView(msgspec.Struct):
-    """A product; `category` is a slug, `store` an id, `price` in won."""
+    """A product; `category` is a slug, `store` an id, `price` in won.
+
+    What is not on sale (`is_active`) only its owner is shown.
+    """
 
     id: int
     name: str
     category: str
     price: int
     store: int
+    is_active: bool
     options: list[OptionView]
 
 

@@ -35,7 +35,9 @@ class ProductQuery(Query, frozen=True):
     """Filters of the product list; all of them narrow it."""
 
     category: Annotated[str, Meta(description="A category's slug; what lies below it is included.")] = ""
-    store: Id | None = None
+    store: Annotated[
+        Id | None, Meta(description="A store's id; its owner is shown what is off sale as well.")
+    ] = None
     search: Annotated[
         str,
         Meta(
@@ -66,11 +68,14 @@ def ordering_named(name: str) -> Ordering:
     return ORDERINGS[name]
 
 
-def filter_products(query: ProductQuery) -> QuerySet[Product]:
-    """The products that `query` asks for (stock aside, which inventory knows). Raises `Invalid`."""
+def filter_products(query: ProductQuery, *, own: bool = False) -> QuerySet[Product]:
+    """The products that `query` asks for (stock aside, which inventory knows). Raises `Invalid`.
+
+    `own`: also what shoppers do not see.
+    """
     if query.min_price is not None and query.max_price is not None and query.min_price > query.max_price:
         raise Invalid(errors={"min_price": gettext("Must not be above max_price.")})
-    products = visible_products()
+    products = Product.objects.all() if own else visible_products()
     if query.category:
         products = products.filter(category__in=category_ids(query.category))
     if query.store is not None:

@@ -178,13 +178,21 @@ def change_password(*, user: User, current: str, new: str, request: HttpRequest 
     check_password(user=user, password=current, field="current_password")
     if errors := _password_errors(new, user, "new_password"):
         raise Invalid(errors=errors)
+    user.set_password(new)
+    store_password(user=user)
+    if request is not None and hasattr(request, "session"):
+        update_session_auth_hash(request, user)
+
+
+def store_password(*, user: User) -> None:
+    """Keep the password that was set on `user`: every token and session that the old one opened ends.
+
+    `user` is up to date then, so that `update_session_auth_hash` may keep the session of who changed it.
+    """
     with transaction.atomic():
-        user.set_password(new)
         user.save(update_fields=["password"])
         revoke_all_tokens(user_id=user.pk)
-    if request is not None and hasattr(request, "session"):
         user.refresh_from_db(fields=["sign_in_version"])
-        update_session_auth_hash(request, user)
 
 
 def withdraw(*, user: User) -> None:
@@ -276,6 +284,18 @@ def decide_store(*, store: Store, status: str) -> None:
         pages_changed()
 
 
+# --- Categories ---------------------------------------------------------------------------------------
+
+
+def lock_tree() -> None:
+    """Whoever changes the category tree takes their turn, to the end of the transaction.
+
+    A node's place is computed from its neighbours': two at once would compute the same. The oldest node
+    stands for the whole tree.
+    """
+    list(Category.objects.select_for_update().order_by("pk").values_list("pk")[:1])
+
+
 # --- Products -----------------------------------------------------------------------------------------
 
 
@@ -318,9 +338,10 @@ def create_product(
 def update_product(
     *, product: Product, changes: Mapping[str, Any], options: Sequence[OptionDraft] = ()
 ) -> list[Option]:
-    """Change a product's name, category or price; options are recognised by SKU, changed or added.
+    """Change a product's name, category, price or whether it is on sale.
 
-    Options that are not named stay as they are. Returns the options that were added.
+    Options are recognised by SKU, changed or added; those that are not named stay as they are.
+    Returns the options that were added.
     Raises `Invalid`, `SkuTaken`.
     """
     drafts = clean_drafts(options)

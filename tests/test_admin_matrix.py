@@ -79,7 +79,7 @@ MODELS: dict[str, dict[str, str]] = {
     "auth_group": {"view": "U", "add": "U", "change": "U", "delete": "U"},
     "inventory_stock": {
         "view": "ESDFOU", "add": "", "change": "", "delete": "", "timeline": "ESDFOU",
-        "receive": "SU", "adjust": "SU", "transfer": "SU", "count": "SU",
+        "receive": "SOU", "adjust": "SU", "transfer": "SU", "count": "SU",
     },
     "inventory_movement": {"view": "SDFOU", "add": "", "change": "", "delete": ""},
     # The page of a document answers a post of those who may only look by showing the document.
@@ -97,6 +97,7 @@ MODELS: dict[str, dict[str, str]] = {
     "orders_order": {
         "view": "DFOU", "add": "", "change": "", "delete": "",
         "confirm-payment": "DFU", "ship": "DU", "deliver": "DU", "cancel": "DU", "return": "DU",
+        "correct-address": "DU", "correct-tracking": "DU", "lose": "DU",
         "note": "DFU", "packing-list": "DFU",
     },
     "orders_hold": {"view": "DFU", "add": "", "change": "", "delete": "", "release": "DU"},

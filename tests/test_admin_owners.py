@@ -17,8 +17,15 @@ from shop.desk import bounds
 from shop.models import Category, Option, Product, Role, Store, User
 from shop.rights import groups as permissions
 from tests.support.books import make_settlement
-from tests.support.desk import act, buttons, product_form, save, signed_in, url
-from tests.support.factories import make_category, make_options, make_order, make_store, make_user
+from tests.support.desk import act, buttons, change_stock, product_form, save, signed_in, text, url
+from tests.support.factories import (
+    make_category,
+    make_options,
+    make_order,
+    make_store,
+    make_user,
+    stock_of,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -153,7 +160,9 @@ def test_whatever_rights_an_owner_is_given_end_at_the_own_stores(owner, own, oth
     desk, order = signed_in(owner), make_order(buyer, (own, 1), (other, 1))
     assert buttons(desk, order) == set()
     assert desk.post(url(Order, "cancel", order.pk), {"note": "x"}).status_code == 403
-    assert desk.post(url(Stock, "receive", other.stock.pk), {"quantity": 1, "reason": "x"}).status_code == 403
+    assert desk.post(url(Stock, "adjust", own.stock.pk), {"delta": 1, "reason": "found"}).status_code == 403
+    nothing = desk.post(url(Stock, "receive", other.stock.pk), {"quantity": 1, "reason": "x"})
+    assert nothing["Location"] == reverse("admin:index")
     act(desk, "cancel", order, apply=1, note="x")
     assert Order.objects.get().status == "pending"
     for model in ("payment", "refund", "orderevent"):
@@ -187,13 +196,13 @@ def test_a_timeline_is_of_ones_own_option_and_names_nobody(desk, owner, own, oth
 
 EXPORTED: dict[Any, str] = {
     Product: "id,name,store,category,price,on sale,created at,source id",
-    Option: "sku,product,size,colour,price,on hand,available",
+    Option: "sku,product,size,colour,on sale,price,on hand,available",
     Category: "name,slug,depth",
     Store: "name,owner,status,applied at,decided at",
     Stock: "sku,product,size,colour,on hand,reserved,available,movements",
     Movement: "id,sku,no.,kind,on hand +/-,reserved +/-,on hand after,reserved after,reference,reason,at",
     Order: "number,status,ordered at,held until",
-    OrderLine: "order,sku,product,quantity,unit price,returned",
+    OrderLine: "order,sku,product,size,colour,quantity,unit price,returned",
     Settlement: "id,store,store_name,from,to,units,gross,returned_units,refunds,"
     "commission_basis_points,commission,payable,late_entries,late_payable,status,approved_at",
 }
@@ -229,7 +238,7 @@ def test_what_operators_do_is_closed_whatever_rights_an_owner_has(owner, own, ot
     delivery = documents.draft_delivery(receipts=[documents.Receipt(own.stock.pk, 3)], actor_id=clerk.pk)
     stocktake = documents.begin_stocktake(stock_ids=[own.stock.pk], actor_id=clerk.pk)
     pages = [
-        *(url(Stock, change, own.stock.pk) for change in ("receive", "adjust", "transfer", "count")),
+        *(url(Stock, change, own.stock.pk) for change in ("adjust", "transfer", "count")),
         url(Delivery), url(Delivery, "import"), url(DeliveryLine), url(Stocktake), url(Stocktake, "import"),
         url(StocktakeLine), *(url(Delivery, page, delivery.pk) for page in ("change", "apply", "discard")),
         *(url(Stocktake, page, stocktake.pk) for page in ("change", "preview", "counts", "apply", "discard")),
@@ -249,5 +258,42 @@ def test_what_operators_do_is_closed_whatever_rights_an_owner_has(owner, own, ot
     assert Stocktake.objects.count() == 1
     offered = desk.get(url(Stock)).content.decode()
     assert url(Stock, "timeline", own.stock.pk) in offered
-    assert url(Stock, "receive", own.stock.pk) not in offered
+    assert url(Stock, "adjust", own.stock.pk) not in offered
     assert url(Delivery, "import") not in offered
+
+
+# --- What owners do --------------------------------------------------------------------------------------
+
+
+def test_an_owner_receives_what_arrives(desk, owner, own, other):
+    assert buttons(desk, own.stock) == {"receive"}
+    listed_stock = desk.get(url(Stock)).content.decode()
+    assert url(Stock, "receive", own.stock.pk) in listed_stock
+    assert other.sku not in listed_stock
+    page = change_stock(desk, "receive", own.stock, quantity=7, reason="from Daegu")
+    assert "+7. 12 on hand, 12 available now." in text(page)
+    movement = Movement.objects.latest("id")
+    assert (movement.delta_on_hand, movement.actor, movement.reason) == (7, owner, "from Daegu")
+    for answer in (
+        desk.get(url(Stock, "receive", other.stock.pk)),
+        desk.post(url(Stock, "receive", other.stock.pk), {"quantity": 1, "reason": "x", "confirm": "1"}),
+    ):
+        assert answer["Location"] == reverse("admin:index")
+    assert stock_of(other) == (5, 0)
+
+
+def test_an_owner_takes_a_product_or_an_option_off_sale(desk, own):
+    product = own.product
+    form = product_form(product)
+    assert save(desk, product, {name: form[name] for name in form if name != "is_active"}).status_code == 302
+    product.refresh_from_db()
+    assert not product.is_active
+    form = product_form(product)
+    without = {name: form[name] for name in form if name != "options-0-is_active"}
+    assert save(desk, product, without).status_code == 302
+    product.refresh_from_db()
+    own.refresh_from_db()
+    assert (product.is_active, own.is_active) == (True, False)
+    assert save(desk, product, product_form(product) | {"options-0-is_active": "on"}).status_code == 302
+    own.refresh_from_db()
+    assert own.is_active

@@ -9,12 +9,13 @@ from django.test import Client
 from django.urls import reverse
 from django_otp.oath import TOTP, hotp
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
-from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from shop.desk.access import second_factor
-from shop.models import User
+from shop.desk.access.passwords import PasswordForm
+from shop.models import Authenticator, User
 from tests.support.desk import buttons, signed_in, staff, url
 from tests.support.factories import PASSWORD, make_user
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.django_db
 
@@ -28,14 +29,16 @@ def operator() -> User:
 
 def code_of(user: User, *, later: int = 0) -> str:
     """What the user's device shows now, or so many periods later."""
-    device = TOTPDevice.objects.get(user=user)
+    device = Authenticator.objects.get(user=user)
     now = TOTP(device.bin_key, device.step, device.t0, device.digits, device.drift).t()
     return f"{hotp(device.bin_key, now + later, device.digits):06d}"
 
 
 def unlock(user: User) -> None:
     """As if the wait after a wrong code were over."""
-    TOTPDevice.objects.filter(user=user).update(throttling_failure_count=0, throttling_failure_timestamp=None)
+    Authenticator.objects.filter(user=user).update(
+        throttling_failure_count=0, throttling_failure_timestamp=None
+    )
 
 
 def enrol(client: Client, user: User) -> list[str]:
@@ -43,7 +46,7 @@ def enrol(client: Client, user: User) -> list[str]:
     address = reverse("admin:second_factor")
     page = client.get(address).content.decode()
     assert "<svg" in page
-    assert second_factor.secret(TOTPDevice.objects.get(user=user)) in page
+    assert second_factor.secret(Authenticator.objects.get(user=user)) in page
     answer = client.post(address, {"do": "confirm", "code": code_of(user), "password": PASSWORD})
     return re.findall(r"<li>([a-z2-7]{8})</li>", answer.content.decode())
 
@@ -52,7 +55,7 @@ def enrol(client: Client, user: User) -> list[str]:
 def enrolled(operator: User) -> list[str]:
     """The operator has a device, and these backup codes; the code that set it up was of an earlier time."""
     codes = enrol(signed_in(operator), operator)
-    TOTPDevice.objects.update(last_t=-1)
+    Authenticator.objects.update(last_t=-1)
     return codes
 
 
@@ -98,6 +101,112 @@ def test_the_desk_and_the_api_count_together(operator, client, api, settings):
 def test_the_password_alone_is_enough_without_a_device(operator, client):
     assert sign_in(client, operator)["Location"] == "/admin/"
     assert is_in(client)
+
+
+# --- Where one is led --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/nowhere/", "/admin/nowhere/", "/admin/shop/nothing/", "/api/nowhere/", "", "nowhere",
+        "/admin/logout/",
+        "/admin/login/", "https://elsewhere.example/admin/", "//elsewhere.example/",
+        "/admin//elsewhere.example",
+        "/\\elsewhere.example", "javascript:alert(1)", "http://testserver/admin/shop/user/",
+        "/%00", "/admin/%ff/",
+    ],
+)  # fmt: skip
+def test_an_address_that_is_no_page_of_the_desk_leads_to_its_front_page(operator, client, address):
+    form = {"username": operator.email, "password": PASSWORD, "next": address}
+    assert client.post(DOOR, form)["Location"] == "/admin/"
+    assert is_in(client)
+
+
+@pytest.mark.parametrize(
+    "address", ["/admin/shop/product/?o=1", "/admin/second-factor/", "/admin/shop/user/7/change/", "/admin"]
+)
+def test_a_page_of_the_desk_is_where_one_is_led(operator, client, address):
+    form = {"username": operator.email, "password": PASSWORD, "next": address}
+    expected = address if address != "/admin" else "/admin/"
+    assert client.post(DOOR, form)["Location"] == expected
+
+
+# --- New passwords ----------------------------------------------------------------------------------
+
+
+NEW_PASSWORD = "an0ther-Pass-77"
+
+
+def works(wire: Wire) -> bool:
+    return bool(wire.get("users/me/").status_code == 200)
+
+
+def test_changing_ones_password_ends_tokens_and_other_sessions_and_keeps_this_one(
+    operator, django_capture_on_commit_callbacks
+):
+    here, elsewhere, wire = signed_in(operator), signed_in(operator), Wire(operator)
+    assert is_in(here)
+    assert is_in(elsewhere)
+    assert works(wire)
+    form = {"old_password": PASSWORD, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = here.post(reverse("admin:password_change"), form)
+    assert answer["Location"] == reverse("admin:password_change_done")
+    assert is_in(here)
+    assert not is_in(elsewhere)
+    assert not works(wire)
+    operator.refresh_from_db()
+    assert works(Wire(operator))
+    assert sign_in(Client(), operator, password=NEW_PASSWORD).status_code == 302
+
+
+def test_a_wrong_old_password_ends_nothing(operator):
+    here, wire = signed_in(operator), Wire(operator)
+    form = {"old_password": "wrong", "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
+    assert here.post(reverse("admin:password_change"), form).status_code == 200
+    assert works(wire)
+    assert is_in(here)
+
+
+@pytest.mark.parametrize("usable", ["true", "false"])
+def test_an_operator_who_resets_a_password_ends_tokens_and_sessions(
+    operator, usable, django_capture_on_commit_callbacks
+):
+    boss = signed_in(make_user("boss@example.com", staff=True))
+    theirs, wire = signed_in(operator), Wire(operator)
+    form = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": usable}
+    if usable == "false":
+        form["unset-password"] = "1"  # the other button
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = boss.post(reverse("admin:auth_user_password_change", args=[operator.pk]), form)
+    assert answer.status_code == 302
+    assert not is_in(theirs)
+    assert not works(wire)
+    assert is_in(boss)
+    operator.refresh_from_db()
+    assert operator.has_usable_password() == (usable == "true")
+
+
+def test_resetting_ones_own_password_keeps_this_session(operator):
+    here, elsewhere = signed_in(operator), signed_in(operator)
+    form = {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"}
+    here.post(reverse("admin:auth_user_password_change", args=[operator.pk]), form)
+    assert is_in(here)
+    assert not is_in(elsewhere)
+
+
+def test_a_new_password_brings_nothing_else_back_that_the_form_had_read(operator):
+    """The user was deactivated between the reading and the writing."""
+    stale = User.objects.get(pk=operator.pk)
+    User.objects.filter(pk=operator.pk).update(is_active=False)
+    form = PasswordForm(
+        stale, {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"}
+    )
+    assert form.is_valid(), form.errors
+    form.save()
+    operator.refresh_from_db()
+    assert operator.is_active is False
 
 
 # --- The second factor ----------------------------------------------------------------------------
@@ -229,7 +338,7 @@ def test_who_has_not_set_up_a_device_can_still_sign_out(operator, client, settin
 
 def test_shoppers_set_up_nothing(buyer):
     assert signed_in(buyer).get(reverse("admin:second_factor")).status_code == 302
-    assert not TOTPDevice.objects.exists()
+    assert not Authenticator.objects.exists()
 
 
 # --- Lost devices ---------------------------------------------------------------------------------
@@ -240,7 +349,7 @@ def test_a_superuser_removes_a_lost_device(operator, enrolled, client):
     desk = signed_in(chief)
     assert "remove-second-factor" in buttons(desk, operator)
     assert desk.post(url(User, "remove-second-factor", operator.pk)).status_code == 302
-    assert not TOTPDevice.objects.exists()
+    assert not Authenticator.objects.exists()
     assert not StaticToken.objects.exists()
     assert LogEntry.objects.filter(user=chief, object_id=operator.pk).exists()
     assert sign_in(client, operator).status_code == 302

@@ -157,7 +157,7 @@ def test_a_rush_sells_what_there_is_and_the_refused_cost_the_database_nothing(
         assert outcomes[202, ""] == units, outcomes
         assert outcomes[409, "insufficient_stock"] + outcomes[409, "purchase_limit"] == attempts - units
         # What the worker and the tallies ask once or twice a second has nothing to do with the attempts.
-        # Who is admitted costs a share in the question whether the key was used elsewhere, and being written.
+        # Who is admitted costs a share in the second look (is there such a buyer), and being written.
         assert asked < attempts / 10 + 4 * units, f"{asked} statements for {attempts} attempts"
         drain_all()
     assert Order.objects.count() == units == Order.objects.values("buyer").distinct().count()

@@ -3,14 +3,18 @@
 import pytest
 from django.contrib.auth.models import Group, Permission
 
-from orders.models import Settlement
+from orders.lifecycle import cancel_order, lose_order, ship_order
+from orders.models import Order, Refund, Settlement
+from orders.payments import by_hand
+from orders.payments.services import confirm_transfer
 from orders.settlements.services import approve, settle
-from shop.models import Role, User
+from shop.models import Role, Store, User
 from shop.rights import four_eyes
 from shop.rights.four_eyes import FourEyes
-from tests.support.desk import act, said, signed_in
-from tests.support.factories import make_options, make_user
-from tests.support.orders import MARCH, delivered
+from tests.support.desk import act, said, signed_in, text, url
+from tests.support.factories import make_options, make_order, make_user
+from tests.support.orders import MARCH, delivered, status_of
+from tests.support.problems import nothing_changes
 
 pytestmark = pytest.mark.django_db
 APPROVE = "orders.approve_settlement"
@@ -102,6 +106,59 @@ def test_a_right_by_group_counts_once():
     User.objects.filter(pk=other.pk).update(is_staff=True)
     other.groups.add(group)
     assert four_eyes.are_needed(APPROVE)
+
+
+# --- Nobody decides of their own orders and their own store ---------------------------------------------
+
+
+@pytest.fixture
+def own(settings, option):
+    """An operator's own order, and another operator."""
+    settings.FOUR_EYES = "1"
+    return make_order(make_user(staff=True, address=True), (option, 1)), make_user(staff=True)
+
+
+def test_nobody_confirms_their_own_order_whichever_way_they_ask(own):
+    order, other = own
+    with nothing_changes(), pytest.raises(FourEyes):
+        confirm_transfer(order_id=order.pk, actor_id=order.buyer_id)
+    confirm_transfer(order_id=order.pk, actor_id=other.pk)
+    assert status_of(order) == "paid"
+
+
+def test_nobody_says_that_their_own_refund_went_out(own):
+    order, other = own
+    third = make_user(staff=True)
+    confirm_transfer(order_id=order.pk, actor_id=other.pk)
+    cancel_order(order_id=order.pk, actor_id=other.pk)
+    refund = Refund.objects.get()
+    with nothing_changes(), pytest.raises(FourEyes):
+        by_hand.pay_out(refund, actor_id=order.buyer_id)
+    assert "ask somebody else" in said(act(signed_in(order.buyer), "paid-out", refund))[0]
+    by_hand.pay_out(refund, actor_id=third.pk)
+    assert Refund.objects.get().status == "done"
+
+
+def test_nobody_says_that_their_own_parcel_was_lost(own):
+    order, other = own
+    confirm_transfer(order_id=order.pk, actor_id=other.pk)
+    ship_order(order_id=order.pk, carrier="CJ", tracking_number="1", actor_id=other.pk)
+    with nothing_changes(), pytest.raises(FourEyes):
+        lose_order(order_id=order.pk, actor_id=order.buyer_id, reason="lost")
+    page = signed_in(order.buyer).post(url(Order, "lose", order.pk), {"reason": "lost"})
+    assert "ask somebody else" in text(page)
+    lose_order(order_id=order.pk, actor_id=other.pk, reason="lost")
+    assert status_of(order) == "returned"
+
+
+def test_nobody_approves_what_their_own_store_is_owed(draft, settings):
+    settings.FOUR_EYES = "1"
+    owner, other = make_user(staff=True), make_user(staff=True)
+    Store.objects.filter(pk=draft.store_id).update(owner=owner)
+    with nothing_changes(), pytest.raises(FourEyes):
+        approve(draft.pk, actor_id=owner.pk)
+    assert "another one approves" in said(act(signed_in(owner), "approve", draft, apply="1"))[0]
+    assert approve(draft.pk, actor_id=other.pk).approved_by == other
 
 
 def test_what_nobody_made_is_nobodys_own():

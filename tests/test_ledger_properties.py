@@ -106,7 +106,17 @@ class Posts(TestCase):
 
 
 # Each verb: the steps that it stands for, and how it is said to two stock rows.
-VERBS = ["receive", "adjust", "transfer", "reserve", "reserve_conditionally", "release", "ship", "restock"]
+VERBS = [
+    "receive",
+    "adjust",
+    "transfer",
+    "reserve",
+    "reserve_conditionally",
+    "release",
+    "ship",
+    "restock",
+    "lose",
+]
 
 
 class Verbs(TestCase):
@@ -159,24 +169,30 @@ class Verbs(TestCase):
             )
 
     def reserve(self, books: Ledger, row: int, units: int) -> None:
-        self._of_an_order(ledger.reserve, Kind.RESERVE, books, row, units)
+        self._of_an_order([Kind.RESERVE], books, row, units)
 
     def release(self, books: Ledger, row: int, units: int) -> None:
-        self._of_an_order(ledger.release, Kind.RELEASE, books, row, units)
+        self._of_an_order([Kind.RELEASE], books, row, units)
 
     def ship(self, books: Ledger, row: int, units: int) -> None:
-        self._of_an_order(ledger.ship, Kind.SHIP, books, row, units)
+        self._of_an_order([Kind.SHIP], books, row, units)
 
     def restock(self, books: Ledger, row: int, units: int) -> None:
-        self._of_an_order(ledger.restock, Kind.RESTOCK, books, row, units)
+        self._of_an_order([Kind.RESTOCK], books, row, units)
 
-    def _of_an_order(self, verb: Any, kind: Kind, books: Ledger, row: int, units: int) -> None:
-        """Verbs of an order take what it has ordered: at least one unit."""
+    def lose(self, books: Ledger, row: int, units: int) -> None:
+        self._of_an_order([Kind.RESTOCK, Kind.ADJUST], books, row, units)
+
+    def _of_an_order(self, kinds: list[Kind], books: Ledger, row: int, units: int) -> None:
+        """What happens to an order's units takes what it has ordered: at least one."""
         if units >= 1:
             stock_id = books.stock[row]
+            deltas = [ledger.DELTAS[kind] for kind in kinds]
+            entries = [
+                ledger.Entry(stock_id, kind, on_hand * units, reserved * units, "order", None, "why")
+                for kind, (on_hand, reserved) in zip(kinds, deltas, strict=True)
+            ]
             books.expect(
-                [Step(kind, row, units)],
-                lambda: transact(
-                    lambda: verb(lock_stock([stock_id]), [(stock_id, units)], reference="order")
-                ),
+                [Step(kind, row, -units if kind == Kind.ADJUST else units) for kind in kinds],
+                lambda: transact(lambda: ledger.post(lock_stock([stock_id]), entries)),
             )

@@ -23,6 +23,7 @@ REFUSED = {
     ("POST", "stores/"): (403, "not_a_store_owner"),
     ("POST", "products/"): (403, "not_your_store"),
     ("PATCH", "products/<int63:pk>/"): (403, "not_your_store"),
+    ("POST", "options/<int63:pk>/receive/"): (403, "not_your_store"),
     ("POST", "orders/<str:number>/pay/"): (404, "not_found"),
     ("POST", "orders/<str:number>/cancel/"): (404, "not_found"),
     ("POST", "orders/<str:number>/return/"): (404, "not_found"),
@@ -49,7 +50,8 @@ def address_of(buyer):
     order = make_order(buyer, (option, 1))
 
     def fill(address):
-        return address.replace("<int63:pk>", str(option.product_id)).replace("<str:number>", order.number)
+        pk = option.pk if address.startswith("options/") else option.product_id
+        return address.replace("<int63:pk>", str(pk)).replace("<str:number>", order.number)
 
     return fill
 
@@ -87,6 +89,7 @@ def test_an_owner_whose_stores_are_not_accepted_is_told_so_first():
     (option,) = make_options([1], store=store)
     with nothing_changes():
         refused(store.owner, "PATCH", f"products/{option.product_id}/", 403, "store_not_accepted")
+        refused(store.owner, "POST", f"options/{option.pk}/receive/", 403, "store_not_accepted")
 
 
 def test_an_owner_without_a_store_is_told_to_apply():

@@ -67,7 +67,8 @@ def test_options_that_never_moved_are_clean():
 def test_an_order_that_was_paid_after_its_hold_expired_is_clean(shop):
     late = make_order(shop.buyer, (shop.option, 2))
     expire_due(now=timezone.now() + timedelta(days=1))
-    transact(lambda: ledger.reserve(lock_stock([shop.stock.pk]), [(shop.stock.pk, 2)], reference=late.number))
+    promise = ledger.Entry(shop.stock.pk, Kind.RESERVE, 0, 2, late.number)
+    transact(lambda: ledger.post(lock_stock([shop.stock.pk]), [promise]))
     Order.objects.filter(pk=late.pk).update(status=Status.PAID)
     assert differences() == []
 

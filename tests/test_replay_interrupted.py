@@ -1,5 +1,6 @@
 """A replay that is run again, or was interrupted at any step, does nothing twice and leaves nothing out."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +19,12 @@ from orders.models import Order, OrderEvent, Payment, Refund, Status
 from orders.order_book import ORDERS
 from orders.placement.numbers import placed_at
 from orders.replay import calendar, catalogue, returns, sales
+from shop.models import Product
 from tests.support.commands import verify
+from tests.support.corruption import sql
 from tests.support.factories import make_options
 from tests.support.invariants import assert_books_balance
-from tests.support.replay import line, order, state
+from tests.support.replay import line, lines_of, order, state
 
 pytestmark = pytest.mark.django_db
 
@@ -115,6 +118,52 @@ def test_an_order_that_somebody_took_in_hand_stays_as_it_is(replay: Callable[...
     assert "skipped 1: its order is cancelled: somebody else has taken it in hand (row 2" in said
     assert order("1").status == Status.CANCELLED
     assert Payment.objects.count() == 1
+
+
+# --- What cannot be written -----------------------------------------------------------------------------
+
+
+def test_an_order_that_cannot_be_written_is_left_out_alone(replay: Callable[..., str]) -> None:
+    lines = [line(n, f"A{n}", n) for n in range(1, 10)]
+    replay(lines[4])
+    # The number of its article's next movement is taken.
+    sql("UPDATE inventory_stock SET sequence = sequence - 1")
+    said = replay(*lines, line(10, "A5", 1), line(11, "A1", 1, "9.99"))
+    assert re.search(r"skipped 1: it cannot be written: .*(sequence|Duplicate).* \(row 11: 10 A5 ", said)
+    assert "11 lines of 11 invoices and 0 cancellations: 10 sold, 0 returned, 1 skipped" in said
+    assert "9 orders placed and delivered" in said
+    keys = set(Order.objects.values_list("idempotency_key", flat=True))
+    assert keys == {f"replay:{n}" for n in [*range(1, 10), 11]}
+    # The price is that of the last order, also where its neighbours were written in several transactions.
+    prices = dict(Product.objects.values_list("source_id", "price"))
+    assert (prices["replay:A1"], prices["replay:A5"]) == (17982, 4590)
+    # Once it is mended, another run brings what was left out.
+    sql("UPDATE inventory_stock SET sequence = sequence + 1 WHERE option_id IN (SELECT id FROM shop_option"
+        " WHERE sku = %s)", "REPLAY-A5")  # fmt: skip
+    assert "1 order placed and delivered" in replay(*lines, line(10, "A5", 1), line(11, "A1", 1, "9.99"))
+    assert order("10").status == Status.DELIVERED
+    assert_books_balance()
+
+
+def test_a_price_that_comes_back_within_a_halved_chunk_is_kept(replay: Callable[..., str]) -> None:
+    replay(line(1, "A1", price="1.00"), line(2, "B1"))
+    sql("UPDATE inventory_stock SET sequence = sequence - 1 WHERE option_id IN (SELECT id FROM shop_option"
+        " WHERE sku = %s)", "REPLAY-B1")  # fmt: skip
+    replay(
+        line(3, "A1", price="2.00"), line(4, "B1"), line(5, "C1"), line(6, "A1", price="1.00"),
+    )  # fmt: skip
+    assert Product.objects.get(source_id="replay:A1").price == 1800
+
+
+def test_a_cancellation_that_cannot_be_written_is_left_out_alone(replay: Callable[..., str]) -> None:
+    replay(*(line(n, f"A{n}", 5) for n in range(1, 6)))
+    sql("UPDATE inventory_stock SET sequence = sequence - 1 WHERE option_id IN (SELECT id FROM shop_option"
+        " WHERE sku = %s)", "REPLAY-A3")  # fmt: skip
+    said = replay(*(line(f"C{n + 5}", f"A{n}", -n) for n in range(1, 6)))
+    assert re.search(r"skipped 1: it cannot be written: .* \(row 4: C8 A3 ", said)
+    assert "0 sold, 4 returned, 1 skipped" in said
+    assert [lines_of(str(n))[0][3] for n in range(1, 6)] == [1, 2, 0, 4, 5]
+    assert not Refund.objects.filter(reason="replay:C8").exists()
 
 
 # --- Time ----------------------------------------------------------------------------------------------

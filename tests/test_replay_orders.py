@@ -26,6 +26,8 @@ from orders.models import (
 )
 from orders.placement.numbers import placed_at
 from orders.replay import values
+from orders.replay.reader import survey
+from orders.replay.run import Replay
 from shop.models import Product, Store, User
 from tests.support.invariants import assert_books_balance
 from tests.support.replay import COLUMNS, line, lines_of, order, replay_file, state
@@ -60,7 +62,8 @@ def test_an_invoice_becomes_a_delivered_order(replay: Callable[..., str]) -> Non
     assert {placed.created_at, placed_at(placed.pk), placed.expires_at - timedelta(minutes=15)} == {then}
     for model in (OrderEvent, Payment, Movement, SettlementEntry, Product):
         assert set(model.objects.values_list("created_at", flat=True)) == {then}, model
-    assert Payment.objects.get().amount == placed.total
+    payment = Payment.objects.get()
+    assert (payment.provider, payment.amount) == ("imported", placed.total)
     assert list(Product.objects.order_by("source_id").values_list("source_id", "name")) == [
         ("replay:71053", "WHITE METAL LANTERN"),
         ("replay:85123A", "WHITE HANGING HEART"),
@@ -113,6 +116,10 @@ def test_an_invoice_longer_than_the_api_takes_makes_several_orders(replay: Calla
     sizes = Counter(OrderLine.objects.values_list("order__idempotency_key", flat=True))
     assert sizes == {"replay:1": MAX_LINES, "replay:1/2": MAX_LINES, "replay:1/3": 1}
     assert sum(total for _, total in placed) == sum(range(1, articles + 1)) * 18
+    # More counters than one statement writes.
+    units = {f"REPLAY-A{n}": -n % 100 for n in range(1, articles + 1)}
+    assert dict(Stock.objects.values_list("option__sku", "on_hand")) == units
+    assert_books_balance()
 
 
 def test_the_rate_is_the_callers_and_rounding_is_told(replay: Callable[..., str]) -> None:
@@ -283,6 +290,37 @@ def test_a_number_that_comes_again_with_other_lines_is_skipped(replay: Callable[
     said = replay(line(2, "A1", 2), line(2, "A1", 1, "9.99"))
     assert "skipped 2: an order with this invoice number has other lines" in said
     assert state() == before
+
+
+def test_a_file_is_looked_through_before_it_is_replayed(tmp_path: Path) -> None:
+    path = tmp_path / "invoices.csv"
+    rows = [
+        line(1, date="1/12/2010"),
+        line(1, "B1", date="13/12/2010"),
+        "\n",
+        "rubbish\n",
+        line("C2"),
+        line(3),
+    ]
+    path.write_text(f"{COLUMNS}\n" + "".join(rows))
+    assert [survey(path, limit=limit).rows for limit in (None, 1, 2, 9)] == [5, 3, 4, 5]
+    assert survey(path, limit=1).dates.day_first
+
+
+def test_progress_is_told_in_lines(replay: Callable[..., str], tmp_path: Path) -> None:
+    path = tmp_path / "invoices.csv"
+    rows = [
+        line(1),
+        "rubbish\n",
+        line(1, "B1"),
+        line(2, "POST"),
+        line(3, date="2010-12-02"),
+        line("C4", "A", -1),
+    ]
+    path.write_text(f"{COLUMNS}\n" + "".join(rows))
+    told: list[int] = []
+    Replay(path, survey(path).dates, limit=None, rate=Decimal(1800)).run(told.append)
+    assert sum(told) == 6
 
 
 # --- Returns ------------------------------------------------------------------------------------------

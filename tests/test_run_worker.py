@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -65,6 +66,11 @@ def status_of_run(run):
     return ReconciliationRun.objects.values_list("status", flat=True).get(pk=run.pk)
 
 
+def session_until(later):
+    key = f"expires-{later.total_seconds():+.0f}"
+    return Session.objects.create(session_key=key, session_data="", expire_date=timezone.now() + later).pk
+
+
 def statuses_of(drops):
     rows = dict(Drop.objects.values_list("pk", "status"))
     return [rows[drop.pk] for drop in drops]
@@ -85,6 +91,7 @@ def test_it_does_every_job_that_needs_no_redis(worker, buyer):
     Drop.objects.filter(pk=closing.pk).update(closes_at=timezone.now())
     later = make_drop((option, 5), opens_at=timezone.now() + timedelta(hours=1), **in_time)
     run = request_run(actor_id=buyer.pk)
+    over, going_on = session_until(-LONG_AGO), session_until(LONG_AGO)
 
     with worker() as running:
         running.wait_until(lambda: status_of(held) == Status.EXPIRED)
@@ -94,9 +101,11 @@ def test_it_does_every_job_that_needs_no_redis(worker, buyer):
         wanted = [DropStatus.OPEN, DropStatus.SETTLED, DropStatus.SCHEDULED]
         running.wait_until(lambda: statuses_of(drops) == wanted)
         running.wait_until(lambda: status_of_run(run) == "clean")
+        running.wait_until(lambda: not Session.objects.filter(pk=over).exists())
         assert running.stop() == 0
     assert "working: expire_holds, unanswered_payments, refunds, drops" in running.log
     assert "Traceback" not in running.log
+    assert Session.objects.filter(pk=going_on).exists()
     assert stock_of(option) == (100, 3 + 20)
     assert_books_balance()
     assert_money_balances()
@@ -126,7 +135,7 @@ def test_it_writes_what_redis_admitted_and_passes_on_what_came_back(worker, buye
         Drop.objects.filter(pk=drop.pk).update(closes_at=timezone.now())
         running.wait_until(lambda: statuses_of([drop]) == [DropStatus.SETTLED])
         assert running.stop() == 0
-    assert "refunds, drops, reconciliations, outbox, drain" in running.log
+    assert "refunds, drops, reconciliations, clearsessions, old_corrections, outbox, drain" in running.log
     assert "Traceback" not in running.log
     assert item_of(drop) == (50, 11, 39)
     assert_escrow_adds_up()

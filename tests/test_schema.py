@@ -31,6 +31,7 @@ CALLS = {
     ("/api/v1/products/", "post"),
     ("/api/v1/products/{id}/", "get"),
     ("/api/v1/products/{id}/", "patch"),
+    ("/api/v1/options/{id}/receive/", "post"),
     ("/api/v1/ping/", "get"),
     ("/api/v1/orders/", "get"),
     ("/api/v1/orders/", "post"),

@@ -67,3 +67,11 @@ def test_what_was_settled_is_not_settled_again(migrated):
     assert migrated["in no settlement"] == 0
     # A has sold nothing in the end but `quiet`, whose return B was charged with in April.
     assert migrated["kept"] == {"A": 18_000, "B": 4_500 - 18_000, "C": 900, "D": 4_800, "E": 18_000}
+
+
+def test_what_was_sold_keeps_the_look_that_its_option_has_and_is_found(migrated):
+    """Here rather than in a program of its own: it is one shop that is brought up to date."""
+    names = ["plain", "plain", "quiet", "logged", "own", "kept", "found", "same", "lost", "plain"]
+    assert migrated["looks"] == [[name, "M", "Ecru"] for name in names]
+    terms = [["phone", "87654321010"], ["recipient", "kim minji"], ["tracking", "60123456"]]
+    assert migrated["terms"] == terms * len(names)

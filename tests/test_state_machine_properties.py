@@ -1,6 +1,7 @@
 """Whatever happens to orders, in any order: what the table forbids changes nothing, and the books balance."""
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import transaction
@@ -21,7 +22,7 @@ from inventory import ledger
 from inventory.errors import InsufficientStock
 from orders import states
 from orders.errors import InvalidTransition, PaymentDeclined, PaymentInProgress, PaymentUnknown
-from orders.lifecycle import return_order
+from orders.lifecycle import lose_order, return_order
 from orders.models import Order, Payment
 from orders.payments.providers import APPROVED, Answer
 from orders.payments.services import confirm_transfer, decide, pay, resolve_unanswered
@@ -154,6 +155,21 @@ class Shop(RuleBasedStateMachine):
     @rule(order=orders, after=st.sampled_from(["cancelled", "shipped", "delivered"]))
     def somebody_tries(self, order, after):
         self.attempt(order, after)
+
+    @rule(order=orders)
+    def parcel_is_lost(self, order):
+        before = self.status(order)
+        lose = partial(
+            lose_order, order_id=order.pk, actor_id=self.clerk.pk, reason="fell into the Han river"
+        )
+        if before == "shipped":
+            stock = [stock_of(option) for option in self.options]
+            lose()
+            assert self.status(order) == "returned"
+            assert [stock_of(option) for option in self.options] == stock
+        else:
+            with nothing_changes(), pytest.raises(InvalidTransition):
+                lose()
 
     @rule(order=orders)
     def hold_ends(self, order):

@@ -111,9 +111,10 @@ def test_a_product_is_listed_with_its_stock():
     first, second = Option.objects.order_by("id")
     assert body == {
         "id": first.product_id, "name": "Shirt", "category": "top", "price": 29_000, "store": store.pk,
+        "is_active": True,
         "options": [
-            {"id": first.pk, "sku": "A-M", "size": "M", "color": "red", "available": 5},
-            {"id": second.pk, "sku": "A-L", "size": "L", "color": "", "available": 0},
+            {"id": first.pk, "sku": "A-M", "size": "M", "color": "red", "available": 5, "is_active": True},
+            {"id": second.pk, "sku": "A-L", "size": "L", "color": "", "available": 0, "is_active": True},
         ],
     }  # fmt: skip
     assert answer["Location"].endswith(f"/api/v1/products/{body['id']}/")

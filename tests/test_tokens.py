@@ -1,12 +1,12 @@
 """Bearer tokens: believed without a look-up, until they expire or are revoked."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.core import signing
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +18,7 @@ from tests.support.desk import signed_in
 from tests.support.factories import PASSWORD, make_user
 from tests.support.locks import until_somebody_waits
 from tests.support.problems import nothing_changes, problem
+from tests.support.races import take_row_locks_away
 from tests.support.wire import Wire, token_of
 from yousinsa.auth import Revocation, RevocationList, issue_token, read_token, revocations
 from yousinsa.errors import Busy, Unauthenticated
@@ -290,22 +291,59 @@ def test_who_signed_in_just_before_the_end_gets_no_token(buyer, ending):
         services.new_token(user=found)
 
 
-@pytest.mark.mariadb
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("ending", [name for name in ENDINGS if name != "gone"])
-def test_signing_in_waits_for_who_is_changing_the_account(buyer, ending, settings):
-    """The token is not given before the change is seen; without the row's lock it would be."""
-    settings.LOCK_WAIT_SECONDS = 30
+def tokens_signed_in_during(buyer, ending, *, people=1, meanwhile):
+    """What `people` get who sign in with the old password while `ending` is written and not committed.
+
+    Returns the tokens of those who got one; `meanwhile(futures)` returns when the change may be committed.
+    """
+
+    def sign_in():
+        try:
+            return services.new_token(user=services.sign_in(email=buyer.email, password=PASSWORD))
+        except WrongCredentials:
+            return None
+        finally:
+            connection.close()
+
     buyer.set_password(PASSWORD)
     buyer.save()
-    found = services.sign_in(email=buyer.email, password=PASSWORD)
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(people) as pool:
         with transaction.atomic():
             ENDINGS[ending](User.objects.get(pk=buyer.pk))
-            token = pool.submit(services.new_token, user=found)
-            until_somebody_waits()
-        with pytest.raises(WrongCredentials):
-            token.result(30)
+            asked = [pool.submit(sign_in) for _ in range(people)]
+            meanwhile(asked)
+        return [token for future in asked if (token := future.result(60))]
+
+
+def works(token):
+    try:
+        return not revocations.is_revoked(read_token(token))
+    except Unauthenticated:
+        return False
+
+
+ACCOUNT_CHANGES = [name for name in ENDINGS if name != "gone"]
+
+
+@pytest.mark.mariadb
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("ending", ACCOUNT_CHANGES)
+def test_signing_in_waits_for_who_is_changing_the_account(buyer, ending, settings):
+    """However many sign in: none has a token before the change is seen, and then none gets one."""
+    settings.LOCK_WAIT_SECONDS = 30
+    tokens = tokens_signed_in_during(buyer, ending, people=3, meanwhile=lambda _: until_somebody_waits(3))
+    assert tokens == []
+
+
+@pytest.mark.mariadb
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("ending", ACCOUNT_CHANGES)
+def test_control_without_the_users_lock_a_token_outlives_the_change(buyer, ending, settings, monkeypatch):
+    """Who signs in reads what was there before, and the token is younger than the revocation."""
+    settings.LOCK_WAIT_SECONDS = 30
+    take_row_locks_away(monkeypatch, User)
+    tokens = tokens_signed_in_during(buyer, ending, meanwhile=lambda asked: wait(asked, 60))
+    assert [works(token) for token in tokens] == [True]
 
 
 @pytest.mark.django_db

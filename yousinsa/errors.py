@@ -104,6 +104,14 @@ class Conflict(Problem):
     title = _("The request conflicts with the present state.")
 
 
+class IdempotencyKeyReused(Problem):
+    """422: the key named another request before."""
+
+    status = 422
+    code = "idempotency_key_reused"
+    title = _("This Idempotency-Key was used with another body.")
+
+
 class TooLarge(Problem):
     status = 413
     code = "body_too_large"

@@ -179,6 +179,12 @@ class OrderThrottle(BaseThrottle):
         return self._wait or None
 
 
+class ReceiptThrottle(OrderThrottle):
+    """Receipts of stock a store owner: as many as orders, on a budget of its own."""
+
+    scope = "receipt"
+
+
 class PingThrottle(OrderThrottle):
     """The same work as `OrderThrottle`, on a budget of its own."""
 

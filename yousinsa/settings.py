@@ -10,6 +10,8 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
+from yousinsa.process.addresses import checked_redis_url, database_config
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("VAR_DIR") or BASE_DIR / "var")
 VAR_DIR.mkdir(parents=True, exist_ok=True)
@@ -30,6 +32,13 @@ if not DEBUG and (len(SECRET_KEY) < 50 or SECRET_KEY == DEVELOPMENT_KEY):
         '"import secrets; print(secrets.token_urlsafe(64))"), or DEBUG=1 for development.'
     )
 SECRET_KEY = SECRET_KEY or DEVELOPMENT_KEY
+# Earlier ones, whose signatures and seals are still believed until everything has been signed anew.
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+if not DEBUG and any(len(key) < 50 or key == DEVELOPMENT_KEY for key in SECRET_KEY_FALLBACKS):
+    raise ImproperlyConfigured(
+        "SECRET_KEY_FALLBACKS has a key that is shorter than 50 characters, or public. Name keys that "
+        "SECRET_KEY was before, separated by commas, or leave it empty."
+    )
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -101,25 +110,23 @@ DB_POOL_SIZE = env.int("DB_POOL_SIZE", default=12)
 def database_settings(config: dict[str, Any] | None = None) -> dict[str, Any]:
     """A database, DATABASE_URL's where none is given, with the options that the stock contract needs."""
     if config is None:
-        config = env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'yousinsa.sqlite3'}")
-    engine = config["ENGINE"]
+        default = f"sqlite:///{VAR_DIR / 'yousinsa.sqlite3'}"
+        config = database_config(env.str("DATABASE_URL", default="") or default)
     options: dict[str, Any] = config.setdefault("OPTIONS", {})
-    if engine == "django.db.backends.sqlite3":
+    if config["ENGINE"] == "django.db.backends.sqlite3":
         # SQLite ignores select_for_update: a transaction that writes takes the one write lock when it begins.
         options["transaction_mode"] = "IMMEDIATE"
         options["timeout"] = LOCK_WAIT_SECONDS
         options["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
         # Tests use a file as well: an in-memory database has neither WAL nor a second process.
         config["TEST"] = {"NAME": str(VAR_DIR / f"test-{os.getpid()}.sqlite3")}
-    elif engine == "django.db.backends.mysql":
+    else:
         options["isolation_level"] = "read committed"
         options["charset"] = "utf8mb4"
         options["init_command"] = (
             f"SET SESSION innodb_lock_wait_timeout={LOCK_WAIT_SECONDS}, sql_mode='STRICT_ALL_TABLES'"
         )
         config["ENGINE"] = "yousinsa.db.mysql"
-    else:
-        raise ImproperlyConfigured(f"DATABASE_URL must be sqlite:///… or mysql://…, not {engine}")
     return config
 
 
@@ -129,6 +136,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Redis: cache, limits, drops ---------------------------------------------------------------------------
 
 REDIS_URL = env.str("REDIS_URL", default="")
+if REDIS_URL:
+    checked_redis_url(REDIS_URL)
 CACHES: dict[str, Any] = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 if REDIS_URL:
     CACHES["default"] = {
@@ -158,6 +167,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 
 # A bearer token is a signed statement that needs no look-up; what was revoked is polled (yousinsa/auth.py).
 TOKEN_HOURS = env.int("TOKEN_HOURS", default=24)
@@ -275,8 +285,8 @@ UNFOLD = {
     ],
     "SHOW_LANGUAGES": True,
     "SHOW_VIEW_ON_SITE": False,
-    "STYLES": [lambda request: static("desk/desk.css")],
-    "SCRIPTS": [lambda request: static("desk/icons.js")],
+    "STYLES": [lambda request: static("desk/colors.css"), lambda request: static("desk/desk.css")],
+    "SCRIPTS": [lambda request: static("desk/nothing_inline.js"), lambda request: static("desk/icons.js")],
     "ACCOUNT": {
         "navigation": [
             {"title": _("Change password"), "link": reverse_lazy("admin:password_change")},

@@ -8,9 +8,9 @@ from django.urls import include, path, re_path, register_converter, resolve
 from django.urls.converters import IntConverter
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from yousinsa import error_handlers, health
+from yousinsa import content_policy, error_handlers, health
 
 
 class Int63Converter(IntConverter):
@@ -28,6 +28,16 @@ class KeepMethod(HttpResponsePermanentRedirect):
     status_code = 308
 
 
+class DocsView(SpectacularSwaggerSplitView):
+    """Swagger's page of the API, without anything inline."""
+
+    template_name = "docs.html"
+
+    def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response.headers[content_policy.HEADER] = content_policy.DOCS
+        return super().finalize_response(request, response, *args, **kwargs)
+
+
 @csrf_exempt
 def no_such_call(request: HttpRequest, **kwargs: Any) -> HttpResponse:
     """What no address of the API matches, in DEBUG as well: a forgotten slash, or nothing."""
@@ -41,8 +51,9 @@ def no_such_call(request: HttpRequest, **kwargs: Any) -> HttpResponse:
 urlpatterns = [
     path("api/v1/", include("orders.urls")),
     path("api/v1/", include("shop.urls")),
+    path("api/v1/", include("inventory.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/docs/", DocsView.as_view(url_name="schema"), name="docs"),
     re_path(r"^api/", no_such_call),
     path("", RedirectView.as_view(pattern_name="docs"), name="home"),
     path("admin/", admin.site.urls),

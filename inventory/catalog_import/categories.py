@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from shop.models import Category
+from shop.services import lock_tree
 from yousinsa.db.transactions import transact
 from yousinsa.text.romanising import slug as slug_of
 
@@ -50,6 +51,7 @@ class CategoryTree:
         return self._ids[_key(names)]
 
     def _create(self, categories: list[Names]) -> dict[Names, int]:
+        lock_tree()
         created: dict[Names, int] = {}
         for names in categories:
             for depth in range(1, len(names) + 1):

@@ -1,17 +1,51 @@
 """A run and its corrections in words for a terminal, or as JSON for programs."""
 
 import json
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.core.management.base import OutputWrapper
+
 from inventory.models import Difference, ReconciliationRun
+from inventory.reconciliation import records
 from inventory.reconciliation.records import Outcome
+from inventory.reconciliation.runs import Reconciliation
+from inventory.reconciliation.scope import OrderBook, Scope
 from yousinsa.commands.arguments import counted
+from yousinsa.commands.progress import progress
 
 # A difference as programs read it: these keys, in this order.
 JSON_FIELDS = ("stock", "option", "sku", "kind", "expected", "found", "cause")
 
 Write = Callable[[str], Any]
+
+
+def run_and_report(
+    orders: OrderBook,
+    scope: Scope,
+    *,
+    chunk: int,
+    fix: bool,
+    as_json: bool,
+    stdout: OutputWrapper,
+    stderr: OutputWrapper,
+) -> int:
+    """Make a run, say what it found, and correct that where `fix` says so; returns the differences.
+
+    Progress goes to `stderr`; so do the corrections where `stdout` gets JSON.
+    """
+    started = time.monotonic()
+    run = records.begin(scope)
+    with progress("Checking", Reconciliation(orders, scope).total(), stderr) as advance:
+        records.compare(run, orders, scope, chunk=chunk, advance=advance)
+    if as_json:
+        report_as_json(run, stdout.write)
+    else:
+        report_in_words(run, stdout.write, seconds=time.monotonic() - started)
+    if fix and run.found:
+        report_corrections(records.fix_all(run, orders), (stderr if as_json else stdout).write)
+    return run.found
 
 
 def report_as_json(run: ReconciliationRun, write: Write) -> None:

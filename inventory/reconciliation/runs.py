@@ -12,12 +12,24 @@ from inventory.reconciliation.causes import NO_STOCK_ROW
 from inventory.reconciliation.scope import WHOLE_SHOP, Finding, OrderBook, Scope
 from inventory.reconciliation.sources import Row, Start, last_seal, snapshot
 from inventory.reconciliation.verdicts import judge_all
-from shop.models import Option
+from shop.models import Option, Store
 from yousinsa.db.id_ranges import SLACK, first_id_at
 
 # Large, as the database reads its tables about once a chunk, wherever the chunk's rows lie in them; SQLite
 # takes no more than 32,766 values in a statement.
 CHUNK = 30_000
+
+
+class NotThere(LookupError):
+    """A scope names an option or a store that does not exist."""
+
+
+def check_scope(scope: Scope) -> None:
+    """Raises `NotThere`: a run over nothing would find nothing wrong."""
+    if scope.option_id is not None and not Option.objects.filter(pk=scope.option_id).exists():
+        raise NotThere(f"There is no option {scope.option_id}.")
+    if scope.store_id is not None and not Store.objects.filter(pk=scope.store_id).exists():
+        raise NotThere(f"There is no store {scope.store_id}.")
 
 
 def _nothing(done: int) -> None: ...

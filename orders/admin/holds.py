@@ -66,10 +66,13 @@ class HoldAdmin(OperatedAdmin, ReadOnlyAdmin):
         "held until": "expires_at",
     }  # fmt: skip
     list_display = ("number", "left", "units", "what", "buyer", "until", "order")
-    list_select_related = ("buyer", "lines__option")
-    facts_related = ("buyer", "lines__option")
+    list_select_related = ("buyer", "lines")
+    facts_related = ("buyer", "lines")
     search_fields = ("number",)
-    search_help_text = _("Beginning of the order's number, or of the buyer's e-mail address.")
+    search_help_text = _(
+        "Order number, e-mail address, recipient or tracking number (their beginning), phone (or its last "
+        "digits), SKU."
+    )
     ordering = ("expires_at", "id")
     fields = ("order", "status", "buyer", "units", "what", "created_at", "expires_at", "left")
     readonly_fields = ("order", "units", "what", "left")
@@ -88,7 +91,7 @@ class HoldAdmin(OperatedAdmin, ReadOnlyAdmin):
 
     @admin.display(description=_("options"))
     def what(self, hold: Hold) -> SafeString:
-        lines = [f"{line.quantity} × {line.option.sku}" for line in hold.lines.all()]
+        lines = [f"{line.quantity} × {line.sku}" for line in hold.lines.all()]
         shown = lines if len(lines) <= 4 else [*lines[:3], "…"]
         return format_html_join("", '<div class="nowrap">{}</div>', ((text,) for text in shown))
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orders.models import Payment, Refund
 from orders.payments import by_hand
-from orders.payments.providers import Manual
+from orders.payments.providers import BY_HAND, label
 from orders.selectors import find_order_ids
 from shop.desk.base import ReadOnlyAdmin, ReadOnlyInline
 from shop.desk.columns import link, linked, moment, money, recorded_text, won
@@ -45,7 +45,7 @@ class PaymentAdmin(ReadOnlyAdmin):
         "reference": "reference", "order": "order__number", "provider": "provider", "amount": "amount",
         "status": "status", "detail": "detail", "started at": "created_at", "decided at": "decided_at",
     }  # fmt: skip
-    list_display = ("amount_won", "of_order", "provider", "status", "started", "decided", "reference")
+    list_display = ("amount_won", "of_order", "paid_with", "status", "started", "decided", "reference")
     of_order = linked("order", _("order"))
     started = moment("created_at", _("started at"))
     decided = moment("decided_at", _("decided at"))
@@ -56,12 +56,16 @@ class PaymentAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
     # Not the card's token: nobody needs to see it.
     fields = (
-        "reference", "order", "provider", "amount_won", "status", "live", "said", "created_at",
+        "reference", "order", "paid_with", "amount_won", "status", "live", "said", "created_at",
         "decided_at",
     )  # fmt: skip
-    readonly_fields = ("amount_won", "live", "said")
+    readonly_fields = ("paid_with", "amount_won", "live", "said")
     said = recorded_text("detail", _("detail"))
     amount_won = money("amount", _("amount (won)"))
+
+    @admin.display(description=_("provider"))
+    def paid_with(self, payment: Payment) -> str:
+        return label(payment.provider)
 
     def find(self, queryset: QuerySet[Payment], term: str) -> QuerySet[Payment]:
         return queryset.filter(Q(reference=term) | Q(order__in=find_order_ids(term)))
@@ -79,7 +83,7 @@ PAID_OUT = Operation(
     explanation=_("The money was transferred back to the buyer."),
     done=_("marked as paid out."),
     form=PaidOutForm,
-    possible=lambda refund: refund.status == Refund.Status.DUE and refund.payment.provider == Manual.name,
+    possible=lambda refund: refund.status == Refund.Status.DUE and refund.payment.provider in BY_HAND,
     action=_("Mark selected refunds as paid out"),
     done_many=ngettext_lazy("%d refund marked as paid out.", "%d refunds marked as paid out."),
 )
@@ -87,7 +91,7 @@ PAID_OUT = Operation(
 
 @admin.register(Refund)
 class RefundAdmin(OperatedAdmin, ReadOnlyAdmin):
-    """Refunds of bank transfers are paid out by hand; the other providers pay by themselves."""
+    """Refunds of transfers and imported payments are paid out by hand; other providers pay by themselves."""
 
     operations = (PAID_OUT,)
     exported = {
@@ -115,7 +119,7 @@ class RefundAdmin(OperatedAdmin, ReadOnlyAdmin):
 
     @admin.display(description=_("provider"))
     def provider(self, refund: Refund) -> str:
-        return refund.payment.provider
+        return label(refund.payment.provider)
 
     def facts(self, record: Refund, operation: Operation) -> Sequence[tuple[Any, Any]]:
         return [

@@ -19,15 +19,16 @@ from shop.selectors import find_sku
 class OrderLineAdmin(ReadOnlyAdmin):
     owned_by = "store"
     exported = {
-        "order": "order__number", "sku": "option__sku", "product": "product_name", "quantity": "quantity",
+        "order": "order__number", "sku": "sku", "product": "product_name", "size": "size",
+        "colour": "color", "quantity": "quantity",
         "unit price": "unit_price", "returned": "returned",
     }  # fmt: skip
-    list_display = ("__str__", "of_order", "sku", "price", "returned")
+    list_display = ("__str__", "of_order", "sold", "price", "returned")
     list_select_related = ("order", "option")
     search_fields = ("order",)
     search_help_text = _("Beginning of the order's number, or an SKU in full.")
     ordering = ("-id",)
-    fields = ("order", "option", "product_name", "quantity", "price", "returned")
+    fields = ("order", "option", "product_name", "sku", "size", "color", "quantity", "price", "returned")
     readonly_fields = ("price",)
     price = money("unit_price", _("unit price (won)"))
     of_order = linked("order", _("order"))
@@ -37,8 +38,8 @@ class OrderLineAdmin(ReadOnlyAdmin):
         return OrderLine.objects.filter(pk__in=newest_keys(own))
 
     @admin.display(description=_("SKU"))
-    def sku(self, line: OrderLine) -> SafeString:
-        return link(line.option)
+    def sold(self, line: OrderLine) -> SafeString:
+        return link(line.option, line.sku)
 
     def find(self, queryset: QuerySet[OrderLine], term: str) -> QuerySet[OrderLine]:
         options = find_sku(term)

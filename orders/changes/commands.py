@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from django.utils import timezone
 
 from orders import states
-from orders.changes.held import SHIPPING_FIELDS, Attempt, HeldOrder, Line
+from orders.changes.held import Attempt, HeldOrder, Line
 from orders.engine.requests import Row
 from orders.schemas import OrderView
 from yousinsa.errors import Interrupted
@@ -37,7 +37,7 @@ class Decision:
 
     `fields`: columns of the order, by name; `status` among them is recorded as an event, with `note`.
     `attempts`: columns of attempts that change. `returned`: units that come back, by line. `delivered`: all
-    lines were, and are owed to their stores.
+    lines were, and are owed to their stores. `lost`: what comes back had been owed to no store yet.
     """
 
     fields: dict[str, Any] = field(default_factory=dict)
@@ -49,6 +49,7 @@ class Decision:
     reason: str = ""
     returned: dict[int, int] = field(default_factory=dict)
     delivered: bool = False
+    lost: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -121,11 +122,6 @@ class Command:
 
 
 def next_status(held: HeldOrder, to_status: str, **fields: Any) -> dict[str, Any]:
-    """The columns of an order that gets its next status. Raises `InvalidTransition`.
-
-    Nobody needs the address of an ended order whose buyer has left.
-    """
+    """The columns of an order that gets its next status. Raises `InvalidTransition`."""
     states.check(held.status, to_status)
-    if to_status in states.ENDED and held.buyer.withdrawn_at:
-        fields |= dict.fromkeys(SHIPPING_FIELDS, "")
     return {"status": to_status, **fields}

@@ -11,8 +11,6 @@ from typing import Any
 from orders.models import Payment
 from orders.schemas import LineView, OrderView, PaymentView, ShippingView, TrackingView
 
-SHIPPING_FIELDS = ("recipient", "phone", "postal_code", "address1", "address2")
-
 
 @dataclass(slots=True)
 class Line:
@@ -31,6 +29,10 @@ class Line:
     product_id: int
     size: str
     color: str
+
+    @property
+    def pk(self) -> int:
+        return self.id
 
 
 @dataclass(slots=True)

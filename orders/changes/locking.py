@@ -13,10 +13,11 @@ from django.db.models import Sum
 
 from inventory.locks import LockedStock, lock_stock
 from orders.changes.commands import Command
-from orders.changes.held import SHIPPING_FIELDS, Attempt, Buyer, HeldOrder, Line
+from orders.changes.held import Attempt, Buyer, HeldOrder, Line
 from orders.drops.locks import lock_items
 from orders.models import Order, OrderEvent, OrderLine, Payment, Refund, SettlementEntry, Status
 from orders.models.drops import DropItem
+from orders.models.orders import SHIPPING_FIELDS
 from shop.models import User
 
 _ORDER_FIELDS = (
@@ -26,7 +27,7 @@ _ORDER_FIELDS = (
 _ADDRESS = slice(9, 14)
 _LINE_FIELDS = (
     "order_id", "id", "option_id", "option__stock__id", "quantity", "unit_price", "returned", "store_id",
-    "commission_rate", "product_name", "option__sku", "option__product_id", "option__size", "option__color",
+    "commission_rate", "product_name", "sku", "option__product_id", "size", "color",
 )  # fmt: skip
 _ATTEMPT_FIELDS = (
     "order_id", "reference", "provider", "amount", "token", "status", "live", "detail", "created_at",

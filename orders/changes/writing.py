@@ -1,15 +1,17 @@
 """Write what was decided: one statement a table, however many orders."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from inventory import ledger
 from inventory.models import Kind
+from orders import states
 from orders.changes.commands import Changed, Command, Decision
 from orders.changes.held import Attempt, HeldOrder
 from orders.changes.locking import Locked
 from orders.drops import escrow
-from orders.models import Order, OrderEvent, OrderLine, Payment, Refund
+from orders.locking import forget_shipping
+from orders.models import Findable, Order, OrderEvent, OrderLine, OrderTerm, Payment, Refund
+from orders.models.orders import SHIPPING_FIELDS
 from orders.settlements import entries
 from yousinsa.db.rows import insert_rows, update_rows
 
@@ -18,6 +20,8 @@ _PAYMENT_FIELDS = (
     "order", "reference", "provider", "amount", "token", "status", "live", "detail", "created_at",
     "decided_at",
 )  # fmt: skip
+# What an order is searched by.
+_FINDS = {"recipient", "phone", "tracking_number"}
 _REFUND_FIELDS = ("payment", "reference", "amount", "status", "reason", "created_at")
 
 
@@ -35,6 +39,8 @@ class Changes:
         self._given_up: list[escrow.HeldLine] = []
         self._entries: list[entries.Row] = []
         self._lines: dict[int, dict[str, Any]] = {}
+        self._findable: dict[int, HeldOrder] = {}
+        self._forgotten: list[int] = []
 
     def apply(self, command: Command, held: HeldOrder, decision: Decision) -> Changed:
         """Take one decision down; returns the order as it is after it."""
@@ -69,6 +75,12 @@ class Changes:
             self._orders.setdefault(held.id, {}).update(decision.fields)
             for name, value in decision.fields.items():
                 held.set(name, value)
+        if not _FINDS.isdisjoint(decision.fields):
+            self._findable[held.id] = held
+        if to_status in states.ENDED and held.buyer.withdrawn_at:
+            # Nobody needs the address of an ended order whose buyer has left.
+            self._forgotten.append(held.id)
+            held.shipping = dict.fromkeys(SHIPPING_FIELDS, "")
 
     def _change_attempts(self, held: HeldOrder, decision: Decision) -> None:
         for attempt, fields in decision.attempts:
@@ -82,7 +94,7 @@ class Changes:
 
     def _move_units(self, command: Command, held: HeldOrder, decision: Decision) -> None:
         for line, kind, units in decision.moves:
-            on_hand, reserved = _DELTAS[kind]
+            on_hand, reserved = ledger.DELTAS[kind]
             if held.available is not None:
                 held.available[line.stock_id] += units * (on_hand - reserved)
             self._movements.append(
@@ -104,7 +116,8 @@ class Changes:
             if units := decision.returned.get(line.id):
                 line.returned += units
                 self._lines[line.id] = {"returned": line.returned}
-                self._entries.append(entries.taken_back(line, units, at=command.at))
+                if not decision.lost:
+                    self._entries.append(entries.taken_back(line, units, at=command.at))
             if decision.delivered:
                 self._entries.append(entries.sale(line, at=command.at))
 
@@ -112,6 +125,9 @@ class Changes:
         """Write all of it, in the house's order of locks: what they refer to is locked already."""
         update_rows(Order, self._orders)
         update_rows(OrderLine, self._lines)
+        if self._findable:
+            OrderTerm.objects.note(_findable(held) for held in self._findable.values())
+        forget_shipping(order_ids=self._forgotten)
         # The attempt that is replaced gives its place up before the new one takes it.
         update_rows(Payment, self._attempts)
         insert_rows(OrderEvent, _EVENT_FIELDS, self._events)
@@ -122,12 +138,8 @@ class Changes:
         ledger.post(self._locked.stock, self._movements + back)
 
 
-_DELTAS: Mapping[str, tuple[int, int]] = {
-    Kind.RESERVE: (0, 1),
-    Kind.RELEASE: (0, -1),
-    Kind.SHIP: (-1, -1),
-    Kind.RESTOCK: (1, 0),
-}
+def _findable(held: HeldOrder) -> Findable:
+    return Findable(held.id, held.shipping["recipient"], held.shipping["phone"], held.tracking_number)
 
 
 def _payment_row(order_id: int, attempt: Attempt) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from inventory.locks import LockedStock, lock_stock
 from inventory.models import Kind, Movement, Stock
 from orders.demo.people import address
 from orders.demo.plan import Period, PlannedOrder, moment
-from orders.models import Order, OrderEvent, OrderLine, Payment, Refund, Status
+from orders.models import Findable, Order, OrderEvent, OrderLine, OrderTerm, Payment, Refund, Status
 from orders.placement.numbers import id_at
 from orders.settlements import entries
 from yousinsa.db.rows import insert_rows
@@ -33,7 +33,10 @@ _ORDER_FIELDS = (
     "id", "number", "buyer", "status", "total", "expires_at", "created_at", "fingerprint", "recipient",
     "phone", "postal_code", "address1", "address2", "carrier", "tracking_number",
 )  # fmt: skip
-_LINE_FIELDS = ("order", "option", "product_name", "quantity", "unit_price", "store", "commission_rate")
+_LINE_FIELDS = (
+    "order", "option", "product_name", "sku", "size", "color", "quantity", "unit_price", "store",
+    "commission_rate",
+)  # fmt: skip
 _EVENT_FIELDS = ("order", "from_status", "to_status", "actor", "note", "created_at")
 _PAYMENT_FIELDS = (
     "order", "provider", "reference", "amount", "status", "live", "token", "detail", "created_at",
@@ -52,11 +55,14 @@ _BATCH = 500
 
 
 class Good(NamedTuple):
-    """An option for sale: its ids, its product's name, its price in won, who sells it at which commission."""
+    """An option for sale: ids, what is sold, its price in won, who sells it at which commission."""
 
     option_id: int
     stock_id: int
     product_name: str
+    sku: str
+    size: str
+    color: str
     price: int
     store_id: int
     commission_rate: int
@@ -107,6 +113,7 @@ class History:
         happenings = sorted(self._happenings(orders, returns), key=lambda h: (h.at, h.order.index))
         locked = lock_stock(self._goods[i].stock_id for h in happenings for i, _ in h.order.lines)
         insert_rows(Order, _ORDER_FIELDS, map(self._order_row, orders))
+        OrderTerm.objects.note(map(_findable, orders))
         insert_rows(OrderLine, _LINE_FIELDS, self._line_rows(orders))
         insert_rows(OrderEvent, _EVENT_FIELDS, self._event_rows(orders))
         _write_sales(orders)
@@ -132,12 +139,9 @@ class History:
             expires_at = moment(order.steps[-1][0])
         else:
             expires_at = placed_at + hold
-        shipping = address(order.buyer) if _was_paid(order) else _NO_ADDRESS
-        shipped = status in (Status.SHIPPED, Status.DELIVERED)
-        tracking = (CARRIER, f"DX{order.index + 1:010d}") if shipped else ("", "")
         return (
             order_id(order), order_number(order), self._buyers[order.buyer], status, self._total(order),
-            expires_at, placed_at, "", *shipping, *tracking,
+            expires_at, placed_at, "", *_shipping(order), *_tracking(order),
         )  # fmt: skip
 
     def _line_rows(self, orders: Iterable[PlannedOrder]) -> Iterable[tuple[Any, ...]]:
@@ -145,8 +149,8 @@ class History:
             for i, units in order.lines:
                 good = self._goods[i]
                 yield (
-                    order_id(order), good.option_id, good.product_name, units, good.price, good.store_id,
-                    good.commission_rate,
+                    order_id(order), good.option_id, good.product_name, good.sku, good.size, good.color,
+                    units, good.price, good.store_id, good.commission_rate,
                 )  # fmt: skip
 
     def _event_rows(self, orders: Iterable[PlannedOrder]) -> Iterable[tuple[Any, ...]]:
@@ -294,6 +298,20 @@ def _write_sales(orders: Iterable[PlannedOrder]) -> None:
 def _lines(order_ids: Iterable[int]) -> Iterable[OrderLine]:
     for ids in _batches(list(order_ids)):
         yield from OrderLine.objects.filter(order__in=ids).order_by("id")
+
+
+def _shipping(order: PlannedOrder) -> tuple[str, ...]:
+    return address(order.buyer) if _was_paid(order) else _NO_ADDRESS
+
+
+def _tracking(order: PlannedOrder) -> tuple[str, str]:
+    shipped = order.status in (Status.SHIPPED, Status.DELIVERED)
+    return (CARRIER, f"DX{order.index + 1:010d}") if shipped else ("", "")
+
+
+def _findable(order: PlannedOrder) -> Findable:
+    recipient, phone, *_rest = _shipping(order)
+    return Findable(order_id(order), recipient, phone, _tracking(order)[1])
 
 
 def _was_paid(order: PlannedOrder) -> bool:

@@ -86,7 +86,8 @@ def _goods() -> Iterator[Good]:
         Stock.objects.filter(option__product__source_id__startswith=SOURCE)
         .order_by("option_id")
         .values_list(
-            "option_id", "id", "option__product__name", "option__product__price", "option__product__store",
+            "option_id", "id", "option__product__name", "option__sku", "option__size", "option__color",
+            "option__product__price", "option__product__store",
             Coalesce("option__product__store__commission_rate", settings.COMMISSION_RATE),
         )
     )  # fmt: skip

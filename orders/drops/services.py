@@ -1,11 +1,13 @@
 """A drop's life: open, pause, resume, close.
 
-Each is idempotent: asked for twice, or by several at once, it happens once. Redis hears of it before or after
-a transaction, never inside one.
+Each is idempotent: asked for twice, or by several at once, it happens once. Who must know whether it was them
+asks for it `anew`: what was done before is refused then, under the drop's lock. Redis hears of it before or
+after a transaction, never inside one.
 """
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -37,18 +39,20 @@ CLOSED = recordable(gettext_noop("closed"))
 
 FINISH_SECONDS = 20.0
 
+T = TypeVar("T")
 
-def open_drop(drop_id: int, *, actor_id: int | None = None) -> None:
+
+def open_drop(drop_id: int, *, actor_id: int | None = None, anew: bool = False) -> None:
     """Set the allotment aside and begin to sell.
 
-    Raises `InsufficientStock` where there is not that much available, `Conflict` for a drop that was closed,
-    `RedisNeeded` for a lane without a Redis that keeps what it is given, `Busy`.
+    Raises `InsufficientStock` where there is not that much available, `Conflict` for a drop that was closed
+    (`anew`: or is open), `RedisNeeded` for a lane without a Redis that keeps what it is given, `Busy`.
     """
     drop = get_drop(drop_id)
     if drop.on_redis:
         with redis_or_busy():
             gate.check_server(client())
-    _change(drop_id, lambda: _allot(drop_id, actor_id))
+    _change(drop_id, lambda: _allot(drop_id, actor_id, anew))
     drop.refresh_from_db()
     if drop.on_redis and drop.status == DropStatus.OPEN and drop.primed_at is None:
         try:
@@ -59,10 +63,12 @@ def open_drop(drop_id: int, *, actor_id: int | None = None) -> None:
                 raise
 
 
-def _allot(drop_id: int, actor_id: int | None) -> None:
+def _allot(drop_id: int, actor_id: int | None, anew: bool) -> None:
     items = lock_items([drop_id]).get(drop_id, {})
     drop = get_drop(drop_id)
     if drop.status == DropStatus.OPEN:
+        if anew:
+            raise Conflict(gettext("The drop is open already."))
         return
     if drop.status != DropStatus.SCHEDULED:
         raise Conflict(gettext("A drop that was closed cannot be opened again: create another one."))
@@ -88,28 +94,34 @@ def _allot(drop_id: int, actor_id: int | None) -> None:
     drop.save(update_fields=["status", "opens_at", "problem"])
 
 
-def pause_drop(drop_id: int) -> None:
-    """Sell nothing until it is resumed; what was admitted goes on. Raises `Conflict`, `Busy`."""
-    _change(drop_id, lambda: _set_paused(drop_id, True))
-    if get_drop(drop_id).on_redis:
-        with redis_or_busy():
-            gate.set_paused(drop_id, True)
+def pause_drop(drop_id: int, *, anew: bool = False) -> None:
+    """Sell nothing until it is resumed; what was admitted goes on.
+
+    Raises `Conflict` for a drop that is not open (`anew`: or is paused), `Busy`.
+    """
+    _set_paused(drop_id, True, already=gettext("The drop is paused already.") if anew else "")
 
 
-def resume_drop(drop_id: int) -> None:
-    """Sell again. Raises `Conflict`, `Busy`."""
-    _change(drop_id, lambda: _set_paused(drop_id, False))
-    if get_drop(drop_id).on_redis:
-        with redis_or_busy():
-            gate.set_paused(drop_id, False)
+def resume_drop(drop_id: int, *, anew: bool = False) -> None:
+    """Sell again. Raises `Conflict` for a drop that is not open (`anew`: or not paused), `Busy`."""
+    _set_paused(drop_id, False, already=gettext("The drop is not paused.") if anew else "")
 
 
-def _set_paused(drop_id: int, paused: bool) -> None:
-    lock_items([drop_id])
+def _set_paused(drop_id: int, paused: bool, *, already: str) -> None:
+    def work() -> None:
+        lock_items([drop_id])
+        drop = get_drop(drop_id)
+        if drop.status != DropStatus.OPEN:
+            raise Conflict(gettext("Only an open drop can be paused or resumed."))
+        if drop.paused == paused and already:
+            raise Conflict(already)
+        Drop.objects.filter(pk=drop_id).update(paused=paused)
+
+    _change(drop_id, work)
     drop = get_drop(drop_id)
-    if drop.status != DropStatus.OPEN:
-        raise Conflict(gettext("Only an open drop can be paused or resumed."))
-    Drop.objects.filter(pk=drop_id).update(paused=paused)
+    if drop.on_redis:
+        with redis_or_busy():  # as it is by now: somebody else may have done the opposite meanwhile
+            gate.set_paused(drop_id, drop.paused)
 
 
 def follow_sale(options: QuerySet[Option]) -> None:
@@ -151,51 +163,65 @@ def look_after(drop: Drop) -> None:
         Drop.objects.filter(pk=drop.pk).update(problem="")
 
 
-def close_drop(drop_id: int, *, actor_id: int | None = None) -> bool:
+def close_drop(drop_id: int, *, actor_id: int | None = None, anew: bool = False) -> bool:
     """End the sale, and give back what was not sold once all that was admitted is written.
 
     Returns whether it is settled; what is not is settled by `run_drops`. A drop that never opened is settled
-    at once. Raises `Busy` where Redis or the database does not answer.
+    at once. Raises `Busy` where Redis or the database does not answer; `anew`: `Conflict` for a drop that
+    somebody else has settled.
     """
     drop = get_drop(drop_id)
     if drop.on_redis and drop.status == DropStatus.OPEN:
         with redis_or_busy():  # first, so that nothing is admitted which nobody would write
             gate.shut(drop_id)
-    _change(drop_id, lambda: _close(drop_id))
-    return finish_closing(drop_id, actor_id=actor_id)
+    if _change(drop_id, lambda: _close(drop_id, anew)) == DropStatus.SETTLED:
+        return True
+    return finish_closing(drop_id, actor_id=actor_id, anew=anew)
 
 
-def _close(drop_id: int) -> None:
+def _close(drop_id: int, anew: bool) -> str:
+    """The drop's status from now on."""
     lock_items([drop_id])
     following = {DropStatus.OPEN: DropStatus.CLOSED, DropStatus.SCHEDULED: DropStatus.SETTLED}
     drop = get_drop(drop_id)
-    if status := following.get(DropStatus(drop.status)):
-        Drop.objects.filter(pk=drop_id).update(status=status, paused=False, problem="")
+    _refuse_settled(drop, anew)
+    status = following.get(DropStatus(drop.status))
+    if status is None:
+        return drop.status
+    Drop.objects.filter(pk=drop_id).update(status=status, paused=False, problem="")
+    return status
 
 
-def finish_closing(drop_id: int, *, actor_id: int | None = None) -> bool:
+def _refuse_settled(drop: Drop, anew: bool) -> None:
+    if anew and drop.status == DropStatus.SETTLED:
+        raise Conflict(gettext("The drop was closed and settled before."))
+
+
+def finish_closing(drop_id: int, *, actor_id: int | None = None, anew: bool = False) -> bool:
     """Write the rest of a closed drop's stream, then unallot what is left; True once that is done.
 
-    Raises `Busy`.
+    Raises `Busy`; `anew`: `Conflict` where somebody else has done it.
     """
     drop = get_drop(drop_id)
     if drop.status != DropStatus.CLOSED:
+        _refuse_settled(drop, anew)
         return drop.status == DropStatus.SETTLED
     if drop.on_redis:
         with redis_or_busy():
             gate.shut(drop_id)  # again: Redis may have come back with a gate that was open when it was saved
             if not drain_drop(drop_id, seconds=FINISH_SECONDS):
                 return False
-    _change(drop_id, lambda: _unallot(drop_id, actor_id))
+    _change(drop_id, lambda: _unallot(drop_id, actor_id, anew))
     if drop.on_redis:
         with redis_or_busy():
             gate.forget(drop_id)
     return True
 
 
-def _unallot(drop_id: int, actor_id: int | None) -> None:
+def _unallot(drop_id: int, actor_id: int | None, anew: bool) -> None:
     items = lock_items([drop_id])[drop_id]
     drop = get_drop(drop_id)
+    _refuse_settled(drop, anew)
     if drop.status != DropStatus.CLOSED:
         return
     left = {id: item.left for id, item in items.items() if item.left}
@@ -217,8 +243,9 @@ def _unallot(drop_id: int, actor_id: int | None) -> None:
     Drop.objects.filter(pk=drop_id).update(status=DropStatus.SETTLED, problem="")
 
 
-def _change(drop_id: int, work: Callable[[], None]) -> None:
+def _change(drop_id: int, work: Callable[[], T]) -> T:
     """A transaction that changes the drop; what this process knew of it is read again."""
-    transact(work)
+    done = transact(work)
     definitions.forget(drop_id)
     drop_views.clear()
+    return done

@@ -1,5 +1,6 @@
 """The tables of this app. Begin with orders.py."""
 
+from orders.models.corrections import Corrected, OrderCorrection
 from orders.models.drops import DeadLetter, Drop, DropItem, DropRelease, DropStatus, DropTally, Lane
 from orders.models.orders import (
     MAX_LINES,
@@ -15,6 +16,7 @@ from orders.models.orders import (
 )
 from orders.models.payments import Payment, Refund
 from orders.models.settlements import Settlement, SettlementEntry
+from orders.models.terms import Findable, OrderTerm, TermKind
 from orders.models.troubles import Trouble
 
 __all__ = [
@@ -22,22 +24,27 @@ __all__ = [
     "MAX_NOTE",
     "MAX_QUANTITY",
     "MAX_TOTAL",
+    "Corrected",
     "DeadLetter",
     "Drop",
     "DropItem",
     "DropRelease",
     "DropStatus",
     "DropTally",
+    "Findable",
     "Hold",
     "Lane",
     "Order",
+    "OrderCorrection",
     "OrderEvent",
     "OrderLine",
     "OrderNote",
+    "OrderTerm",
     "Payment",
     "Refund",
     "Settlement",
     "SettlementEntry",
     "Status",
+    "TermKind",
     "Trouble",
 ]

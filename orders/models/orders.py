@@ -22,6 +22,10 @@ MAX_TOTAL = 2**53 - 1
 MAX_NOTE = 2_000
 
 
+SHIPPING_FIELDS = ("recipient", "phone", "postal_code", "address1", "address2")
+"""Where an order goes: columns of the order, and of its buyer's saved address."""
+
+
 class Status(models.TextChoices):
     PENDING = "pending", _("pending")
     PAID = "paid", _("paid")
@@ -95,6 +99,8 @@ class Order(models.Model):
             ("deliver_order", _("Can mark order as delivered")),
             ("cancel_order", _("Can cancel order")),
             ("return_order", _("Can take units of order back")),
+            ("correct_order", _("Can correct address and tracking number of order")),
+            ("lose_order", _("Can mark order as lost on its way")),
         ]
         indexes = [
             models.Index(fields=["buyer", "-id"], name="order_buyer_id"),
@@ -116,7 +122,7 @@ class Order(models.Model):
 
 
 class OrderLine(models.Model):
-    """So many units of one option, as they were sold: the price, the name, the store and the shop's share.
+    """So many units of one option, as they were sold: price, name, look, SKU, store, the shop's share.
 
     None of it follows the product when that is renamed, moved to another store or sold at other terms.
     """
@@ -126,6 +132,9 @@ class OrderLine(models.Model):
     )
     option = models.ForeignKey(Option, models.PROTECT, related_name="order_lines", verbose_name=_("option"))
     product_name = models.CharField(_("product"), max_length=200)
+    sku = ExactCharField(_("SKU"), max_length=64, blank=True, default="", db_default="")
+    size = models.CharField(_("size"), max_length=30, blank=True, default="", db_default="")
+    color = models.CharField(_("colour"), max_length=50, blank=True, default="", db_default="")
     quantity = models.IntegerField(_("quantity"), validators=[MinValueValidator(1)])
     unit_price = models.BigIntegerField(_("unit price (won)"))
     returned = models.IntegerField(_("returned"), default=0, db_default=0)

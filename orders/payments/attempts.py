@@ -10,9 +10,10 @@ from django.utils.translation import gettext_lazy, gettext_noop
 
 from inventory.models import Kind
 from orders.changes.commands import Command, Decision, Move, NeedsStock, next_status
-from orders.changes.held import SHIPPING_FIELDS, Attempt, HeldOrder
+from orders.changes.held import Attempt, HeldOrder
 from orders.errors import InvalidTransition, PaymentInProgress, ShippingRequired
 from orders.models import Payment, Status
+from orders.models.orders import SHIPPING_FIELDS
 from orders.payments.providers import APPROVED, UNKNOWN, WAITING, Answer
 from orders.payments.refunds import new_reference, owe_of
 from yousinsa.language import recordable

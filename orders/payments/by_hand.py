@@ -3,9 +3,10 @@
 from django.utils.translation import gettext
 
 from inventory.models import Kind, Movement
-from orders.models import OrderEvent, Refund, Status
+from orders.errors import OrderNotFound
+from orders.models import Order, OrderEvent, Refund, Status
 from orders.payments import refunds
-from orders.payments.providers import Manual
+from orders.payments.providers import BY_HAND
 from shop.rights import four_eyes
 from yousinsa.errors import Conflict
 
@@ -13,31 +14,42 @@ PAY_OUT = "orders.pay_out_refund"
 CONFIRM = "orders.confirm_payment"
 
 
-def refuse_own_order(*, buyer_id: int, actor_id: int) -> None:
-    """Nobody confirms that their own order was paid for. Raises `FourEyes`."""
-    four_eyes.refuse_own(CONFIRM, made_by=buyer_id, actor_id=actor_id)
+def refuse_own_order(*, order_id: int, actor_id: int, permission: str = CONFIRM) -> None:
+    """Nobody confirms that their own order was paid for, or does to it what else takes `permission`.
+
+    Raises `FourEyes`, `OrderNotFound`.
+    """
+    buyer_id = Order.objects.filter(pk=order_id).values_list("buyer_id", flat=True).first()
+    if buyer_id is None:
+        raise OrderNotFound
+    four_eyes.refuse_own(permission, made_by=buyer_id, actor_id=actor_id)
 
 
 def pay_out(refund: Refund, *, actor_id: int) -> None:
     """An operator transferred a refund back to the buyer.
 
     Not by who confirmed the payment, ended the order or took its units back: they decided that money is owed.
+    Nor by the buyer: nobody says of their own money that it went out.
     Raises `Conflict` for a refund that a provider pays or that was paid out before, `FourEyes`.
     """
-    if refund.payment.provider != Manual.name:
+    if refund.payment.provider not in BY_HAND:
         raise Conflict(gettext("The provider pays this one out by itself."))
-    for decided_by in _decided_by(refund):
-        four_eyes.refuse_own(PAY_OUT, made_by=decided_by, actor_id=actor_id)
+    for person in _concerned(refund):
+        four_eyes.refuse_own(PAY_OUT, made_by=person, actor_id=actor_id)
     if not refunds.mark_done([refund.pk]):
         raise Conflict(gettext("It was marked as paid out before."))
 
 
-def _decided_by(refund: Refund) -> set[int]:
-    """Who brought it about that this money is owed."""
+def _concerned(refund: Refund) -> set[int]:
+    """Who brought it about that this money is owed, and to whom."""
     order = refund.payment.order
     events = OrderEvent.objects.filter(
         order=order, to_status__in=[Status.PAID, Status.CANCELLED, Status.RETURNED], actor__isnull=False
     )
     taken_back = Movement.objects.filter(reference=order.number, kind=Kind.RESTOCK, actor__isnull=False)
-    people = {*events.values_list("actor_id", flat=True), *taken_back.values_list("actor_id", flat=True)}
+    people = {
+        order.buyer_id,
+        *events.values_list("actor_id", flat=True),
+        *taken_back.values_list("actor_id", flat=True),
+    }
     return {int(person) for person in people if person is not None}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from django.conf import settings
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from yousinsa.language import recordable
 
@@ -89,9 +89,27 @@ class Sandbox:
         return True
 
 
+class Imported(Manual):
+    """Paid elsewhere, before the order came into this shop's books (`replay_orders`).
+
+    Nobody pays with it here; what goes back is transferred by hand.
+    """
+
+    name = "imported"
+
+
 def offered() -> list[str]:
     """The providers that a buyer may choose."""
-    return sorted(name for name in PROVIDERS if name != Sandbox.name or settings.PAYMENT_SANDBOX)
+    return [name for name in TAKE_PAYMENTS if name != Sandbox.name or settings.PAYMENT_SANDBOX]
 
 
-PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in (Manual(), Sandbox())}
+def label(name: str) -> str:
+    """What a provider is called at the desk, in the reader's language; one without a label, its name."""
+    return str(_LABELS.get(name, name))
+
+
+_LABELS = {Imported.name: gettext_lazy("imported (paid before, elsewhere)")}
+PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in (Imported(), Manual(), Sandbox())}
+TAKE_PAYMENTS = sorted(PROVIDERS.keys() - {Imported.name})
+# Their refunds wait for a person.
+BY_HAND = frozenset({Imported.name, Manual.name})

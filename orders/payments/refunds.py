@@ -11,7 +11,7 @@ from orders.changes.commands import Owed
 from orders.changes.held import Attempt, HeldOrder
 from orders.models import Payment, Refund, Trouble
 from orders.models.troubles import left_alone, set_aside, settled
-from orders.payments.providers import PROVIDERS
+from orders.payments.providers import BY_HAND, PROVIDERS
 from yousinsa.db.errors import is_outage
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def pay_out_due() -> int:
     """Try the oldest refunds that are due with a provider that pays by itself; returns how many are done."""
     due = (
         Refund.objects.filter(status=Refund.Status.DUE)
-        .exclude(payment__provider="manual")
+        .exclude(payment__provider__in=BY_HAND)
         .exclude(pk__in=left_alone(Trouble.Job.REFUND))
         .order_by("id")
     )

@@ -20,9 +20,18 @@ from orders.changes.commands import Changed, Command
 from orders.errors import PaymentDeclined, PaymentUnknown
 from orders.models import Payment, Trouble
 from orders.models.troubles import left_alone, set_aside, settled
+from orders.payments import by_hand
 from orders.payments.aftermath import follow, follow_soon
 from orders.payments.attempts import Settle, Start
-from orders.payments.providers import APPROVED, DECLINED, PROVIDERS, UNKNOWN, Answer, ProviderTimeout
+from orders.payments.providers import (
+    APPROVED,
+    DECLINED,
+    PROVIDERS,
+    TAKE_PAYMENTS,
+    UNKNOWN,
+    Answer,
+    ProviderTimeout,
+)
 from yousinsa.db.errors import is_outage
 from yousinsa.db.transactions import patience
 from yousinsa.errors import Busy, Interrupted, Invalid
@@ -66,12 +75,13 @@ def begin_pay(
 
 
 def _pay(start: Start, carry: Carry) -> Deferred[Changed]:
-    if start.provider not in PROVIDERS:
-        raise Invalid(errors={"provider": gettext("Must be one of: %s.") % ", ".join(sorted(PROVIDERS))})
-    # Who only looks into a table need not be waited for in a thread of its own.
-    is_near = PROVIDERS[start.provider].answers_at_once or carry is not begin_change
-    return carry(start).chain(
-        partial(_charge_and_settle, start, carry), run=None if is_near else _conversations().submit
+    if start.provider not in TAKE_PAYMENTS:
+        raise Invalid(errors={"provider": gettext("Must be one of: %s.") % ", ".join(TAKE_PAYMENTS)})
+    started = carry(start)
+    # A group's thread has others to see to; who only looks into a table does not keep it.
+    is_quick = started.decided or PROVIDERS[start.provider].answers_at_once
+    return started.chain(
+        partial(_charge_and_settle, start, carry), run=None if is_quick else _conversations().submit
     )
 
 
@@ -123,8 +133,10 @@ def decide(*, payment_id: int, answer: Answer, actor_id: int | None = None) -> N
 def confirm_transfer(*, order_id: int, actor_id: int) -> None:
     """An operator saw the buyer's transfer on the account: the order is paid, or refunded when too late.
 
-    Raises `InvalidTransition`, `ShippingRequired`, `PaymentInProgress` (a card is being charged), `Busy`.
+    Raises `FourEyes` (it is the operator's own order), `InvalidTransition`, `ShippingRequired`,
+    `PaymentInProgress` (a card is being charged), `OrderNotFound`, `Busy`.
     """
+    by_hand.refuse_own_order(order_id=order_id, actor_id=actor_id)
     waiting = Payment.objects.filter(order_id=order_id, live=True, status=Payment.Status.WAITING).first()
     reference = waiting.reference if waiting else ""
     if not reference:

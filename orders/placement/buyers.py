@@ -19,6 +19,12 @@ from shop.models import User
 from yousinsa.errors import Unauthenticated
 
 
+class AccountNotOpen(Unauthenticated):
+    """401: a token that is valid, of an account that is not there, or not open any more."""
+
+    title = _("This account is no longer open: sign in again.")
+
+
 class Unpaid(NamedTuple):
     """What a buyer holds without having paid for it."""
 
@@ -44,7 +50,7 @@ class Buyers:
         is_open = self._open.get(request.buyer_id)
         if is_open or (is_open is not None and request.admitted):
             return None
-        return Unauthenticated(_("This account is no longer open: sign in again."))
+        return AccountNotOpen()
 
     def refusal(self, request: PlaceRequest) -> Exception | None:
         """Why this buyer may not hold so much more, if so, after what was taken before."""

@@ -75,12 +75,11 @@ class Decisions:
 
 
 def placed_under_keys(requests: Iterable[PlaceRequest]) -> dict[Key, tuple[str, str]]:
-    """Orders that exist under these requests' idempotency keys: (buyer, key) -> (number, fingerprint)."""
-    return orders_under_keys([(r.buyer_id, r.idempotency_key) for r in requests if r.idempotency_key])
+    """Orders that exist under these requests' idempotency keys: (buyer, key) -> (number, fingerprint).
 
-
-def orders_under_keys(keys: Sequence[Key]) -> dict[Key, tuple[str, str]]:
-    """The same of (buyer, key) pairs. One query, none for none."""
+    One query, none for none.
+    """
+    keys = [(r.buyer_id, r.idempotency_key) for r in requests if r.idempotency_key]
     if not keys:
         return {}
     # By hand: the ORM takes longer to build this condition than the database to answer it.

@@ -34,7 +34,10 @@ _ORDER_FIELDS = (
     "drop",
 )  # fmt: skip
 _TOO_DEAR = gettext_lazy("An order is of %(most)s won at most: order fewer at a time.")
-_LINE_FIELDS = ("order", "option", "product_name", "quantity", "unit_price", "store", "commission_rate")
+_LINE_FIELDS = (
+    "order", "option", "product_name", "sku", "size", "color", "quantity", "unit_price", "store",
+    "commission_rate",
+)  # fmt: skip
 
 
 class UnitSource(Protocol):
@@ -178,6 +181,9 @@ def insert_orders(accepted: Sequence[tuple[PlaceRequest, OrderView]], on_sale: O
         for ln in order.lines:
             offer = on_sale[ln.option]
             rate = settings.COMMISSION_RATE if offer.commission_rate is None else offer.commission_rate
-            lines.append((r.order_id, ln.option, ln.name, ln.quantity, ln.unit_price, offer.store_id, rate))
+            lines.append(
+                (r.order_id, ln.option, ln.name, ln.sku, ln.size, ln.color, ln.quantity, ln.unit_price,
+                 offer.store_id, rate)
+            )  # fmt: skip
     insert_rows(Order, _ORDER_FIELDS, orders)
     insert_rows(OrderLine, _LINE_FIELDS, lines)

@@ -4,11 +4,12 @@
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,9 @@ COLUMNS = (
 
 # The real file's largest invoice has 675; a file that never changes the number must not fill the memory.
 MAX_INVOICE_LINES = 10_000
+
+# So many cells that were read last are kept, of each kind: most rows say again what rows near them say.
+NOTATIONS = 5000
 
 _INVOICE = re.compile(r"C?[0-9]{1,12}")
 _CODE = re.compile(r"[0-9A-Z][0-9A-Z _-]{0,29}")
@@ -75,14 +79,41 @@ class Invoice:
         return self.number.startswith("C")
 
 
-def read_invoices(path: Path, *, limit: int | None = None) -> Iterator[Invoice | Skipped]:
+class Survey(NamedTuple):
+    """What must be known of a file before it is replayed: its number of `rows`, how dates are written."""
+
+    rows: int
+    dates: Dates
+
+
+def survey(path: Path, *, limit: int | None = None) -> Survey:
+    """Look through a file. `rows` are those of the first `limit` invoices, at a guess where some are damaged.
+
+    Raises CommandError (see `read_invoices`).
+    """
+    header, rows = _table(path)
+    number, date = header.index("InvoiceNo"), header.index("InvoiceDate")
+    texts: dict[str, None] = {}
+    counted = found = 0
+    last = ""
+    for _row, fields in rows:
+        if isinstance(fields, list) and len(fields) == len(header):
+            texts[fields[date]] = None
+            if fields[number] != last:
+                last = fields[number]
+                found += 1
+        counted += limit is None or found <= limit
+    return Survey(counted, Dates.of(texts))
+
+
+def read_invoices(path: Path, dates: Dates, *, limit: int | None = None) -> Iterator[Invoice | Skipped]:
     """Up to `limit` invoices in the file's order, and the rows that belong to none or cannot be used.
 
     Raises CommandError where the file as a whole cannot be used; it names the file and the remedy.
     """
     invoice: Invoice | None = None
     found = 0
-    for line in read_lines(path):
+    for line in read_lines(path, dates):
         if isinstance(line, Skipped):
             yield line
             continue
@@ -103,12 +134,23 @@ def read_invoices(path: Path, *, limit: int | None = None) -> Iterator[Invoice |
         yield invoice
 
 
-def read_lines(path: Path) -> Iterator[Line | Skipped]:
+def read_lines(path: Path, dates: Dates) -> Iterator[Line | Skipped]:
     """Every row below the header. Raises CommandError (see `read_invoices`)."""
     header, rows = _table(path)
-    dates = _dates(path, path.stat().st_mtime_ns)
+    ours = itemgetter(*(header.index(name) for name in COLUMNS))
+    read_number = lru_cache(NOTATIONS)(digits)
+    read_date = lru_cache(NOTATIONS)(dates.read)
+    read_price = lru_cache(NOTATIONS)(price)
     for row, fields in rows:
-        yield Skipped(row, fields) if isinstance(fields, str) else _line(row, fields, header, dates)
+        if isinstance(fields, str):
+            yield Skipped(row, fields)
+        elif len(fields) != len(header):
+            yield Skipped(row, "more or fewer columns than the header")
+        else:
+            values = _Values(*map(_clean, ours(fields)))
+            yield _line(
+                row, values, read_number(values.quantity), read_date(values.date), read_price(values.price)
+            )
 
 
 def charset(path: Path) -> str:
@@ -120,47 +162,49 @@ def _table(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str] | str]]
     return read_table(path, of=_OF, required=COLUMNS, charsets=_CHARSETS)
 
 
-@lru_cache(maxsize=1)
-def _dates(path: Path, _changed: int) -> Dates:
-    """How all of the file's dates are written; the file is read several times, and changes between none."""
-    header, rows = _table(path)
-    column = header.index("InvoiceDate")
-    return Dates.of(fields[column] for _row, fields in rows if len(fields) == len(header))
+class _Values(NamedTuple):
+    """What a row's cells say, in the order of `COLUMNS`."""
+
+    invoice: str
+    code: str
+    description: str
+    quantity: str
+    date: str
+    price: str
+    customer: str
+    country: str
 
 
-def _line(row: int, fields: list[str], header: Sequence[str], dates: Dates) -> Line | Skipped:
-    if len(fields) != len(header):
-        return Skipped(row, "more or fewer columns than the header")
-    values = {
-        name: "" if is_missing(value) else " ".join(_CONTROL.sub(" ", value).split())
-        for name, value in zip(header, fields, strict=True)
-    }
+@lru_cache(NOTATIONS)
+def _clean(cell: str) -> str:
+    return "" if is_missing(cell) else " ".join(_CONTROL.sub(" ", cell).split())
+
+
+def _line(
+    row: int, values: _Values, quantity: str, date: datetime | None, pounds: Decimal | None
+) -> Line | Skipped:
     # Spreadsheets turn whole numbers into 17850.0.
-    for name in ("InvoiceNo", "CustomerID"):
-        values[name] = values[name].removesuffix(".0")
-    values["Quantity"] = digits(values["Quantity"])
-    values["InvoiceNo"], values["StockCode"] = values["InvoiceNo"].upper(), values["StockCode"].upper()
-    date, pounds = dates.read(values["InvoiceDate"]), price(values["UnitPrice"])
-    if reason := _reason(values):
+    invoice, customer = values.invoice.removesuffix(".0").upper(), values.customer.removesuffix(".0")
+    code = values.code.upper()
+    if reason := _reason(invoice, code, quantity, customer):
         return Skipped(row, reason)
     if date is None:
         return Skipped(row, "InvoiceDate is not like 2010-12-01 08:26:00 or 12/1/2010 8:26")
     if pounds is None:
         return Skipped(row, "UnitPrice is not an amount in pounds")
     return Line(
-        row, values["InvoiceNo"], values["StockCode"], values["Description"], int(values["Quantity"]), date,
-        pounds, values["CustomerID"].lower(), values["Country"],
-    )  # fmt: skip
+        row, invoice, code, values.description, int(quantity), date, pounds, customer.lower(), values.country
+    )
 
 
-def _reason(values: dict[str, str]) -> str:
+def _reason(invoice: str, code: str, quantity: str, customer: str) -> str:
     """Why a row's values cannot be used; empty where they can."""
-    if not _INVOICE.fullmatch(values["InvoiceNo"]):
+    if not _INVOICE.fullmatch(invoice):
         return "InvoiceNo is neither a number nor a C and a number"
-    if not _CODE.fullmatch(values["StockCode"]):
+    if not _CODE.fullmatch(code):
         return "StockCode is missing or has other characters than letters, digits, blanks, _ and -"
-    if not _QUANTITY.fullmatch(values["Quantity"]):
+    if not _QUANTITY.fullmatch(quantity):
         return "Quantity is not a whole number"
-    if values["CustomerID"] and not _CUSTOMER.fullmatch(values["CustomerID"]):
+    if customer and not _CUSTOMER.fullmatch(customer):
         return "CustomerID has other characters than letters, digits, _ and -"
     return ""

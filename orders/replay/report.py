@@ -9,6 +9,13 @@ from orders.replay.reader import Line, Skipped
 from yousinsa.commands.arguments import counted
 
 EXAMPLES = 3
+WHY_LENGTH = 200
+
+
+def cannot_be_written(why: Exception) -> str:
+    """The reason to skip what the database, or a rule of the shop, does not take."""
+    said = " ".join(str(why).split())[:WHY_LENGTH] or type(why).__name__
+    return f"it cannot be written: {said}"
 
 
 @dataclass(slots=True)

@@ -6,11 +6,13 @@ was paid is refunded, whatever the cancellation says.
 
 A return is recognised by its reason (`replay:C536383`) on the ledger's rows of the order. What a cancellation
 took already is put back in thought before it is planned: the plan is then the one of the first time (units
-taken later were never part of it), and only what is missing of it is done.
+taken later were never part of it), and only what is missing of it is done. A chunk that fails is halved until
+the cancellation that it fails with stands alone, and is left out.
 """
 
+import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -30,10 +32,12 @@ from orders.replay.calendar import Calendar, Dated
 from orders.replay.catalogue import option_ids
 from orders.replay.invoices import KEY, buyer, invoice_of, order_key, sort_out, won
 from orders.replay.reader import Line
-from orders.replay.report import Report
+from orders.replay.report import Report, cannot_be_written
 from orders.settlements import entries
 from yousinsa.db.rows import insert_rows
-from yousinsa.db.transactions import transact
+from yousinsa.db.transactions import halving, transact
+
+logger = logging.getLogger(__name__)
 
 _EVENT_FIELDS = ("order", "from_status", "to_status", "actor", "note", "created_at")
 _REFUND_FIELDS = ("payment", "reference", "amount", "status", "reason", "created_at", "done_at")
@@ -98,6 +102,10 @@ class Returns:
             now = timezone.now()
             for item in cancelled:
                 item.at = now
+        halving(cancelled, lambda items: self._write(items, own_time), self._leave_out)
+
+    def _write(self, cancelled: Sequence[Cancelled], own_time: bool) -> int:
+        """Take back what these say, in one transaction; returns how many orders had something returned."""
         planned = transact(lambda: self._take_back(cancelled))
         report = self._report
         for line, reason in planned.too_few:
@@ -111,6 +119,12 @@ class Returns:
         report.won_back += sum(units * bought.unit_price for _item, bought, units in planned.new)
         if not own_time:
             report.dated_now += len(orders)
+        return len(orders)
+
+    def _leave_out(self, item: Cancelled, why: Exception) -> None:
+        """Skip the lines of the one cancellation that cannot be written."""
+        logger.error("cancellation %s cannot be written", item.reason, exc_info=why)
+        self._report.skip_lines(item.lines, cannot_be_written(why))
 
     def _cancelled(self, dated: Dated) -> Cancelled | None:
         invoice = dated.invoice
@@ -123,7 +137,7 @@ class Returns:
             return Cancelled(dated, lines, order_key(invoice.number), buyer(invoice)[0], dated.at)
         return None
 
-    def _take_back(self, cancelled: list[Cancelled]) -> Planned:
+    def _take_back(self, cancelled: Sequence[Cancelled]) -> Planned:
         """Inside a transaction: lock, plan every cancellation in the order of time, write what is new."""
         options = option_ids({line.code for item in cancelled for line in item.lines})
         of_option = stock_ids(options.values())
@@ -141,7 +155,7 @@ class Returns:
                 for item, line, units in planned.new
             ]
             ledger.post(locked, movements)
-            _write(planned.new)
+            _write_returns(planned.new)
         return planned
 
     def _plan(
@@ -221,7 +235,7 @@ def _done(numbers: set[str], reasons: set[str]) -> Done:
     return {(reason, number, option_id): units for reason, number, option_id, units in rows}
 
 
-def _write(new: list[tuple[Cancelled, Bought, int]]) -> None:
+def _write_returns(new: list[tuple[Cancelled, Bought, int]]) -> None:
     """The lines' units that came back, the refunds, and the orders of which nothing is out any more."""
     lines = OrderLine.objects.in_bulk({line.line_id for _item, line, _units in new})
     sold_back = []

@@ -12,35 +12,37 @@ from django.db import reset_queries
 
 from orders.replay.calendar import Calendar, Dated, chunks, moment
 from orders.replay.catalogue import Catalogue
-from orders.replay.reader import Invoice, Skipped, read_invoices
+from orders.replay.reader import Skipped, read_invoices
 from orders.replay.report import Report
 from orders.replay.returns import Returns
 from orders.replay.sales import Sales
+from orders.replay.values import Dates
 from yousinsa.commands.progress import Advance
 
 IMPOSSIBLE = "an InvoiceDate that cannot have been: in the future, or before 1970"
 
 
-def count_invoices(path: Path, limit: int | None) -> int:
-    """How many invoices and cancellations there are to replay. Raises CommandError (see `read_invoices`)."""
-    return sum(isinstance(item, Invoice) for item in read_invoices(path, limit=limit))
-
-
 class Replay:
     """One run over a file; `report` counts what is committed, also when the run ends early."""
 
-    def __init__(self, path: Path, *, limit: int | None, rate: Decimal) -> None:
-        """`limit`: how many invoices from the file's start; `rate`: won a pound."""
+    def __init__(self, path: Path, dates: Dates, *, limit: int | None, rate: Decimal) -> None:
+        """`dates`: as `survey` found them; `limit`: how many invoices from the start; `rate`: won a pound."""
         self.report = Report()
         self._path = path
+        self._dates = dates
         self._limit = limit
         self._rate = rate
+        self._rows = 0
 
     def run(self, advance: Advance) -> None:
-        """Raises CommandError; `Problem` (busy, outcome unknown) and a database's error mean: run again."""
+        """`advance` is told how many rows are done.
+
+        Raises CommandError; `Problem` (busy, outcome unknown) and a database's error mean: run again.
+        """
         calendar = Calendar()
         sales = Sales(Catalogue(), calendar, self.report, self._rate)
         returns = Returns(calendar, self.report, self._rate)
+        told = 0
         for chunk in chunks(self._dated()):
             sold = [dated for dated in chunk if not dated.invoice.is_cancellation]
             back = [dated for dated in chunk if dated.invoice.is_cancellation]
@@ -48,14 +50,16 @@ class Replay:
             self.report.invoices += len(sold)
             returns.replay(back)
             self.report.cancellations += len(back)
-            advance(len(chunk))
+            advance(self._rows - told)
+            told = self._rows
             # With DEBUG on, Django keeps the text of the last 9,000 statements, and these are long ones.
             reset_queries()
 
     def _dated(self) -> Iterator[Dated]:
         """The invoices and when they happened; none before the one ahead of it."""
         latest = None
-        for item in read_invoices(self._path, limit=self._limit):
+        for item in read_invoices(self._path, self._dates, limit=self._limit):
+            self._rows += 1 if isinstance(item, Skipped) else len(item.lines)
             if isinstance(item, Skipped):
                 self.report.skip(item)
                 continue

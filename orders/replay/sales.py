@@ -2,12 +2,14 @@
 
 What was done is asked of the database, not remembered: an order is recognised by its buyer and its
 idempotency key. So a replay that was interrupted goes on with the next chunk, and one that is complete does
-nothing.
+nothing. A chunk that fails is halved until the order that it fails with stands alone, and is left out.
 """
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import NamedTuple
 
 from inventory.selectors import offers
@@ -21,11 +23,13 @@ from orders.replay.calendar import Calendar, Dated, OrderIds
 from orders.replay.catalogue import Catalogue, leave_prices
 from orders.replay.invoices import Part, buyer, invoice_won, order_key, parts, sort_out, won
 from orders.replay.reader import Invoice
-from orders.replay.report import Report
+from orders.replay.report import Report, cannot_be_written
 from orders.replay.writing import Plan, Written, write_delivered
 from shop.bulk import ensure_users
 from shop.models import User
-from yousinsa.db.transactions import transact
+from yousinsa.db.transactions import halving, transact
+
+logger = logging.getLogger(__name__)
 
 USED_BEFORE = "an order with this invoice number has other lines"
 _DONE = (Status.DELIVERED, Status.RETURNED)
@@ -78,15 +82,18 @@ class Sales:
             return
         self._find_buyers(sales)
         codes = self._catalogue.ensure(*self._articles(sales), at=sales[0].dated.at)
-        on_sale = offers(codes.values())
         known = _known(
             {self._buyers[sale.email] for sale in sales}, [part.key for sale in sales for part in sale.parts]
         )
+        missing = [part for sale, part in _all(sales) if (self._buyers[sale.email], part.key) not in known]
+        on_sale = offers(codes[code] for part in missing for code in part.units)
         self._own_time = self._calendar.own_time(chunk)
+        if self._own_time:
+            self._ids.look_at(chunk)
         batch = Batch()
         totals = [self._plan(sale, codes, on_sale, known, batch) for sale in sales]
         if batch.requests:
-            self._write(batch, on_sale)
+            halving(batch.requests, partial(self._write, batch, on_sale), partial(self._leave_out, batch))
         for sale, total in zip(sales, totals, strict=True):
             if total is not None:
                 self._check_total(sale, total)
@@ -131,7 +138,7 @@ class Sales:
                     self._report.skip_lines(left_out.lines, USED_BEFORE)
                 return None
             if there is None:
-                if any(option_id not in on_sale for option_id in part_options(part, codes)):
+                if any(codes[code] not in on_sale for code in part.units):
                     self._report.skip_lines(part.lines, "an article of the order is not on sale any more")
                     continue
                 there = self._add(sale, part, request, codes, batch)
@@ -168,14 +175,18 @@ class Sales:
         total = sum(units * prices[option_id] for option_id, units in request.lines)
         return Known(request.fingerprint, Status.DELIVERED, total)
 
-    def _write(self, batch: Batch, on_sale: Offers) -> None:
-        last = {option_id: price for plan in batch.plans.values() for option_id, price in plan.prices.items()}
+    def _write(self, batch: Batch, on_sale: Offers, requests: Sequence[PlaceRequest]) -> int:
+        """Write these orders of `batch` in one transaction; returns how many were placed."""
+        last: dict[int, int] = {}
+        for request in requests:
+            last.update(batch.plans[request.number].prices)
 
         def work() -> tuple[Written, int]:
-            return write_delivered(batch.requests, batch.plans, on_sale), leave_prices(last, on_sale)
+            return write_delivered(requests, batch.plans, on_sale), leave_prices(last, on_sale)
 
         report = self._report
         written, prices_changed = transact(work)
+        on_sale |= {id: on_sale[id]._replace(price=price) for id, price in last.items()}
         report.prices_changed += prices_changed
         report.receipts += written.receipts
         report.units_received += written.units_received
@@ -186,6 +197,14 @@ class Sales:
         self._check_outcomes(batch, written)
         if not self._own_time:
             report.dated_now += len(written.decisions.accepted)
+        return len(written.decisions.accepted)
+
+    def _leave_out(self, batch: Batch, request: PlaceRequest, why: Exception) -> None:
+        """Skip the lines of the one order that cannot be written."""
+        lines = batch.parts[request.number].lines
+        logger.error("order %s cannot be written", request.idempotency_key, exc_info=why)
+        self._report.sold_lines -= len(lines)
+        self._report.skip_lines(lines, cannot_be_written(why))
 
     def _check_outcomes(self, batch: Batch, written: Written) -> None:
         """What was refused under the lock: a total beyond all bounds, somebody else who replays the file."""
@@ -208,8 +227,8 @@ class Sales:
             self._report.odd_totals["placed at another rate or price, or only in part"] += 1
 
 
-def part_options(part: Part, codes: Mapping[str, int]) -> Iterable[int]:
-    return (codes[code] for code in part.units)
+def _all(sales: Iterable[Sale]) -> Iterator[tuple[Sale, Part]]:
+    return ((sale, part) for sale in sales for part in sale.parts)
 
 
 def _known(buyer_ids: set[int], keys: list[str]) -> dict[Key, Known]:

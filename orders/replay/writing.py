@@ -18,7 +18,8 @@ from django.utils import timezone
 from inventory import ledger
 from inventory.models import Kind
 from orders import states
-from orders.models import MAX_TOTAL, Order, OrderEvent, OrderLine, Payment, Status
+from orders.models import MAX_TOTAL, Findable, Order, OrderEvent, OrderLine, OrderTerm, Payment, Status
+from orders.payments.providers import Imported
 from orders.payments.refunds import new_reference
 from orders.placement.decisions import Decisions
 from orders.placement.requests import PlaceRequest
@@ -28,7 +29,7 @@ from orders.settlements import entries
 from yousinsa.db.rows import insert_rows
 from yousinsa.errors import Invalid
 
-PROVIDER, CARRIER = "sandbox", "replay"
+CARRIER = "replay"
 # Goods arrive by the hundred: what an order lacks is rounded up to the next multiple.
 LOT = 100
 PATH = (Status.PENDING, Status.PAID, Status.SHIPPED, Status.DELIVERED)
@@ -133,8 +134,8 @@ def write_delivered(requests: Sequence[PlaceRequest], plans: Mapping[str, Plan],
             actor = request.buyer_id if after == Status.PAID else None
             events.append((request.order_id, before, after, actor, "", at))
         payments.append(
-            (request.order_id, PROVIDER, new_reference(), order.total, Payment.Status.APPROVED, True, "", "",
-             at, at)
+            (request.order_id, Imported.name, new_reference(), order.total, Payment.Status.APPROVED, True,
+             "", "", at, at)
         )  # fmt: skip
         orders.append(
             (Status.DELIVERED, plan.note, plan.recipient, plan.address, CARRIER, plan.tracking_number,
@@ -143,7 +144,10 @@ def write_delivered(requests: Sequence[PlaceRequest], plans: Mapping[str, Plan],
     insert_rows(OrderEvent, _EVENT_FIELDS, events)
     delivered_at = {request.order_id: order.created_at for request, order in accepted}
     lines = OrderLine.objects.filter(order__in=delivered_at).order_by("id")
-    entries.write(entries.sale(line, at=delivered_at[line.order_id]) for line in lines)
+    rows = lines.values_list(
+        "pk", "order_id", "store_id", "quantity", "unit_price", "commission_rate", named=True
+    )
+    entries.write(entries.sale(row, at=delivered_at[row.order_id]) for row in rows)
     insert_rows(Payment, _PAYMENT_FIELDS, payments)
     if orders:
         with connection.cursor() as cursor:
@@ -152,4 +156,8 @@ def write_delivered(requests: Sequence[PlaceRequest], plans: Mapping[str, Plan],
                 "carrier = %s, tracking_number = %s WHERE id = %s AND status = %s",
                 orders,
             )
+    OrderTerm.objects.note(
+        Findable(request.order_id, plans[request.number].recipient, "", plans[request.number].tracking_number)
+        for request, _order in accepted
+    )
     return written

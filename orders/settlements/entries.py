@@ -17,15 +17,26 @@ _FIELDS = ("line", "store", "units", "won", "commission", "returned", "created_a
 Row = tuple[Any, ...]
 
 
-class Line(Protocol):
-    """A line of an order: the model, or what is held of it."""
+class SoldLine(Protocol):
+    """What an entry asks of a line: an `OrderLine`, what is held of it, or a row of these columns."""
 
-    id: Any
-    store_id: Any
-    quantity: Any
-    unit_price: Any
-    commission_rate: Any
-    returned: Any
+    @property
+    def pk(self) -> Any: ...
+    @property
+    def store_id(self) -> Any: ...
+    @property
+    def quantity(self) -> int: ...
+    @property
+    def unit_price(self) -> int: ...
+    @property
+    def commission_rate(self) -> int: ...
+
+
+class ReturnedLine(SoldLine, Protocol):
+    """The same, with the units that are back."""
+
+    @property
+    def returned(self) -> int: ...
 
 
 def commission(amount: int, rate: int) -> int:
@@ -37,13 +48,13 @@ def commission(amount: int, rate: int) -> int:
     return whole + (2 * rest > BASIS_POINTS or (2 * rest == BASIS_POINTS and whole % 2 == 1))
 
 
-def sale(line: Line, *, at: datetime) -> Row:
+def sale(line: SoldLine, *, at: datetime) -> Row:
     """The entry of a line that was delivered."""
     won = line.quantity * line.unit_price
-    return (line.id, line.store_id, line.quantity, won, commission(won, line.commission_rate), 0, at)
+    return (line.pk, line.store_id, line.quantity, won, commission(won, line.commission_rate), 0, at)
 
 
-def taken_back(line: Line, units: int, *, at: datetime) -> Row:
+def taken_back(line: ReturnedLine, units: int, *, at: datetime) -> Row:
     """The entry of `units` that just came back; `line.returned` counts them already.
 
     Of the commission goes back what the shop does not keep any more for the units that are out: the last
@@ -53,7 +64,7 @@ def taken_back(line: Line, units: int, *, at: datetime) -> Row:
     kept = commission(out * line.unit_price, line.commission_rate)
     kept_before = commission((out + units) * line.unit_price, line.commission_rate)
     return (
-        line.id, line.store_id, -units, -units * line.unit_price, kept - kept_before, line.returned, at,
+        line.pk, line.store_id, -units, -units * line.unit_price, kept - kept_before, line.returned, at,
     )  # fmt: skip
 
 

@@ -264,7 +264,8 @@ def approve(settlement_id: int, *, actor_id: int) -> Settlement:
     """Freeze a draft as it is. The period must be over, and the draft computed since.
 
     Over means: for so long that no transaction of it can be on its way. Raises `NotFound`, `Frozen` (it is
-    approved already), `Conflict`, `FourEyes` (who computed it does not approve it), `Busy`.
+    approved already), `Conflict`, `FourEyes` (who computed it, or owns the store, does not
+    approve it), `Busy`.
     """
 
     def work() -> Settlement:
@@ -285,7 +286,8 @@ def approve(settlement_id: int, *, actor_id: int) -> Settlement:
             raise Conflict(
                 gettext("It was computed before the period was over, or not to the end: compute it again.")
             )
-        four_eyes.refuse_own(APPROVE, made_by=row.computed_by_id, actor_id=actor_id)
+        for person in (row.computed_by_id, row.store.owner_id):
+            four_eyes.refuse_own(APPROVE, made_by=person, actor_id=actor_id)
         row.status = Settlement.Status.APPROVED
         row.approved_by_id, row.approved_at = actor_id, timezone.now()
         row.save(update_fields=["status", "approved_by", "approved_at"])

@@ -19,6 +19,8 @@ from shop.desk.access.owners import SHARED
 from shop.desk.base import DeclaredLookups, DeskAdmin, is_key
 from shop.desk.columns import admin_url, text_link
 from shop.models import Category, Product
+from shop.services import lock_tree
+from yousinsa.db.transactions import transact
 from yousinsa.text.keys import key
 from yousinsa.text.romanising import slug
 
@@ -97,11 +99,26 @@ class CategoryAdmin(DeskAdmin, TreeAdmin):
 
     def move_node(self, request: HttpRequest) -> HttpResponse:
         """A node that was dragged elsewhere in the list; on record as any other change."""
+        return transact(lambda: self._move(request))
+
+    def _move(self, request: HttpRequest) -> HttpResponse:
+        lock_tree()
         answer: HttpResponse = super().move_node(request)
         if answer.status_code == 200:
             moved = self.get_object(request, request.POST["node"])
             self.log_change(request, moved, _("Moved in the tree."))
         return answer
+
+    def _changeform_view(
+        self, request: HttpRequest, object_id: str | None, form_url: str, extra_context: Any
+    ) -> HttpResponse:
+        if request.method == "POST":
+            lock_tree()
+        return super()._changeform_view(request, object_id, form_url, extra_context)
+
+    def delete_model(self, request: HttpRequest, obj: Category) -> None:
+        lock_tree()
+        super().delete_model(request, obj)
 
     also_seen_label = _("place in the tree")
 

@@ -52,7 +52,7 @@ class CategoryFilter(admin.SimpleListFilter):
 class OptionForm(forms.ModelForm):
     class Meta:
         model = Option
-        fields = ("sku", "size", "color")
+        fields = ("sku", "size", "color", "is_active")
         widgets = {
             "sku": UnfoldAdminTextInputWidget,
             "size": UnfoldAdminTextInputWidget,
@@ -111,7 +111,7 @@ class OptionInline(StockColumns, TabularInline):
     model = Option
     form = OptionForm
     formset = OptionFormSet
-    fields = ("sku", "size", "color", "on_hand", "available", "stock_link")
+    fields = ("sku", "size", "color", "is_active", "on_hand", "available", "stock_link")
     readonly_fields = ("on_hand", "available", "stock_link")
     extra = 0
     max_num = MAX_OPTIONS
@@ -178,16 +178,16 @@ class OptionAdmin(StockColumns, ReadOnlyAdmin):
 
     owned_by = "product__store"
     exported = {
-        "sku": "sku", "product": "product__name", "size": "size", "colour": "color",
+        "sku": "sku", "product": "product__name", "size": "size", "colour": "color", "on sale": "is_active",
         "price": "product__price", "on hand": "stock__on_hand",
         "available": F("stock__on_hand") - F("stock__reserved"),
     }  # fmt: skip
-    list_display = ("sku", "product", "size", "color", "on_hand", "available")
+    list_display = ("sku", "product", "size", "color", "is_active", "on_hand", "available")
     list_select_related = ("product", "stock")
     search_fields = ("sku",)
     search_help_text = _("Beginning of the SKU, or words of the product's name.")
     ordering = ("-id",)
-    fields = ("sku", "product", "size", "color", "on_hand", "available", "stock_link")
+    fields = ("sku", "product", "size", "color", "is_active", "on_hand", "available", "stock_link")
     readonly_fields = ("on_hand", "available", "stock_link")
 
     def find(self, queryset: QuerySet[Option], term: str) -> QuerySet[Option]:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -14,7 +13,6 @@ from django.utils.translation import ngettext_lazy
 from shop import services
 from shop.desk.columns import admin_url, moment, text_link
 from shop.desk.operations import OperatedAdmin, Operation, OperationForm
-from shop.errors import StoreExists
 from shop.models import Product, Store
 from shop.selectors import begins, find_users
 from yousinsa.text.keys import key
@@ -67,23 +65,10 @@ CLOSE = Operation(
 )
 
 
-class StoreForm(forms.ModelForm):
-    class Meta:
-        model = Store
-        fields = ("name", "owner", "commission_rate")
-
-    def clean_name(self) -> str:
-        name = str(self.cleaned_data["name"])
-        if Store.objects.filter(name_key=key(name)).exclude(pk=self.instance.pk).exists():
-            raise forms.ValidationError(str(StoreExists.title))
-        return name
-
-
 @admin.register(Store)
 class StoreAdmin(OperatedAdmin):
     """A store's status is decided by operations, which also note when."""
 
-    form = StoreForm
     operations = (ACCEPT, REJECT, CLOSE)
     owned_by = "pk"
     exported = {

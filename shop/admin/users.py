@@ -4,16 +4,16 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.forms import UserChangeForm, UserCreationForm
 
 from shop import services
 from shop.desk.access import second_factor
+from shop.desk.access.passwords import PasswordForm
 from shop.desk.access.permission_names import NamesPermissions
 from shop.desk.base import DateFilter, ReadOnlyAdmin
 from shop.desk.columns import moment
@@ -44,19 +44,10 @@ class ChangedUserForm(UserChangeForm):
     def clean(self) -> dict[str, Any]:
         values: dict[str, Any] = super().clean() or {}
         groups = values["groups"] if "groups" in values else self.instance.groups.all()
-        if wrong := contradiction(values.get("role", self.instance.role), groups):
+        rank = {name: values.get(name, getattr(self.instance, name)) for name in ("role", "is_superuser")}
+        if wrong := contradiction(rank["role"], groups, is_superuser=rank["is_superuser"]):
             self.add_error("role" if "role" in self.fields else None, wrong)
         return values
-
-
-class PasswordForm(AdminPasswordChangeForm):
-    """A new password ends every token; Django itself ends the sessions."""
-
-    def save(self, commit: bool = True) -> Any:
-        with transaction.atomic():
-            user = super().save(commit=commit)
-            services.revoke_all_tokens(user_id=user.pk)
-        return user
 
 
 class DeactivateForm(OperationForm):

@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import django_otp
 from django.contrib import messages
+from django.contrib.auth.views import PasswordChangeView
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import Resolver404, path, resolve, reverse
 from django.utils.decorators import method_decorator
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext
@@ -20,9 +22,23 @@ from django.views.decorators.csrf import csrf_protect
 from unfold.sites import UnfoldAdminSite
 
 from shop.desk.access import idle, second_factor
+from shop.desk.access.passwords import OwnPasswordForm
 from shop.desk.access.sign_in import CodeForm, SignInForm
 from shop.limits import remember_device
 from shop.models import User
+
+
+def is_desk_page(address: str) -> bool:
+    """Whether somebody who signed in may be led there: to a page of the desk that exists, on this host."""
+    parts = urlsplit(address)
+    if parts.scheme or parts.netloc:
+        return False
+    try:
+        found = resolve(unquote(parts.path))
+    except Resolver404:
+        return False
+    # The desk answers for addresses that it does not have as well, by a page without a name.
+    return found.app_name == "admin" and found.url_name not in (None, "login", "logout")
 
 
 class DeskSite(UnfoldAdminSite):
@@ -39,6 +55,10 @@ class DeskSite(UnfoldAdminSite):
         shown = [model for model in models if not model._meta.app_label.startswith("otp_")]
         if shown:
             super().register(shown, admin_class, **options)
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Without the theme's colours, which would be inline in each page: `desk/colors.css` has them."""
+        return {**super().each_context(request), "colors": None}
 
     # --- Who gets in ----------------------------------------------------------------------------------
 
@@ -64,11 +84,24 @@ class DeskSite(UnfoldAdminSite):
         response = super().login(request, extra_context)
         if request.method == "POST" and isinstance(request.user, User) and response.status_code == 302:
             remember_device(response, request.user.email)
+            if not is_desk_page(response["Location"]):
+                response["Location"] = reverse("admin:index")
         form = (getattr(response, "context_data", None) or {}).get("form")
         if form is not None and getattr(form, "retry_after", None):
             response.status_code = 429
             response["Retry-After"] = str(form.retry_after)
         return response
+
+    def password_change(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """One's own password, as the theme has it, but by a form that ends what the old one opened."""
+        request.current_app = self.name
+        context = {**self.each_context(request), **(extra_context or {})}
+        done = reverse("admin:password_change_done", current_app=self.name)
+        page = PasswordChangeView.as_view(
+            form_class=OwnPasswordForm, success_url=done, extra_context=context,
+            template_name=self.password_change_template or "registration/password_change_form.html",
+        )  # fmt: skip
+        return page(request)
 
     # --- The second factor ----------------------------------------------------------------------------
 

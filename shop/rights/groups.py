@@ -15,7 +15,7 @@ from django.contrib.auth.models import Group, Permission
 from django.core.checks import CheckMessage, Error
 from django.utils.translation import gettext
 
-from shop.models import Role
+from shop.models import OWNER_AND_SUPERUSER, Role
 
 CATALOGUE_EDITOR = "Catalogue editor"
 STOCK_CLERK = "Stock clerk"
@@ -51,8 +51,10 @@ RIGHTS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def contradiction(role: str, groups: Iterable[Group]) -> Any:
-    """Why somebody with this role cannot be in these groups: a sentence, or None."""
+def contradiction(role: str, groups: Iterable[Group], *, is_superuser: bool = False) -> Any:
+    """Why somebody with this role cannot be in these groups, or a superuser: a sentence, or None."""
+    if role == Role.STORE_OWNER and is_superuser:
+        return OWNER_AND_SUPERUSER
     names = {group.name for group in groups}
     if role == Role.STORE_OWNER and (operators := sorted(names & set(GROUPS) - {STORE_OWNER})):
         text = gettext("A store owner is no operator: take them out of these groups first: %s.")

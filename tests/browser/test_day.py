@@ -13,7 +13,7 @@ from shop.models import Option, Store
 from tests.browser.conftest import Desk
 from tests.support.corruption import sql
 from tests.support.factories import ADDRESS, make_options, make_order, make_store, make_user, stock_of
-from tests.support.orders import MARCH, delivered
+from tests.support.orders import LEADS_TO, MARCH, delivered, make_order_at
 
 pytestmark = pytest.mark.sqlite
 
@@ -219,3 +219,36 @@ def test_a_settlement_is_approved(desk: Desk) -> None:
     expect(page.get_by_role("heading")).to_have_text(re.compile("Settlement"))
     expect(page.locator("body")).to_contain_text("36,000")
     expect(page.locator("body")).to_contain_text("Approved on")
+
+
+def test_an_order_is_found_by_phone_sent_elsewhere_and_lost(desk: Desk) -> None:
+    (option,) = make_options([10], name="Wool coat", price=50_000)
+    order = make_order_at(Status.PAID, make_user(address=True), (option, 1))
+    page = desk.room("Orders")
+    search = page.locator("#searchbar")
+    search.fill("1234-5678")
+    search.press("Enter")
+    follow(page, order.number)
+
+    follow(page, "Correct address")
+    expect(page.get_by_label("Recipient")).to_have_value(ADDRESS["recipient"])
+    page.get_by_label("Phone").fill("010-8765-4321")
+    press(page, "Correct address")
+    says(page, f"{order.number}: address corrected.")
+    says(page, f"{ADDRESS['phone']} → 010-8765-4321")
+
+    LEADS_TO[Status.SHIPPED](order)
+    page.reload()
+    follow(page, "Correct tracking number")
+    page.get_by_label("Tracking number").fill("6012-3456-7890")
+    press(page, "Correct tracking number")
+    says(page, f"{order.number}: tracking number corrected.")
+
+    follow(page, "Mark as lost")
+    page.get_by_label("Reason").fill("burnt in the depot")
+    press(page, "Mark as lost")
+    says(page, f"{order.number}: marked as lost.")
+    order.refresh_from_db()
+    assert (order.status, order.tracking_number) == (Status.RETURNED, "6012-3456-7890")
+    assert stock_of(option) == (9, 0)
+    assert sum(Refund.objects.filter(payment__order=order).values_list("amount", flat=True)) == 50_000

@@ -20,6 +20,7 @@ class Checked(Wire):
         answer = super().__call__(method, path, *args, **headers)
         template = re.sub(r"^drops/\d+/", "drops/{id}/", path.partition("?")[0])
         template = re.sub(r"^products/\d+/", "products/{id}/", template)
+        template = re.sub(r"^options/\d+/", "options/{id}/", template)
         template = re.sub(r"^orders/[^/]+/", "orders/{number}/", template)
         operation = self.schema["paths"][f"/api/v1/{template}"][method.lower()]
         response = operation["responses"].get(str(answer.status_code))

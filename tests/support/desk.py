@@ -105,6 +105,9 @@ def product_form(product: Product, *new: tuple[str, str, str], **changes: Any) -
     for i, option in enumerate(options):
         form |= {f"options-{i}-id": option.pk, f"options-{i}-product": product.pk}
         form |= {f"options-{i}-size": option.size, f"options-{i}-color": option.color}
+        if option.is_active:
+            form[f"options-{i}-is_active"] = "on"
     for i, (sku, size, color) in enumerate(new, start=len(options)):
         form |= {f"options-{i}-sku": sku, f"options-{i}-size": size, f"options-{i}-color": color}
+        form[f"options-{i}-is_active"] = "on"
     return form | changes

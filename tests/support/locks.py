@@ -12,8 +12,8 @@ from tests.support.environment import mariadb_server
 LIMIT_SECONDS = 30
 
 
-def until_somebody_waits() -> int:
-    """The connection whose transaction waits for a lock on this run's MariaDB, once there is one.
+def until_somebody_waits(how_many: int = 1) -> int:
+    """A connection whose transaction waits for a lock on this run's MariaDB, once there are so many.
 
     Nothing tells, so it is asked again and again.
 
@@ -27,8 +27,9 @@ def until_somebody_waits() -> int:
             cursor.execute(
                 "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
             )
-            if found := cursor.fetchone():
-                return int(found[0])
+            found = cursor.fetchall()
+            if len(found) >= how_many:
+                return int(found[0][0])
     raise AssertionError("nobody waits for a lock")
 
 

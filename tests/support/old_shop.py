@@ -46,7 +46,9 @@ class OldShop:
         product = self.model("shop", "Product").objects.create(
             store=self.stores[store], category=self.category, name=name, price=price
         )
-        self.options[name] = self.model("shop", "Option").objects.create(product=product, sku=name)
+        self.options[name] = self.model("shop", "Option").objects.create(
+            product=product, sku=name, size="M", color="Ecru"
+        )
         self.model("inventory", "Stock").objects.create(option=self.options[name], on_hand=0, reserved=0)
 
     def sell(self, name: str, units: int, month: int, *, delivered: bool = True) -> str:
@@ -57,6 +59,7 @@ class OldShop:
         order = Order.objects.create(
             id=len(self.orders) + 1, number=key, buyer=self.buyer, total=units * option.product.price,
             status="delivered" if delivered else "shipped", expires_at=at(month), created_at=at(month, 1),
+            recipient="Kim Minji", phone="010-1234-5678", tracking_number="6012-3456",
         )  # fmt: skip
         self.model("orders", "OrderLine").objects.create(
             order=order, option=option, product_name=name, quantity=units, unit_price=option.product.price
@@ -165,7 +168,7 @@ def main() -> None:
 def look() -> dict[str, Any]:
     """What the shop is like now, and what the present rules make of it."""
     from orders.lifecycle import return_order
-    from orders.models import OrderLine, Settlement, SettlementEntry
+    from orders.models import OrderLine, OrderTerm, Settlement, SettlementEntry
     from orders.settlements.services import approve, settle
     from shop.models import Store, User
     from yousinsa.errors import Conflict
@@ -176,6 +179,8 @@ def look() -> dict[str, Any]:
         "settlement__period_start__month",
     )  # fmt: skip
     found: dict[str, Any] = {"lines": list(lines), "entries": list(entries)}
+    found["looks"] = list(OrderLine.objects.order_by("id").values_list("sku", "size", "color"))
+    found["terms"] = list(OrderTerm.objects.order_by("order", "kind").values_list("kind", "term"))
     by = User.objects.get().pk
     old_draft = Settlement.objects.get(status="draft")
     try:

@@ -10,11 +10,18 @@ from django.utils import timezone
 from orders.changes.commands import Command
 from orders.changes.locking import find, lock
 from orders.changes.writing import Changes
-from orders.lifecycle import cancel_order, deliver_order, expire_due, return_order, ship_order
+from orders.lifecycle import (
+    cancel_order,
+    deliver_order,
+    expire_due,
+    lose_order,
+    return_order,
+    ship_order,
+)
 from orders.models import Order, Status
 from orders.payments.services import pay
 from shop.models import Option, User
-from tests.support.factories import ADDRESS, make_order
+from tests.support.factories import ADDRESS, make_order, make_user
 
 
 def run_out(order: Order) -> None:
@@ -31,13 +38,21 @@ def pay_by_card(order: Order) -> None:
     )
 
 
+def _give_everything_back(order: Order) -> None:
+    """By its buyer; what is on its way is lost."""
+    if status_of(order) == Status.SHIPPED:
+        lose_order(order_id=order.pk, actor_id=make_user(staff=True).pk, reason="fell into the Han river")
+    else:
+        return_order(order_id=order.pk, units=None, actor_id=order.buyer_id)
+
+
 LEADS_TO: dict[str, Callable[[Order], None]] = {
     Status.PAID: pay_by_card,
     Status.SHIPPED: lambda order: ship_order(
         order_id=order.pk, carrier="CJ", tracking_number="1", actor_id=None
     ),
     Status.DELIVERED: lambda order: deliver_order(order_id=order.pk, actor_id=None),
-    Status.RETURNED: lambda order: return_order(order_id=order.pk, units=None, actor_id=order.buyer_id),
+    Status.RETURNED: _give_everything_back,
     Status.CANCELLED: lambda order: cancel_order(order_id=order.pk, actor_id=order.buyer_id),
     Status.EXPIRED: run_out,
 }

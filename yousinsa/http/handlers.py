@@ -22,6 +22,7 @@ from django.urls import Resolver404, get_resolver, resolve
 from django.utils import translation
 from django.utils.translation import gettext
 
+from yousinsa.content_policy import with_policy
 from yousinsa.error_handlers import METHOD_NOT_ALLOWED, page_error
 from yousinsa.errors import CutShort, Invalid, Problem, TooLarge
 from yousinsa.http.deferred import WAITS_WITHOUT_THREAD, DeferredResponse, StartResponse, start
@@ -199,6 +200,7 @@ class Application:
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         environ[WAITS_WITHOUT_THREAD] = True
         path: str = environ["PATH_INFO"]
+        start_response = with_policy(path, start_response)
         if environ["REQUEST_METHOD"] not in METHODS and (refusal := not_allowed(path)):
             return start(refusal, start_response)
         # Signing in and out changes the session as well.

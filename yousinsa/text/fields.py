@@ -148,10 +148,24 @@ class Keyed(models.Model):
         super().save(*args, update_fields=update_fields, **kwargs)
 
     def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
-        """A form that has the texts is told when their key is taken, although no form has the key."""
+        """A form that has the texts is told at the text when their key is taken, which no form has."""
         left_out = set(exclude or ())
         for field in self._meta.concrete_fields:
             if isinstance(field, KeyField) and not left_out.intersection(field.of):
                 field.pre_save(self, add=False)
                 left_out.discard(field.name)
-        super().validate_constraints(exclude=left_out)
+        try:
+            super().validate_constraints(exclude=left_out)
+        except ValidationError as exc:
+            texts = self._texts_of_constraints()
+            errors: dict[str, list[Any]] = {}
+            for name, found in exc.update_error_dict({}).items():
+                for error in found:
+                    errors.setdefault(texts.get(str(error.message), name), []).append(error)
+            raise ValidationError(errors) from exc
+
+    def _texts_of_constraints(self) -> dict[str, str]:
+        """By what a constraint on a key says: the last of the texts that the key is of."""
+        unique = [c for c in self._meta.constraints if isinstance(c, models.UniqueConstraint) and c.fields]
+        keys = [(c, self._meta.get_field(c.fields[-1])) for c in unique]
+        return {str(c.violation_error_message): key.of[-1] for c, key in keys if isinstance(key, KeyField)}

@@ -20,6 +20,7 @@ from inventory.documents import fits
 from inventory.models import MAX_UNITS, Movement, Stock
 from inventory.reasons import ADJUSTED
 from inventory.selectors import stocks_of_sku
+from shop.desk.access.owners import sees_own_only
 from shop.desk.operations import OperationForm, line_of_text
 from shop.models import Option
 from yousinsa.language import english, recordable
@@ -204,7 +205,8 @@ class TransferForm(ChangeForm):
 class Change:
     """`name` is the address of its page, `permission` who may do it; texts are lazy translations.
 
-    `logged` is what the stock row's history says afterwards, in English, with `%(delta)s`.
+    `logged` is what the stock row's history says afterwards, in English, with `%(delta)s`. `by_owners`: store
+    owners may do it too, to what is theirs.
     """
 
     name: str
@@ -213,6 +215,11 @@ class Change:
     explanation: Any
     permission: str
     form: type[ChangeForm]
+    by_owners: bool = False
+
+    def is_open_to(self, user: Any) -> bool:
+        """Whether the user may do this to the stock rows that they see."""
+        return bool(user.has_perm(self.permission)) and (self.by_owners or not sees_own_only(user))
 
 
 CHANGES = (
@@ -223,6 +230,7 @@ CHANGES = (
         _("Units arrived: they are added to what is on hand and can be sold at once."),
         "inventory.receive_stock",
         ReceiveForm,
+        by_owners=True,
     ),
     Change(
         "adjust",

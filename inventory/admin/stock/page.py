@@ -93,9 +93,7 @@ class StockAdmin(ReadOnlyAdmin):
     def get_list_display(self, request: HttpRequest) -> Any:
         """With links to each row's timeline and to what the operator may do to it."""
         pages = [("timeline", _("timeline"))]
-        pages += [
-            (change.name, change.label) for change in CHANGES if may_do(request.user, change.permission)
-        ]
+        pages += [(change.name, change.label) for change in CHANGES if change.is_open_to(request.user)]
 
         @admin.display(description=_("movements"))
         def movements(stock: Stock) -> SafeString:
@@ -136,17 +134,18 @@ class StockAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         stock = context["original"]
-        pages = [(change.name, change.label, change.permission) for change in CHANGES]
-        pages += [("count", _("count"), COUNT), ("timeline", _("timeline"), "")]
+        pages = [(change.name, change.label) for change in CHANGES if change.is_open_to(request.user)]
+        if may_do(request.user, COUNT):
+            pages.append(("count", _("count")))
+        pages.append(("timeline", _("timeline")))
         context["operations"] = [
-            {"label": label, "url": admin_url(stock, name, quote(stock.pk))}
-            for name, label, permission in pages
-            if not permission or may_do(request.user, permission)
+            {"label": label, "url": admin_url(stock, name, quote(stock.pk))} for name, label in pages
         ]
         return super().render_change_form(request, context, *args, **kwargs)
 
-    def _stock(self, request: HttpRequest, object_id: str, permission: str) -> Stock | None:
-        if not self.has_view_permission(request) or (permission and not may_do(request.user, permission)):
+    def _stock(self, request: HttpRequest, object_id: str, *, may: bool = True) -> Stock | None:
+        """The stock row, for whoever `may` do what they came for. Raises `PermissionDenied`."""
+        if not (may and self.has_view_permission(request)):
             raise PermissionDenied
         return self.get_object(request, unquote(object_id))
 
@@ -171,7 +170,7 @@ class StockAdmin(ReadOnlyAdmin):
     # --- Receive, adjust, move: form, preview, change ---------------------------------------------------
 
     def change_stock_view(self, request: HttpRequest, object_id: str, change: Change) -> HttpResponse:
-        stock = self._stock(request, object_id, change.permission)
+        stock = self._stock(request, object_id, may=change.is_open_to(request.user))
         if stock is None:
             return self._missing(request, object_id)
         if request.method != "POST":
@@ -253,7 +252,7 @@ class StockAdmin(ReadOnlyAdmin):
 
     def count_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Counting begins with the button: what is on hand then is what the count is compared with."""
-        stock = self._stock(request, object_id, COUNT)
+        stock = self._stock(request, object_id, may=may_do(request.user, COUNT))
         if stock is None:
             return self._missing(request, object_id)
         if request.method == "POST":
@@ -279,7 +278,7 @@ class StockAdmin(ReadOnlyAdmin):
     # --- Timeline ---------------------------------------------------------------------------------------
 
     def timeline_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        stock = self._stock(request, object_id, "")
+        stock = self._stock(request, object_id)
         if stock is None:
             return self._missing(request, object_id)
         before = request.GET.get("before", "")

@@ -1,19 +1,17 @@
 """Compare the stock with its ledger and with the orders, and correct it if asked to."""
 
 import sys
-import time
 from argparse import ArgumentParser
-from datetime import date
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, InterfaceError, OperationalError
 
-from inventory.reconciliation import CHUNK, Reconciliation, Scope, records, report
+from inventory.reconciliation import CHUNK, Scope
+from inventory.reconciliation.report import run_and_report
+from inventory.reconciliation.runs import NotThere, check_scope
 from orders.order_book import ORDERS
-from shop.models import Option, Store
 from yousinsa.commands.arguments import day_argument, whole_number
-from yousinsa.commands.progress import progress
 from yousinsa.months import day_start
 
 COULD_NOT_RUN = 2
@@ -57,34 +55,22 @@ class Command(BaseCommand):
         )  # fmt: skip
 
     def handle(self, *args: Any, fix: bool, json: bool, chunk: int, **options: Any) -> None:
-        started = time.monotonic()
+        since = options["since"]
+        scope = Scope(
+            options["option"], options["store"], day_start(since) if since else None, options["full"]
+        )
         try:
-            scope = self._scope(**options)
-            run = records.begin(scope)
-            with progress("Checking", Reconciliation(ORDERS, scope).total(), self.stderr) as advance:
-                records.compare(run, ORDERS, scope, chunk=chunk, advance=advance)
-            if json:
-                report.report_as_json(run, self.stdout.write)
-            else:
-                report.report_in_words(run, self.stdout.write, seconds=time.monotonic() - started)
-            if fix and run.found:
-                # Beside the JSON: on stderr.
-                out = self.stderr if json else self.stdout
-                report.report_corrections(records.fix_all(run, ORDERS), out.write)
+            check_scope(scope)
+            found = run_and_report(
+                ORDERS, scope, chunk=chunk, fix=fix, as_json=json, stdout=self.stdout, stderr=self.stderr
+            )
+        except NotThere as exc:
+            raise CommandError(str(exc), returncode=COULD_NOT_RUN) from exc
         except Error as exc:
             away = isinstance(exc, OperationalError | InterfaceError)
             said = "does not answer" if away else "refused to answer (is it migrated?)"
             raise CommandError(f"The database {said}: {exc}", returncode=COULD_NOT_RUN) from exc
         except KeyboardInterrupt as exc:
             raise CommandError("Interrupted.", returncode=130) from exc
-        if run.found:
+        if found:
             sys.exit(1)
-
-    def _scope(
-        self, *, option: int | None, store: int | None, since: date | None, full: bool, **options: Any
-    ) -> Scope:
-        if option is not None and not Option.objects.filter(pk=option).exists():
-            raise CommandError(f"There is no option {option}.", returncode=COULD_NOT_RUN)
-        if store is not None and not Store.objects.filter(pk=store).exists():
-            raise CommandError(f"There is no store {store}.", returncode=COULD_NOT_RUN)
-        return Scope(option, store, day_start(since) if since else None, full)

@@ -9,38 +9,26 @@ from orders.drops import services
 from orders.drops.audit.rebuild import rebuild
 from orders.models.drops import DropStatus
 from shop.desk.operations import Operation, OperationForm
-from yousinsa.errors import Conflict
-
-
-def _check(drop: Any, *, possible: Any, text: str) -> None:
-    """Whether there is anything to do: the services take what was done before for done. Raises `Conflict`."""
-    drop.refresh_from_db()
-    if drop.status == DropStatus.SCHEDULED or possible(drop):
-        return
-    raise Conflict(text)
 
 
 class OpenForm(OperationForm):
     def run(self, *, actor_id: int) -> None:
-        services.open_drop(self.record.pk, actor_id=actor_id)
+        services.open_drop(self.record.pk, actor_id=actor_id, anew=True)
 
 
 class PauseForm(OperationForm):
     def run(self, *, actor_id: int) -> None:
-        _check(self.record, possible=PAUSE.possible, text=gettext("The drop is paused already."))
-        services.pause_drop(self.record.pk)
+        services.pause_drop(self.record.pk, anew=True)
 
 
 class ResumeForm(OperationForm):
     def run(self, *, actor_id: int) -> None:
-        _check(self.record, possible=RESUME.possible, text=gettext("The drop is not paused."))
-        services.resume_drop(self.record.pk)
+        services.resume_drop(self.record.pk, anew=True)
 
 
 class CloseForm(OperationForm):
     def run(self, *, actor_id: int) -> None:
-        _check(self.record, possible=CLOSE.possible, text=gettext("The drop was closed and settled before."))
-        if not services.close_drop(self.record.pk, actor_id=actor_id):
+        if not services.close_drop(self.record.pk, actor_id=actor_id, anew=True):
             self.warning = gettext("closed; it is settled as soon as the rest of its orders is written.")
 
 

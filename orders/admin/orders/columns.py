@@ -12,6 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import Order, OrderLine
+from orders.payments.providers import label
 from shop.desk.access.owners import own_stores, sees_own_only
 from shop.desk.columns import moment, stacked, won
 
@@ -26,8 +27,8 @@ class ListColumns:
     def get_list_select_related(self, request: HttpRequest) -> tuple[str, ...]:
         """What the columns read, fetched by key: what somebody is not shown is not fetched either."""
         if sees_own_only(request.user):
-            return ("lines__option",)
-        return ("buyer", "lines__option", *(["payments"] if request.user.has_perm(SEE_PAYMENTS) else []))
+            return ("lines",)
+        return ("buyer", "lines", *(["payments"] if request.user.has_perm(SEE_PAYMENTS) else []))
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         columns: list[Any] = [*super().get_list_display(request)]  # type: ignore[misc]
@@ -53,7 +54,7 @@ class ListColumns:
         """With the newest attempt to pay."""
         newest = max(order.payments.all(), key=attrgetter("pk"), default=None)
         return stacked(
-            won(order.total), f"{newest.provider}: {newest.get_status_display()}" if newest else ""
+            won(order.total), f"{label(newest.provider)}: {newest.get_status_display()}" if newest else ""
         )
 
 
@@ -74,5 +75,5 @@ def _summary(lines: Iterable[OrderLine]) -> SafeString | str:
         return ""
     first, others = shown[0], len(shown) - 1
     more = gettext("+%d more") % others if others else ""
-    look = " · ".join(filter(None, [first.option.size, first.option.color, more]))
+    look = " · ".join(filter(None, [first.size, first.color, more]))
     return stacked(f"{first.quantity} × {first.product_name}", look)

@@ -7,9 +7,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from orders.models import MAX_LINES, OrderEvent, OrderLine, OrderNote, Payment
+from orders.models import MAX_LINES, OrderCorrection, OrderEvent, OrderLine, OrderNote, Payment
+from orders.payments.providers import label
 from shop.desk.base import FirstRows, ReadOnlyInline
 from shop.desk.columns import link, moment, money, recorded_text, won
 
@@ -22,19 +24,15 @@ class LineInline(ReadOnlyInline):
     model = OrderLine
     formset = AllLines
     owned_by = "store"
-    fields = ("option", "product_name", "size", "color", "quantity", "price", "returned")
-    readonly_fields = ("size", "color", "price")
+    fields = ("sold", "product_name", "size", "color", "quantity", "price", "returned")
+    readonly_fields = ("sold", "price")
     ordering = ("id",)
     select_related = ("option",)
     price = money("unit_price", _("unit price (won)"))
 
-    @admin.display(description=_("size"))
-    def size(self, line: OrderLine) -> str:
-        return line.option.size
-
-    @admin.display(description=_("colour"))
-    def color(self, line: OrderLine) -> str:
-        return line.option.color
+    @admin.display(description=_("option"))
+    def sold(self, line: OrderLine) -> SafeString:
+        return link(line.option, line.sku)
 
 
 class EventInline(ReadOnlyInline):
@@ -58,12 +56,28 @@ class NoteInline(ReadOnlyInline):
     select_related = ("author",)
 
 
+class CorrectionInline(ReadOnlyInline):
+    model = OrderCorrection
+    verbose_name_plural = _("corrections")
+    fields = ("at", "actor", "field", "from_to")
+    readonly_fields = ("at", "from_to")
+    at = moment("created_at", _("at"))
+    ordering = ("-id",)
+    select_related = ("actor",)
+
+    @admin.display(description=_("from, to"))
+    def from_to(self, correction: OrderCorrection) -> str:
+        if not (correction.before or correction.after):
+            return gettext("no longer kept")
+        return f"{correction.before or '–'} → {correction.after or '–'}"
+
+
 class PaymentInline(ReadOnlyInline):
     """Money is seen by those who may see payments."""
 
     model = Payment
-    fields = ("page", "provider", "amount_won", "status", "said", "started", "decided", "refunded")
-    readonly_fields = ("page", "amount_won", "said", "started", "decided", "refunded")
+    fields = ("page", "paid_with", "amount_won", "status", "said", "started", "decided", "refunded")
+    readonly_fields = ("page", "paid_with", "amount_won", "said", "started", "decided", "refunded")
     said = recorded_text("detail", _("detail"))
     amount_won = money("amount", _("amount (won)"))
     started = moment("created_at", _("started at"))
@@ -75,6 +89,10 @@ class PaymentInline(ReadOnlyInline):
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_view_permission(request, obj) and request.user.has_perm("orders.view_payment")
+
+    @admin.display(description=_("provider"))
+    def paid_with(self, payment: Payment) -> str:
+        return label(payment.provider)
 
     @admin.display(description=_("reference"))
     def page(self, payment: Payment) -> SafeString:

@@ -9,8 +9,8 @@ from django.utils.translation import gettext_lazy as _
 
 from orders import lifecycle, states
 from orders.errors import ShippingRequired
+from orders.lifecycle.losing import MAX_REASON
 from orders.models import MAX_NOTE, Order, OrderLine, Payment, Status
-from orders.payments import by_hand
 from orders.payments.services import confirm_transfer
 from shop.desk.operations import Operation, OperationForm, line_of_text
 from yousinsa.errors import Invalid
@@ -21,7 +21,6 @@ from yousinsa.text.fields import TextFormField
 class ConfirmPaymentForm(OperationForm):
     def run(self, *, actor_id: int) -> None:
         order: Order = self.record
-        by_hand.refuse_own_order(buyer_id=order.buyer_id, actor_id=actor_id)
         try:
             confirm_transfer(order_id=order.pk, actor_id=actor_id)
         except ShippingRequired as exc:
@@ -66,7 +65,7 @@ class ReturnForm(OperationForm):
 
     def __init__(self, data: Any = None, *, record: Order, **options: Any) -> None:
         super().__init__(data, record=record, **options)
-        self.out = [line for line in record.lines.select_related("option") if line.quantity > line.returned]
+        self.out = [line for line in record.lines.all() if line.quantity > line.returned]
         for line in self.out:
             self.fields[_field_name(line)] = _quantity_back(line)
 
@@ -87,6 +86,16 @@ class ReturnForm(OperationForm):
         )  # fmt: skip
 
 
+class LoseForm(OperationForm):
+    reason = line_of_text(
+        _("reason"), max_length=MAX_REASON,
+        help_text=_("What the carrier says. Kept in the order's history and in the ledger."),
+    )  # fmt: skip
+
+    def run(self, *, actor_id: int) -> None:
+        lifecycle.lose_order(order_id=self.record.pk, actor_id=actor_id, **self.cleaned_data)
+
+
 class NoteForm(OperationForm):
     text = TextFormField(label=_("note"), max_length=MAX_NOTE, widget=AdminTextareaWidget())
 
@@ -102,7 +111,7 @@ def _quantity_back(line: OrderLine) -> forms.IntegerField:
     out = line.quantity - line.returned
     return forms.IntegerField(
         label=" · ".join(
-            filter(None, [line.product_name, line.option.size, line.option.color, line.option.sku])
+            filter(None, [line.product_name, line.size, line.color, line.sku])
         ),
         min_value=0, max_value=out, required=False, initial=0,
         widget=AdminIntegerFieldWidget(),
@@ -182,11 +191,23 @@ RETURN = Operation(
     ),
     done=_("units taken back."),
     form=ReturnForm,
-    possible=_may_become(Status.RETURNED),
+    possible=lambda order: order.status == Status.DELIVERED,
     action=_("Take back all units of selected orders"),
     done_many=ngettext_lazy("%d order returned.", "%d orders returned."),
     asks=True,
     action_form=ReturnAllForm,
+)
+LOSE = Operation(
+    name="lose",
+    permission="orders.lose_order",
+    label=_("mark as lost"),
+    explanation=_(
+        "This cannot be undone. The parcel was lost on its way: the buyer gets back what was paid, the units "
+        "are written off, and the store is not paid for them."
+    ),
+    done=_("marked as lost."),
+    form=LoseForm,
+    possible=lambda order: order.status == Status.SHIPPED,
 )
 ADD_NOTE = Operation(
     name="note",

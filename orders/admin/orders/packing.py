@@ -38,7 +38,7 @@ class PackingLists:
         self: Any, request: HttpRequest, queryset: QuerySet[Order]
     ) -> HttpResponse | None:
         """Of those that are paid, oldest first; the others are named."""
-        orders = list(queryset.order_by("pk").prefetch_related("lines__option")[: MOST_AT_ONCE + 1])
+        orders = list(queryset.order_by("pk").prefetch_related("lines")[: MOST_AT_ONCE + 1])
         if len(orders) > MOST_AT_ONCE:
             text = gettext("At most %d packing lists at once: select fewer.") % MOST_AT_ONCE
             self.message_user(request, text, messages.ERROR)

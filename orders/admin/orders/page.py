@@ -12,24 +12,28 @@ from django.utils.translation import gettext_lazy as _
 
 from inventory.models import Movement
 from orders.admin.orders.columns import ListColumns
+from orders.admin.orders.corrections import CORRECT_ADDRESS, CORRECT_TRACKING
 from orders.admin.orders.filters import PlacedFilter
-from orders.admin.orders.inlines import EventInline, LineInline, NoteInline, PaymentInline
-from orders.admin.orders.operations import ADD_NOTE, CANCEL, CONFIRM_PAYMENT, DELIVER, RETURN, SHIP
+from orders.admin.orders.inlines import CorrectionInline, EventInline, LineInline, NoteInline, PaymentInline
+from orders.admin.orders.operations import ADD_NOTE, CANCEL, CONFIRM_PAYMENT, DELIVER, LOSE, RETURN, SHIP
 from orders.admin.orders.packing import PackingLists
 from orders.models import Order, OrderLine, Status
-from orders.selectors import find_order_ids, search_orders
+from orders.selectors import find_order_ids, orders_of_sku, search_orders
 from shop.desk.access.owners import own_stores, sees_own_only
 from shop.desk.base import ReadOnlyAdmin
 from shop.desk.bounds import newest_keys
 from shop.desk.columns import admin_url, money, recorded_text, text_link, won
 from shop.desk.operations import OperatedAdmin, Operation
+from yousinsa.text.cleaning import tidied
 
 
 @admin.register(Order)
 class OrderAdmin(ListColumns, PackingLists, OperatedAdmin, ReadOnlyAdmin):
-    operations = (CONFIRM_PAYMENT, SHIP, DELIVER, CANCEL, RETURN, ADD_NOTE)
+    operations = (
+        CONFIRM_PAYMENT, SHIP, CORRECT_ADDRESS, DELIVER, CORRECT_TRACKING, LOSE, CANCEL, RETURN, ADD_NOTE,
+    )  # fmt: skip
     actions = ("print_packing_lists",)
-    inlines = (LineInline, NoteInline, EventInline, PaymentInline)
+    inlines = (LineInline, NoteInline, EventInline, CorrectionInline, PaymentInline)
     owned_by = "lines__store"
     # Who bought it, and what else, is none of a store owner's business: operators ship.
     hidden_from_owners = frozenset(
@@ -43,11 +47,14 @@ class OrderAdmin(ListColumns, PackingLists, OperatedAdmin, ReadOnlyAdmin):
         "postal code": "postal_code", "address": "address1", "address 2": "address2", "carrier": "carrier",
         "tracking number": "tracking_number", "note": "note",
     }  # fmt: skip
-    facts_related = ("buyer", "lines__option")
+    facts_related = ("buyer", "lines")
     list_filter = ("status", PlacedFilter)
     links_by = ("buyer__id__exact",)
     search_fields = ("number",)
-    search_help_text = _("Beginning of the order's number, or of the buyer's e-mail address.")
+    search_help_text = _(
+        "Order number, e-mail address, recipient or tracking number (their beginning), phone (or its last "
+        "digits), SKU."
+    )
     ordering = ("-id",)
     readonly_fields = ("total_won", "movements", "said")
     fieldsets = (
@@ -77,7 +84,7 @@ class OrderAdmin(ListColumns, PackingLists, OperatedAdmin, ReadOnlyAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def facts(self, record: Order, operation: Operation) -> Sequence[tuple[Any, Any]]:
-        lines = ((line.quantity, line.product_name, line.option.sku) for line in record.lines.all())
+        lines = ((line.quantity, line.product_name, line.sku) for line in record.lines.all())
         units = (_("units"), format_html_join("", "<div>{} × {} ({})</div>", lines))
         if operation is SHIP:
             address = [record.recipient, record.phone, record.postal_code, record.address1, record.address2]
@@ -101,10 +108,11 @@ class OrderAdmin(ListColumns, PackingLists, OperatedAdmin, ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Order], search_term: str
     ) -> tuple[QuerySet[Order], bool]:
-        """Store owners search by number: who bought it is not theirs to ask."""
-        if search_term and sees_own_only(request.user):
-            found = [] if "@" in search_term else find_order_ids(search_term.replace("\x00", "").strip())
-            return queryset.filter(pk__in=found), False
+        """Store owners search by number and by their own SKUs: who bought it is not theirs to ask."""
+        term = tidied(search_term)
+        if term and sees_own_only(request.user):
+            of_sku = orders_of_sku(term, stores=own_stores(request))
+            return queryset.filter(pk__in=of_sku.union(find_order_ids(term))), False
         return super().get_search_results(request, queryset, search_term)
 
     def find(self, queryset: QuerySet[Order], term: str) -> QuerySet[Order]:

@@ -9,7 +9,7 @@ from django.utils.translation import gettext
 from orders.drops.admission import group_commit, redis_lua, redis_transaction, waiting_room
 from orders.drops.admission.outcomes import Accepted, conclude, refusal, takes_long
 from orders.drops.admission.replies import Ask, Reply
-from orders.drops.admission.used_keys import unless_used
+from orders.drops.admission.second_look import unless_wrong
 from orders.drops.definitions import Definition, definitions
 from orders.drops.redis.answers import Answer
 from orders.drops.redis.connections import AnswerLost
@@ -38,7 +38,7 @@ def begin(request: PlaceRequest, *, ticket: str | None = None) -> Deferred[Place
 
     Raises, at once or as the outcome: `UnknownDrop`, `UnknownOption`, `Invalid` (the ticket, or a total
     beyond all bounds), `PriceChanged`, `DropNotOpen`, `PurchaseLimit`, `InsufficientStock`, `Queued`,
-    `IdempotencyKeyReused`, `Busy` (certainly not placed), `OutcomeUnknown`.
+    `IdempotencyKeyReused`, `Unauthenticated`, `Busy` (certainly not placed), `OutcomeUnknown`.
     """
     definition = definitions.find(request.drop_id or 0)
     _check_options(request, definition)
@@ -66,8 +66,8 @@ def _ask(
         asked = ask(request, definition, slot)
     except (Problem, AnswerLost) as exc:
         raise refusal(exc, request) from exc
-    if definition.on_redis and request.idempotency_key:
-        asked = unless_used(asked, definition.drop_id)
+    if definition.on_redis:
+        asked = unless_wrong(asked, definition.drop_id)
     return asked.map(finish, lambda exc: refusal(exc, request), takes_long=takes_long)
 
 

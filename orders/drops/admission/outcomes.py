@@ -9,14 +9,15 @@ from inventory.errors import InsufficientStock, Shortage
 from orders.drops.admission import waiting_room
 from orders.drops.admission.pending import accepted_view, find_unwritten
 from orders.drops.admission.replies import Reply
+from orders.drops.admission.second_look import take_back
 from orders.drops.admission.tallies import count
-from orders.drops.admission.used_keys import take_back
 from orders.drops.definitions import Definition, definitions
 from orders.drops.errors import DropNotOpen, PurchaseLimit
 from orders.drops.redis.answers import Answer
 from orders.drops.redis.connections import AnswerLost
 from orders.errors import IdempotencyKeyReused, OutcomeUnknown
 from orders.models.drops import DropStatus
+from orders.placement.buyers import AccountNotOpen
 from orders.placement.requests import Placed, PlaceRequest
 from orders.schemas import OrderView
 from orders.selectors import order_views
@@ -30,7 +31,14 @@ _ANSWERS = {
     InsufficientStock: Answer.SHORT,
     DropNotOpen: Answer.CLOSED,
     IdempotencyKeyReused: Answer.REUSED,
+    AccountNotOpen: Answer.STRANGER,
     OutcomeUnknown: Answer.UNKNOWN,
+}
+
+# What a second look refuses of what Redis admitted.
+_TAKEN_BACK: dict[Answer, type[Problem]] = {
+    Answer.REUSED: IdempotencyKeyReused,
+    Answer.STRANGER: AccountNotOpen,
 }
 
 
@@ -50,7 +58,7 @@ def takes_long(outcome: Reply | Exception) -> bool:
 
 
 def _is_to_be_taken_back(reply: Reply) -> bool:
-    return reply.answer == Answer.REUSED and reply.admitted is not None
+    return reply.answer in _TAKEN_BACK and reply.admitted is not None
 
 
 def conclude(reply: Reply, request: PlaceRequest, definition: Definition) -> Placed | Accepted | Problem:
@@ -58,7 +66,11 @@ def conclude(reply: Reply, request: PlaceRequest, definition: Definition) -> Pla
     drop_id = definition.drop_id
     # A gate whose epoch changes twice while one order asks is not to be believed.
     answer = reply.answer if reply.answer != Answer.EPOCH else Answer.LOST
-    if _is_to_be_taken_back(reply) and reply.admitted and not take_back(drop_id, reply.admitted):
+    if (
+        reply.admitted
+        and (wrong := _TAKEN_BACK.get(answer))
+        and not take_back(drop_id, reply.admitted, wrong())
+    ):
         answer = Answer.ACCEPTED
     count(drop_id, answer, request.units)
     if reply.placed:
@@ -68,8 +80,8 @@ def conclude(reply: Reply, request: PlaceRequest, definition: Definition) -> Pla
             return Accepted(accepted_view(reply.admitted, drop_id, definition.offers))
         case Answer.REPLAYED:
             return _order_again(request, reply.details[0])
-        case Answer.REUSED:
-            return IdempotencyKeyReused()
+        case Answer.REUSED | Answer.STRANGER:
+            return _TAKEN_BACK[answer]()
         case Answer.LIMIT:
             return PurchaseLimit(
                 limit=definition.limit, bought=int(reply.details[0]), requested=request.units

@@ -25,4 +25,9 @@ def ask(request: PlaceRequest, definition: Definition, slot: str) -> Deferred[Re
         definition.epoch, request.number, request.buyer_id, request.idempotency_key or "", order.fingerprint,
         encode_order(order).decode(), order.units, slot, *(value for line in request.lines for value in line),
     )  # fmt: skip
-    return found.map(lambda table: Reply(Answer(table[0]), table[1:], admitted=order))
+
+    def reply(table: list[Any]) -> Reply:
+        answer = Answer(table[0])
+        return Reply(answer, table[1:], admitted=order if answer == Answer.ACCEPTED else None)
+
+    return found.map(reply)

@@ -13,7 +13,7 @@ from yousinsa.http.deferred import Deferred
 class Reply(NamedTuple):
     """An answer, and what comes with it (see `Answer`).
 
-    `admitted` is the order as Redis was given it, `placed` the order where the lane itself has written or
+    `admitted` is the order that Redis admitted, `placed` the order where the lane itself has written or
     read it.
     """
 

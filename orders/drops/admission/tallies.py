@@ -28,7 +28,7 @@ from yousinsa.process.once import PerProcess
 logger = logging.getLogger(__name__)
 
 OBSERVE_SECONDS = 2.0
-_REFUSALS = {Answer.LIMIT, Answer.SHORT, Answer.CLOSED, Answer.LOST, Answer.REUSED}
+_REFUSALS = {Answer.LIMIT, Answer.SHORT, Answer.CLOSED, Answer.LOST, Answer.REUSED, Answer.STRANGER}
 
 
 def count(drop_id: int, answer: Answer, units: int = 0) -> None:

@@ -26,7 +26,9 @@ class Answer(StrEnum):
     # The gate is of another epoch than the caller knows (that epoch).
     EPOCH = "epoch"
 
-    # What Redis does not say: written into the database at once; not asked; asked, and not answered.
+    # What Redis does not say: no open account is the buyer's; written into the database at once; not asked;
+    # asked, and not answered.
+    STRANGER = "stranger"
     PLACED = "placed"
     BUSY = "busy"
     UNKNOWN = "unknown"

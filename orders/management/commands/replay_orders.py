@@ -11,11 +11,12 @@ from django.db import IntegrityError, InterfaceError, OperationalError
 
 from orders.models import MAX_LINES
 from orders.replay.invoices import WON_A_POUND
-from orders.replay.reader import charset
-from orders.replay.run import Replay, count_invoices
+from orders.replay.reader import charset, survey
+from orders.replay.run import Replay
 from yousinsa.commands.arguments import file_argument, whole_number
 from yousinsa.commands.progress import progress
 from yousinsa.errors import Problem
+from yousinsa.process.collection import rarely_collected
 
 RATES = (Decimal(1), Decimal(1_000_000))
 
@@ -56,11 +57,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, file: Path, limit: int | None, rate: Decimal, **options: Any) -> None:
         started = time.monotonic()
-        total = count_invoices(file, limit)
-        replay = Replay(file, limit=limit, rate=rate)
+        rows, dates = survey(file, limit=limit)
+        replay = Replay(file, dates, limit=limit, rate=rate)
         try:
             self.stdout.write(f"read as {charset(file)}")
-            with progress("Replaying", total, self.stderr) as advance:
+            with progress("Replaying lines", rows, self.stderr) as advance, rarely_collected():
                 replay.run(advance)
         except (Problem, IntegrityError, InterfaceError, OperationalError) as exc:
             self._report(replay, rate, started)
@@ -72,7 +73,7 @@ class Command(BaseCommand):
             self._report(replay, rate, started)
             raise CommandError("Interrupted. Run the replay again: it goes on here.", returncode=130) from exc
         self._report(replay, rate, started)
-        if replay.report.skipped and not total:
+        if replay.report.skipped and not (replay.report.invoices or replay.report.cancellations):
             raise CommandError(
                 f"No line of {file} could be used (read as {charset(file)}): see the reasons above."
             )

@@ -13,9 +13,9 @@ from django.db import transaction
 from django.http import HttpRequest
 from django_otp.models import Device
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
-from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from shop.models import User
+from shop.models import Authenticator, User
+from yousinsa.sealing import Unreadable
 
 BACKUP_CODES = 10
 DIGITS = 6
@@ -28,7 +28,7 @@ def is_required() -> bool:
 
 def is_enrolled(user: Any) -> bool:
     """Whether this user signs in with a code."""
-    return TOTPDevice.objects.filter(user_id=user.pk, confirmed=True).exists()
+    return Authenticator.objects.filter(user_id=user.pk, confirmed=True).exists()
 
 
 def is_passed(request: HttpRequest) -> bool:
@@ -52,7 +52,7 @@ def must_enrol(request: HttpRequest) -> bool:
 def verify(user: User, code: str) -> Device | None:
     """The device that takes this code, or None. A code that was taken once is refused from then on."""
     code = "".join(code.split()).lower()
-    kind = TOTPDevice if code.isdecimal() and len(code) == DIGITS else StaticDevice
+    kind = Authenticator if code.isdecimal() and len(code) == DIGITS else StaticDevice
     with transaction.atomic():
         for device in kind.objects.select_for_update().filter(user=user, confirmed=True).order_by("pk"):
             if device.verify_token(code):
@@ -60,21 +60,30 @@ def verify(user: User, code: str) -> Device | None:
     return None
 
 
-def new_device(user: User) -> TOTPDevice:
-    """The device that is being set up: its secret stays the same until a code confirms it."""
-    device, _created = TOTPDevice.objects.get_or_create(user=user, confirmed=False, defaults={"name": "desk"})
+def new_device(user: User) -> Authenticator:
+    """The device that is being set up: its secret stays the same until a code confirms it.
+
+    One whose secret was sealed under a SECRET_KEY that is gone is made anew.
+    """
+    being_set_up = Authenticator.objects.filter(user=user, confirmed=False)
+    try:
+        for device in being_set_up:
+            device.bin_key  # noqa: B018 (can it be read?)
+    except Unreadable:
+        being_set_up.delete()
+    device, _created = being_set_up.get_or_create(user=user, confirmed=False, defaults={"name": "desk"})
     return device
 
 
-def confirm(user: User, code: str) -> tuple[TOTPDevice, list[str]] | None:
+def confirm(user: User, code: str) -> tuple[Authenticator, list[str]] | None:
     """Take the new device into use if this is its code: the device and the backup codes, else None."""
     with transaction.atomic():
         # The user first: two windows that set up a device take turns.
         User.objects.select_for_update().get(pk=user.pk)
-        device = TOTPDevice.objects.select_for_update().filter(user=user, confirmed=False).first()
+        device = Authenticator.objects.select_for_update().filter(user=user, confirmed=False).first()
         if device is None or not device.verify_token("".join(code.split())):
             return None
-        TOTPDevice.objects.filter(user=user).exclude(pk=device.pk).delete()
+        Authenticator.objects.filter(user=user).exclude(pk=device.pk).delete()
         device.confirmed = True
         device.save(update_fields=["confirmed"])
         return device, new_backup_codes(user)
@@ -99,18 +108,18 @@ def remove(user: User) -> bool:
     with transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)
         was_enrolled = is_enrolled(user)
-        TOTPDevice.objects.filter(user=user).delete()
+        Authenticator.objects.filter(user=user).delete()
         StaticDevice.objects.filter(user=user).delete()
     return was_enrolled
 
 
-def picture(device: TOTPDevice) -> str:
+def picture(device: Authenticator) -> str:
     """What an authenticator app scans, as SVG."""
     image = qrcode.make(device.config_url, image_factory=qrcode.image.svg.SvgPathImage, box_size=8, border=2)
     return str(image.to_string(encoding="unicode"))
 
 
-def secret(device: TOTPDevice) -> str:
+def secret(device: Authenticator) -> str:
     """What is typed where nothing can be scanned, in groups of four."""
     text = b32encode(device.bin_key).decode()
     return " ".join(text[i : i + 4] for i in range(0, len(text), 4))

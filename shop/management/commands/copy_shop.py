@@ -4,7 +4,6 @@ import time
 from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
@@ -12,16 +11,19 @@ from django.db import DatabaseError
 from yousinsa.commands.arguments import counted
 from yousinsa.commands.progress import progress
 from yousinsa.db import copying
+from yousinsa.process.addresses import database_config
 from yousinsa.settings import database_settings
 
 
 def _address(text: str) -> dict[str, Any]:
     try:
         if text.startswith(("sqlite:///", "mysql://")):
-            config = database_settings(environ.Env.db_url_config(text))
+            config = database_settings(database_config(text, "the address"))
             if config["NAME"]:
                 return config
-    except (ImproperlyConfigured, ValueError):
+    except ImproperlyConfigured as exc:
+        raise ArgumentTypeError(str(exc)) from exc
+    except ValueError:
         pass
     raise ArgumentTypeError("must be sqlite:///… or mysql://user:password@host:port/name")
 
