@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
+from django.http.cookie import parse_cookie
 from django.utils.functional import lazy
 from django.utils.translation import get_supported_language_variant, gettext, override
 from django.utils.translation.trans_real import parse_accept_lang_header
@@ -24,6 +25,17 @@ def preferred(accept_language: str) -> str:
         except LookupError:
             continue
     return str(settings.LANGUAGE_CODE)
+
+
+def asked_for(environ: Mapping[str, Any]) -> str:
+    """The language of the caller of a WSGI environment: chosen on a page (a cookie), else its browser's."""
+    cookies = environ.get("HTTP_COOKIE")
+    if cookies and settings.LANGUAGE_COOKIE_NAME in cookies:
+        chosen = parse_cookie(cookies).get(settings.LANGUAGE_COOKIE_NAME)
+        if chosen in dict(settings.LANGUAGES):
+            return str(chosen)
+    accepted = environ.get("HTTP_ACCEPT_LANGUAGE")
+    return preferred(accepted) if accepted else str(settings.LANGUAGE_CODE)
 
 
 def english(text: Any) -> str:
