@@ -271,7 +271,9 @@ def demote(user):
 
 
 ENDINGS = {
-    "password": lambda user: services.change_password(user=user, current=PASSWORD, new="another-Pass-77"),
+    "password": lambda user: services.change_password(
+        user=user, current=PASSWORD, new="another-Pass-77"
+    ).result(),
     "withdrawn": lambda user: services.withdraw(user=user),
     "deactivated": deactivate,
     "role": demote,
@@ -284,7 +286,7 @@ ENDINGS = {
 def test_who_signed_in_just_before_the_end_gets_no_token(buyer, ending):
     buyer.set_password(PASSWORD)
     buyer.save()
-    found = services.sign_in(email=buyer.email, password=PASSWORD)
+    found = services.sign_in(email=buyer.email, password=PASSWORD).result()
     ENDINGS[ending](User.objects.get(pk=buyer.pk))
     with pytest.raises(WrongCredentials):
         services.new_token(user=found)
@@ -298,7 +300,7 @@ def test_signing_in_waits_for_who_is_changing_the_account(buyer, ending, setting
     settings.LOCK_WAIT_SECONDS = 30
     buyer.set_password(PASSWORD)
     buyer.save()
-    found = services.sign_in(email=buyer.email, password=PASSWORD)
+    found = services.sign_in(email=buyer.email, password=PASSWORD).result()
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
             ENDINGS[ending](User.objects.get(pk=buyer.pk))

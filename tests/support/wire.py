@@ -32,7 +32,7 @@ class Answer:
     def __init__(self, status: str, headers: list[tuple[str, str]], content: bytes) -> None:
         self.status_code = int(status.partition(" ")[0])
         self.headers = {name.lower(): value for name, value in headers}
-        self.cookies = SimpleCookie[str]()
+        self.cookies: SimpleCookie = SimpleCookie()
         for name, value in headers:
             if name.lower() == "set-cookie":
                 self.cookies.load(value)
