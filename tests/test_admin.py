@@ -192,7 +192,7 @@ def test_an_account_is_made_with_a_password_and_signs_in(desk):
         "password2": PASSWORD,
     }
     assert desk.post(url(User, "add"), form).status_code == 302
-    user = services.sign_in(email="new.clerk@example.com", password=PASSWORD)
+    user = services.sign_in(email="new.clerk@example.com", password=PASSWORD).result()
     assert (user.name, user.is_staff) == ("New Clerk", False)
     again = desk.post(url(User, "add"), form)
     assert "already exists" in again.content.decode()
@@ -211,7 +211,7 @@ def test_a_new_password_ends_tokens(desk, buyer):
     assert not is_revoked(token)
     form = {"usable_password": "true", "password1": PASSWORD, "password2": PASSWORD, "set-password": "1"}
     assert desk.post(f"/admin/shop/user/{buyer.pk}/password/", form).status_code == 302
-    assert services.sign_in(email=buyer.email, password=PASSWORD) == buyer
+    assert services.sign_in(email=buyer.email, password=PASSWORD).result() == buyer
     assert is_revoked(token)
 
 

@@ -14,6 +14,7 @@ from django.test import Client
 from shop import services
 from shop.errors import WrongCredentials
 from shop.models import User
+from tests.support.desk import signed_in
 from tests.support.factories import PASSWORD, make_options, make_user
 from tests.support.problems import nothing_changes, problem
 from tests.support.server import WebServer, environment_of_tests
@@ -292,3 +293,17 @@ def test_a_profile_that_is_refused_keeps_the_password(minji):
     changed = services.change_password(user=minji, current=PASSWORD, new=NEW, profile={"name": ""})
     with nothing_changes(), pytest.raises(Invalid):
         changed.result()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_new_password_of_ones_own_at_the_desk_ends_tokens_and_other_sessions(operator):
+    operator.set_password(PASSWORD)
+    operator.save()
+    desk, other, token = signed_in(operator), signed_in(operator), Wire(operator)
+    form = {"old_password": PASSWORD, "new_password1": NEW, "new_password2": NEW}
+    assert desk.post("/admin/password_change/", form | {"old_password": "wrong"}).status_code == 200
+    assert token.get("users/me/").status_code == 200
+    assert desk.post("/admin/password_change/", form).status_code == 302
+    assert desk.get("/admin/").status_code == 200
+    assert other.get("/admin/").status_code == 302
+    problem(token.get("users/me/"), 401, "not_authenticated")

@@ -6,6 +6,8 @@ from typing import Any
 
 import django_otp
 from django.contrib import messages
+from django.contrib.auth import update_session_auth_hash
+from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
@@ -23,6 +25,7 @@ from shop.desk.access import idle, second_factor
 from shop.desk.access.sign_in import CodeForm, SignInForm
 from shop.limits import remember_device
 from shop.models import User
+from shop.services import revoke_all_tokens
 
 
 class DeskSite(UnfoldAdminSite):
@@ -68,6 +71,16 @@ class DeskSite(UnfoldAdminSite):
         if form is not None and getattr(form, "retry_after", None):
             response.status_code = 429
             response["Retry-After"] = str(form.retry_after)
+        return response
+
+    def password_change(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """One's own: every token and every other session ends, this one goes on."""
+        with transaction.atomic():
+            response: HttpResponse = super().password_change(request, extra_context)
+            if request.method == "POST" and response.status_code == 302 and isinstance(request.user, User):
+                revoke_all_tokens(user_id=request.user.pk)
+                request.user.refresh_from_db(fields=["sign_in_version"])
+                update_session_auth_hash(request, request.user)
         return response
 
     # --- The second factor ----------------------------------------------------------------------------
