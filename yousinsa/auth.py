@@ -6,6 +6,7 @@ password, withdrawal and deactivation write a revocation, which every process po
 """
 
 import logging
+import re
 import secrets
 import threading
 import time
@@ -237,13 +238,17 @@ def token_in(header: str) -> str:
     wanted = settings.TOKEN_COOKIE
     if wanted not in header:
         return ""
-    pairs = (piece.partition("=") for piece in header.split(";"))
-    found = {value.strip(" \t") for name, _is, value in pairs if name.strip(" \t") == wanted} - {""}
+    found = {value.strip(" \t") for value in _values_of(wanted).findall(header)} - {""}
     if len(found) > 1:
         # Not to be deleted by the answer: what another site has set would be the one that stays.
         text = gettext("The cookie %s was sent twice: clear the cookies of this site and sign in again.")
         raise Unauthenticated(text % wanted)
     return found.pop() if found else ""
+
+
+@lru_cache(maxsize=8)
+def _values_of(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:^|;)[ \t]*{re.escape(name)}[ \t]*=([^;]*)")
 
 
 def is_by_cookie(request: Request) -> bool:

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
-from django.http.cookie import parse_cookie
 from django.utils.functional import lazy
 from django.utils.translation import get_supported_language_variant, gettext, override
 from django.utils.translation.trans_real import parse_accept_lang_header
@@ -27,13 +26,15 @@ def preferred(accept_language: str) -> str:
     return str(settings.LANGUAGE_CODE)
 
 
+_CHOSEN = re.compile(rf"(?:^|;) *{settings.LANGUAGE_COOKIE_NAME}=([^;]*)")
+_KNOWN = frozenset(code for code, _name in settings.LANGUAGES)
+
+
 def asked_for(environ: Mapping[str, Any]) -> str:
     """The language of the caller of a WSGI environment: chosen on a page (a cookie), else its browser's."""
     cookies = environ.get("HTTP_COOKIE")
-    if cookies and settings.LANGUAGE_COOKIE_NAME in cookies:
-        chosen = parse_cookie(cookies).get(settings.LANGUAGE_COOKIE_NAME)
-        if chosen in dict(settings.LANGUAGES):
-            return str(chosen)
+    if cookies and (chosen := _CHOSEN.search(cookies)) and chosen[1] in _KNOWN:
+        return chosen[1]
     accepted = environ.get("HTTP_ACCEPT_LANGUAGE")
     return preferred(accepted) if accepted else str(settings.LANGUAGE_CODE)
 

@@ -16,7 +16,7 @@ PREPARED = 2000
 # Orders that are made ready to be paid or cancelled, for each second: more than can be.
 CHANGES_A_SECOND = 500
 # About as many as two cores can check.
-SIGN_INS_A_SECOND = 10
+SIGN_INS_A_SECOND = 40
 BASKET_LINES = 3
 SOLD_OUT_UNITS = 200
 SHIPPING = {
