@@ -208,15 +208,14 @@ def _change_password(user: User, profile: Mapping[str, str], hashed: str | None)
     if hashed is None:
         raise Invalid(errors={"current_password": gettext("This is not your present password.")})
     with transaction.atomic():
-        # What was checked is still the password: of two who change it at once, one is told to come again.
-        if not User.objects.select_for_update().filter(pk=user.pk, password=user.password).exists():
+        # Only if what was checked is still the password: of two who change it at once, one comes again.
+        if not User.objects.filter(pk=user.pk, password=user.password).update(password=hashed):
             raise Busy
         if profile:
             update_profile(user=user, changes=profile)
-        user.password = hashed
-        user.save(update_fields=["password"])
         revoke_all_tokens(user_id=user.pk)
-    user.refresh_from_db(fields=["sign_in_version"])
+        # Here, so that whoever changes it next ends what is given to this one.
+        user.refresh_from_db(fields=["password", "sign_in_version"])
     return user
 
 

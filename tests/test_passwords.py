@@ -33,9 +33,9 @@ class OldHasher(Argon2PasswordHasher):
 
 
 class SlowHasher(Argon2PasswordHasher):
-    """Half a second of work or so."""
+    """A quarter of a second of work or so."""
 
-    time_cost, memory_cost, parallelism = 12, 64 * 1024, 1
+    time_cost, memory_cost, parallelism = 6, 64 * 1024, 1
 
 
 class CountingHasher(MD5PasswordHasher):
