@@ -4,12 +4,11 @@ Who may not do a thing is told so first: permissions are checked before the body
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 from django.conf import settings
-from django.contrib.auth import login, logout
-from django.db import transaction
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from msgspec import UNSET
@@ -24,6 +23,7 @@ from inventory.listing import change_product, list_product
 from inventory.selectors import in_stock, product_views, sold_out_products
 from orders.lifecycle.withdrawal import withdraw_buyer
 from shop import selectors, services
+from shop.errors import WrongCredentials
 from shop.limits import limit_sign_in, remember_device
 from shop.models import Product, Role, Store, User
 from shop.options import OptionDraft
@@ -46,13 +46,20 @@ from shop.schemas import (
 )  # fmt: skip
 from shop.selectors import ORDERINGS, ProductQuery
 from yousinsa import limits
-from yousinsa.auth import Principal, caller
+from yousinsa.auth import (
+    caller,
+    forget_token,
+    give_csrf_token,
+    is_by_cookie,
+    keep_token,
+    refuse_other_sites,
+)
 from yousinsa.errors import Problem, Unauthenticated
 from yousinsa.http.bodies import read_body, read_query
 from yousinsa.http.endpoint import Endpoint
 from yousinsa.http.page_cache import cached_answer
 from yousinsa.http.paging import keyset_page
-from yousinsa.http.schema import LOCATION, operation
+from yousinsa.http.schema import LOCATION, SET_COOKIE, operation
 
 
 def current_user(request: Request) -> User:
@@ -63,51 +70,65 @@ def current_user(request: Request) -> User:
     return user
 
 
-class SignUpView(APIView):
+class SignUpView(Endpoint):
     permission_classes = [AllowAny]
     authentication_classes: list[Any] = []
 
     @operation("Sign up", request=SignUp, response=UserView, status=201, errors=(409, 429), public=True)
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponseBase:
         rate = limits.Rate.parse(settings.SIGN_UP_RATE)
         limits.check([(f"sign-up:{limits.client_address(request)}", rate)], everywhere=True)
         body = read_body(request, SignUp)
         user = services.sign_up(email=body.email, name=body.name, password=body.password, role=body.role)
-        return Response(selectors.user_view(user), status=201)
+        return self.answer_later(user.map(lambda user: self.answer(selectors.user_view(user), status=201)))
 
 
-class SignInView(APIView):
+class SignInView(Endpoint):
     permission_classes = [AllowAny]
     authentication_classes: list[Any] = []
 
-    @operation("Sign in", request=SignIn, response=SignedIn, errors=(401, 429), public=True)
-    def post(self, request: Request) -> Response:
+    @operation(
+        "Sign in",
+        request=SignIn,
+        response=SignedIn,
+        errors=(401, 403, 429),
+        headers=[SET_COOKIE],
+        public=True,
+    )
+    def post(self, request: Request) -> HttpResponseBase:
+        refuse_other_sites(request._request)
         body = read_body(request, SignIn)
         limit_sign_in(request, body.email)
-        user = services.sign_in(email=body.email, password=body.password, request=request._request)
+        return self.answer_later(
+            services.sign_in(email=body.email, password=body.password).map(self._welcome)
+        )
+
+    def _welcome(self, user: User) -> HttpResponseBase:
         token = services.new_token(user=user)
-        login(request._request, user)
-        response = Response(SignedIn(token, selectors.user_view(user)))
+        response = self.answer(SignedIn(token, selectors.user_view(user)))
+        keep_token(response, token)
+        give_csrf_token(self.request._request, response)
         remember_device(response, user.email)
         return response
 
 
-class SignOutView(APIView):
+class SignOutView(Endpoint):
     @operation("Sign out", status=204)
-    def post(self, request: Request) -> Response:
-        if isinstance(request.user, Principal):
-            services.revoke_token(user_id=request.user.id, token_id=request.user.token_id)
-        logout(request._request)
-        return Response(status=204)
+    def post(self, request: Request) -> HttpResponseBase:
+        principal = caller(request)
+        services.revoke_token(user_id=principal.id, token_id=principal.token_id)
+        response = self.answer(None, status=204)
+        forget_token(response)
+        return response
 
 
-class MeView(APIView):
+class MeView(Endpoint):
     @operation("My profile", response=UserView)
-    def get(self, request: Request) -> Response:
-        return Response(selectors.user_view(current_user(request)))
+    def get(self, request: Request) -> HttpResponseBase:
+        return self.answer(selectors.user_view(current_user(request)))
 
     @operation("Change my profile or password", request=ProfileChange, response=UserView, errors=(429,))
-    def patch(self, request: Request) -> Response:
+    def patch(self, request: Request) -> HttpResponseBase:
         user = current_user(request)
         body = read_body(request, ProfileChange)
         changes: dict[str, str] = {} if body.name is UNSET else {"name": str(body.name)}
@@ -115,35 +136,46 @@ class MeView(APIView):
             changes |= dict.fromkeys(services.PROFILE_FIELDS[1:], "")
         elif isinstance(body.address, Address):
             changes |= msgspec.structs.asdict(body.address)
-        # All of it or nothing.
-        with transaction.atomic():
+        if body.new_password is UNSET:
             if changes:
                 services.update_profile(user=user, changes=changes)
-            if body.new_password is not UNSET:
-                # Whoever holds a stolen token must not try passwords either.
-                limits.check(
-                    [(f"password:{user.pk}", limits.Rate.parse(settings.SIGN_IN_RATE))], everywhere=True
-                )
-                services.change_password(
-                    user=user,
-                    current="" if body.current_password is UNSET else str(body.current_password),
-                    new=str(body.new_password),
-                    # A session goes on; a bearer token, which ends with all others, has none.
-                    request=None if isinstance(request.user, Principal) else request._request,
-                )
-        return Response(selectors.user_view(user))
+            return self.answer(selectors.user_view(user))
+        limit_passwords(user)
+        current = "" if body.current_password is UNSET else str(body.current_password)
+        changed = services.change_password(
+            user=user, current=current, new=str(body.new_password), profile=changes
+        )
+        return self.answer_later(changed.map(self._changed))
+
+    def _changed(self, user: User) -> HttpResponseBase:
+        """A browser goes on with a new token; a bearer token ends with all others."""
+        response = self.answer(selectors.user_view(user))
+        if is_by_cookie(self.request):
+            # Whoever ends the new password just then ends this browser's token with it.
+            with suppress(WrongCredentials):
+                keep_token(response, services.new_token(user=user))
+        return response
 
     @operation(
         "Withdraw: personal data is removed, orders stay", request=Withdrawal, status=204, errors=(429,)
     )
-    def delete(self, request: Request) -> Response:
+    def delete(self, request: Request) -> HttpResponseBase:
         user = current_user(request)
         body = read_body(request, Withdrawal)
-        limits.check([(f"password:{user.pk}", limits.Rate.parse(settings.SIGN_IN_RATE))], everywhere=True)
-        services.check_password(user=user, password=body.password, field="password")
+        limit_passwords(user)
+        confirmed = services.confirm_password(user=user, password=body.password, field="password")
+        return self.answer_later(confirmed.map(lambda _: self._withdraw(user)))
+
+    def _withdraw(self, user: User) -> HttpResponseBase:
         withdraw_buyer(user=user)
-        logout(request._request)
-        return Response(status=204)
+        response = self.answer(None, status=204)
+        forget_token(response)
+        return response
+
+
+def limit_passwords(user: User) -> None:
+    """Whoever holds a stolen token must not try passwords either. Raises `TooManyRequests`."""
+    limits.check([(f"password:{user.pk}", limits.Rate.parse(settings.SIGN_IN_RATE))], everywhere=True)
 
 
 def anybody_reads(method: str | None) -> list[BasePermission]:

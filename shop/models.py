@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import PermissionsMixin
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
@@ -113,6 +114,20 @@ class User(AbstractBaseUser, PermissionsMixin):
         rights = f"{self.role}.{self.is_staff:d}.{self.is_superuser:d}.{self.sign_in_version}"
         salt = "shop.models.User.get_session_auth_hash"
         return salted_hmac(salt, f"{self.password}.{rights}", secret=secret, algorithm="sha256").hexdigest()
+
+    def check_password(self, raw_password: str | None) -> bool:
+        """Whether it is this one; a hash by older parameters is replaced. Raises `Busy`."""
+        return check_password(raw_password, self.password, lambda raw: self.upgrade_hash(make_password(raw)))
+
+    def upgrade_hash(self, upgraded: str) -> bool:
+        """Store a newer hash of the same password, which ends no token.
+
+        False, and nothing is done, where another one is stored by now: a new password is not undone.
+        """
+        stored = User.objects.filter(pk=self.pk, password=self.password).update(password=upgraded)
+        if stored:
+            self.password = upgraded
+        return bool(stored)
 
     def get_full_name(self) -> str:
         return self.name or self.email

@@ -2,14 +2,13 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from django.contrib.auth import authenticate, update_session_auth_hash
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import F
-from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext
 
@@ -24,20 +23,23 @@ from shop.errors import (
 )
 from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User
 from shop.options import OptionDraft, clean_drafts, write_options
+from yousinsa import passwords
 from yousinsa.auth import Revocation, issue_token, revocations
 from yousinsa.db.errors import is_duplicate
 from yousinsa.db.transactions import transact
-from yousinsa.errors import Conflict, Forbidden, Invalid, Unauthenticated
+from yousinsa.errors import Busy, Conflict, Forbidden, Invalid, Unauthenticated
+from yousinsa.http.deferred import Deferred, asks_the_database
 from yousinsa.http.page_cache import pages_changed
+from yousinsa.passwords import Checked
 from yousinsa.text.checking import cleaned
 
 # --- Accounts -----------------------------------------------------------------------------------------
 
 
-def sign_up(*, email: str, name: str, password: str, role: str) -> User:
-    """Create a buyer's or a store owner's account.
+def sign_up(*, email: str, name: str, password: str, role: str) -> Deferred[User]:
+    """Create a buyer's or a store owner's account, once the password is hashed.
 
-    Raises `Invalid` (e-mail address, password by Django's validators), `EmailTaken`.
+    Raises `Invalid` (e-mail address, password by Django's validators), `EmailTaken`, `Busy`.
     """
     email = User.objects.normalize_email(email)
     errors: dict[str, str] = {}
@@ -56,7 +58,11 @@ def sign_up(*, email: str, name: str, password: str, role: str) -> User:
         raise Invalid(errors=errors)
     if User.objects.filter(email=email).exists():
         raise EmailTaken(errors={"email": EmailTaken.title})
-    user.set_password(password)
+    return passwords.hashed(password).map(partial(_create, user), takes_long=asks_the_database)
+
+
+def _create(user: User, hashed: str) -> User:
+    user.password = hashed
     try:
         with transaction.atomic():
             user.save(force_insert=True)
@@ -75,14 +81,24 @@ def _password_errors(password: str, user: User, field: str = "password") -> dict
     return {}
 
 
-def sign_in(*, email: str, password: str, request: HttpRequest | None = None) -> User:
-    """The user with these credentials.
+def sign_in(*, email: str, password: str) -> Deferred[User]:
+    """The user with these credentials, once the password is checked; a hash by older parameters is replaced.
 
-    Raises `WrongCredentials`; neither it nor the time taken tells which of the two is wrong.
+    Raises `Busy`, `WrongCredentials`; neither the latter nor the time taken tells which of the two is wrong.
     """
-    user = authenticate(request, username=User.objects.normalize_email(email), password=password)
-    if not isinstance(user, User):
+    user = User.objects.filter(email=User.objects.normalize_email(email)).first()
+    checked = passwords.check(password, user.password if user else passwords.NOBODYS)
+    return checked.map(partial(_signed_in, user, password), takes_long=asks_the_database)
+
+
+def _signed_in(user: User | None, password: str, checked: Checked) -> User:
+    if user is None or not checked.is_correct or not user.is_active:
         raise WrongCredentials
+    if checked.upgraded and not user.upgrade_hash(checked.upgraded):
+        # It was replaced just now, by who signed in beside this one or by a new password: rare, so it waits.
+        user.refresh_from_db(fields=["password"])
+        if not passwords.check(password, user.password).result().is_correct:
+            raise WrongCredentials
     return user
 
 
@@ -97,6 +113,7 @@ def new_token(*, user: User) -> str:
         row = User.objects.select_for_update().filter(pk=user.pk, is_active=True).first()
         if row is None or row.get_session_auth_hash() != user.get_session_auth_hash():
             raise WrongCredentials
+        User.objects.filter(pk=row.pk).update(last_login=timezone.now())
         revoked = TokenRevocation.objects.filter(user=row, token_id="").order_by("-revoked_at").first()
         return issue_token(
             user_id=row.pk, role=row.role, is_staff=row.is_staff,
@@ -164,24 +181,42 @@ def update_profile(*, user: User, changes: Mapping[str, str]) -> User:
     return user
 
 
-def check_password(*, user: User, password: str, field: str) -> None:
-    """Raises `Invalid` naming `field` where it is not the user's present password."""
-    if not user.check_password(password):
-        raise Invalid(errors={field: gettext("This is not your present password.")})
+def confirm_password(*, user: User, password: str, field: str) -> Deferred[None]:
+    """Nothing, once that is checked. Raises `Busy`, or `Invalid` naming `field` for another password."""
+
+    def conclude(checked: Checked) -> None:
+        if not checked.is_correct:
+            raise Invalid(errors={field: gettext("This is not your present password.")})
+
+    return passwords.check(password, user.password).map(conclude, takes_long=asks_the_database)
 
 
-def change_password(*, user: User, current: str, new: str, request: HttpRequest | None = None) -> None:
-    """Set a new password; every token ends, and so does every session but the one of `request`.
+def change_password(
+    *, user: User, current: str, new: str, profile: Mapping[str, str] | None = None
+) -> Deferred[User]:
+    """Set a new password, and change the profile with it, once it is hashed; every token and session ends.
 
-    Raises `Invalid` naming `current_password` or `new_password`.
+    Raises `Invalid` naming `current_password`, `new_password` or a field of the profile, `Busy`.
     """
-    check_password(user=user, password=current, field="current_password")
     if errors := _password_errors(new, user, "new_password"):
         raise Invalid(errors=errors)
-    user.set_password(new)
-    store_password(user=user)
-    if request is not None and hasattr(request, "session"):
-        update_session_auth_hash(request, user)
+    replaced = passwords.replaced(current, user.password, new)
+    return replaced.map(partial(_change_password, user, profile or {}), takes_long=asks_the_database)
+
+
+def _change_password(user: User, profile: Mapping[str, str], hashed: str | None) -> User:
+    if hashed is None:
+        raise Invalid(errors={"current_password": gettext("This is not your present password.")})
+    with transaction.atomic():
+        # Only if what was checked is still the password: of two who change it at once, one comes again.
+        if not User.objects.filter(pk=user.pk, password=user.password).update(password=hashed):
+            raise Busy
+        if profile:
+            update_profile(user=user, changes=profile)
+        revoke_all_tokens(user_id=user.pk)
+        # Here, so that whoever changes it next ends what is given to this one.
+        user.refresh_from_db(fields=["password", "sign_in_version"])
+    return user
 
 
 def store_password(*, user: User) -> None:

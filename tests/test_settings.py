@@ -88,7 +88,7 @@ def test_https_is_insisted_on_except_by_probes(tmp_path):
         "answer = Client().get('/healthz', secure=True, headers={'host': 'shop.example'})\n"
         "print(answer.headers['Strict-Transport-Security'])\n"
         "from django.conf import settings\n"
-        "print(settings.SESSION_COOKIE_SECURE, settings.CSRF_COOKIE_SECURE)\n"
+        "print(settings.SESSION_COOKIE_SECURE, settings.CSRF_COOKIE_SECURE, settings.TOKEN_COOKIE)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -107,7 +107,7 @@ def test_https_is_insisted_on_except_by_probes(tmp_path):
         "/api/v1/products/ 301 https://shop.example/api/v1/products/",
         "/admin/ 301 https://shop.example/admin/",
         "max-age=31536000; includeSubDomains; preload",
-        "True True",
+        "True True __Host-token",
     ], done.stderr
 
 

@@ -272,7 +272,9 @@ def demote(user):
 
 
 ENDINGS = {
-    "password": lambda user: services.change_password(user=user, current=PASSWORD, new="another-Pass-77"),
+    "password": lambda user: services.change_password(
+        user=user, current=PASSWORD, new="another-Pass-77"
+    ).result(),
     "withdrawn": lambda user: services.withdraw(user=user),
     "deactivated": deactivate,
     "role": demote,
@@ -285,7 +287,7 @@ ENDINGS = {
 def test_who_signed_in_just_before_the_end_gets_no_token(buyer, ending):
     buyer.set_password(PASSWORD)
     buyer.save()
-    found = services.sign_in(email=buyer.email, password=PASSWORD)
+    found = services.sign_in(email=buyer.email, password=PASSWORD).result()
     ENDINGS[ending](User.objects.get(pk=buyer.pk))
     with pytest.raises(WrongCredentials):
         services.new_token(user=found)
@@ -299,7 +301,7 @@ def tokens_signed_in_during(buyer, ending, *, people=1, meanwhile):
 
     def sign_in():
         try:
-            return services.new_token(user=services.sign_in(email=buyer.email, password=PASSWORD))
+            return services.new_token(user=services.sign_in(email=buyer.email, password=PASSWORD).result())
         except WrongCredentials:
             return None
         finally:

@@ -1,4 +1,4 @@
-"""Who is asking: signed bearer tokens that verify without any look-up, and Django sessions.
+"""Who is asking: signed tokens that verify without any look-up, in a header or in a browser's cookie.
 
 A token states the user's id, role and lifetime under an HMAC (django.core.signing). Nothing is read to
 believe it, so it is believed until it expires or until its revocation arrives: signing out, a new
@@ -6,26 +6,30 @@ password, withdrawal and deactivation write a revocation, which every process po
 """
 
 import logging
+import re
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, ClassVar, NamedTuple, Protocol, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import msgspec
 from django.conf import settings
 from django.core import signing
 from django.db import connection
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.middleware.csrf import rotate_token
 from django.utils import timezone
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext
-from rest_framework.authentication import BaseAuthentication
-from rest_framework.authentication import SessionAuthentication as DRFSessionAuthentication
+from rest_framework.authentication import BaseAuthentication, CSRFCheck
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
-from yousinsa.errors import Busy, Unauthenticated
+from yousinsa.errors import Busy, CsrfFailed, Unauthenticated
 from yousinsa.process.once import PerProcess
 
 logger = logging.getLogger(__name__)
@@ -53,17 +57,9 @@ class Principal(msgspec.Struct, frozen=True):
         return self.id
 
 
-class Caller(Protocol):
-    """Whoever is signed in, by token or by session."""
-
-    id: int
-    role: str
-    is_staff: bool
-
-
-def caller(request: Request) -> Caller:
+def caller(request: Request) -> Principal:
     """The signed-in user of a request that permissions let through."""
-    return cast(Caller, request.user)
+    return cast(Principal, request.user)
 
 
 class Revocation(NamedTuple):
@@ -181,6 +177,14 @@ class RevocationList:
 revocations = RevocationList()
 
 
+def believe(token: str) -> Principal:
+    """The principal of a token that is valid and not revoked. Raises `Unauthenticated`, `Busy`."""
+    principal = read_token(token)
+    if revocations.is_revoked(principal):
+        raise Unauthenticated(gettext("This bearer token was revoked: sign in again."))
+    return principal
+
+
 class BearerAuthentication(BaseAuthentication):
     """`Authorization: Bearer <token>`; request.user becomes a `Principal`, request.auth the token's id."""
 
@@ -189,24 +193,125 @@ class BearerAuthentication(BaseAuthentication):
         scheme, _space, token = header.partition(" ")
         if scheme.lower() != "bearer":
             return None
-        principal = read_token(token.strip())
-        if revocations.is_revoked(principal):
-            raise Unauthenticated(gettext("This bearer token was revoked: sign in again."))
+        principal = believe(token.strip())
         return principal, principal.token_id
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="api"'
 
 
-class SessionAuthentication(DRFSessionAuthentication):
-    """Django's session cookie, for people in a browser; unsafe methods need the CSRF token."""
+# --- The cookie -------------------------------------------------------------------------------------------
 
-    def authenticate(self, request: Request) -> Any:
-        # Without a cookie there is no session to ask for: spare the look-up.
-        if settings.SESSION_COOKIE_NAME not in request.COOKIES:
+
+class StaleCookie(Unauthenticated):
+    """401 for a cookie whose token is not believed (any more): the answer takes it from the browser."""
+
+
+class CookieAuthentication(BaseAuthentication):
+    """The same token in the cookie TOKEN_COOKIE, unless there is an Authorization header, whatever it says.
+
+    A browser sends a cookie whoever made it send the request: unsafe methods need `check_origin` as well.
+    """
+
+    def authenticate(self, request: Request) -> tuple[Principal, str] | None:
+        if "HTTP_AUTHORIZATION" in request.META:
             return None
-        return super().authenticate(request)
+        token = token_in(request.META.get("HTTP_COOKIE", ""))
+        if not token:
+            return None
+        try:
+            principal = believe(token)
+        except Unauthenticated as exc:
+            raise StaleCookie(exc.detail) from exc
+        if request.method not in SAFE_METHODS:
+            check_origin(request._request)
+        return principal, principal.token_id
 
-    def enforce_csrf(self, request: Any) -> None:
-        # The check looks for a form field: asked of DRF's request, it would parse the body away.
-        super().enforce_csrf(request._request)
+
+def token_in(header: str) -> str:
+    """The token of a Cookie header; empty where there is none. Raises `Unauthenticated` where there are two.
+
+    Read by hand. Django takes the last of two cookies of one name, which may be one that a neighbouring site
+    has set; and it strips more from names than spaces, so that a cookie with some other white space before
+    `__Host-`, to which browsers do not apply that prefix's rules, would pass for ours.
+    """
+    wanted = settings.TOKEN_COOKIE
+    if wanted not in header:
+        return ""
+    found = {value.strip(" \t") for value in _values_of(wanted).findall(header)} - {""}
+    if len(found) > 1:
+        # Not to be deleted by the answer: what another site has set would be the one that stays.
+        text = gettext("The cookie %s was sent twice: clear the cookies of this site and sign in again.")
+        raise Unauthenticated(text % wanted)
+    return found.pop() if found else ""
+
+
+@lru_cache(maxsize=8)
+def _values_of(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:^|;)[ \t]*{re.escape(name)}[ \t]*=([^;]*)")
+
+
+def is_by_cookie(request: Request) -> bool:
+    """Whether it was the cookie that said who is asking."""
+    return isinstance(request.successful_authenticator, CookieAuthentication)
+
+
+def keep_token(response: Any, token: str) -> None:
+    """Have the browser that gets this response carry the token, as long as it is valid at most."""
+    response.set_cookie(
+        settings.TOKEN_COOKIE, token, max_age=settings.TOKEN_HOURS * 3600, path="/",
+        secure=settings.SESSION_COOKIE_SECURE, httponly=True, samesite="Lax",
+    )  # fmt: skip
+
+
+def forget_token(response: Any) -> None:
+    """Have the browser that gets this response forget the token."""
+    response.delete_cookie(settings.TOKEN_COOKIE, path="/", samesite="Lax")
+
+
+# --- Whose page sent it -----------------------------------------------------------------------------------
+
+
+def _is_own_origin(request: HttpRequest) -> bool:
+    return request.META.get("HTTP_ORIGIN") == f"{request.scheme}://{request.get_host()}"
+
+
+def is_same_origin(request: HttpRequest) -> bool:
+    """Whether the browser says that a page of this very origin sent this: no script can say so for it.
+
+    Where there are both, Sec-Fetch-Site decides: it knows of redirects, and proxies leave it alone.
+    """
+    site = request.META.get("HTTP_SEC_FETCH_SITE")
+    return _is_own_origin(request) if site is None else site == "same-origin"
+
+
+def check_origin(request: HttpRequest) -> None:
+    """Raises `CsrfFailed` for a request without a proof that our page sent it, and without the CSRF token."""
+    if is_same_origin(request):
+        return
+    check = _csrf_check()
+    check.process_request(request)
+    if check.process_view(request, None, (), {}):
+        raise CsrfFailed
+
+
+def refuse_other_sites(request: HttpRequest) -> None:
+    """Raises `CsrfFailed` where the browser says that another site's page sent this.
+
+    For signing in: nobody's browser is signed in to somebody else's account by a page that they only look at.
+    """
+    origin, site = request.META.get("HTTP_ORIGIN"), request.META.get("HTTP_SEC_FETCH_SITE")
+    if (origin is None and site is None) or origin in settings.CSRF_TRUSTED_ORIGINS or site == "none":
+        return
+    if not is_same_origin(request):
+        raise CsrfFailed
+
+
+def give_csrf_token(request: HttpRequest, response: HttpResponseBase) -> None:
+    """A new CSRF token for the browser that gets this response, in its cookie."""
+    rotate_token(request)
+    _csrf_check().process_response(request, response)
+
+
+def _csrf_check() -> Any:
+    return CSRFCheck(cast(Any, lambda request: None))

@@ -22,6 +22,7 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions as drf
 
+from yousinsa.auth import StaleCookie, forget_token
 from yousinsa.db.errors import is_connection_lost, is_lock_conflict, may_be_half_done
 from yousinsa.errors import (
     Busy,
@@ -120,6 +121,8 @@ def problem_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse | N
     response = problem.response()
     if isinstance(problem, Unauthenticated):
         response["WWW-Authenticate"] = 'Bearer realm="api"'
+    if isinstance(exc, StaleCookie):
+        forget_token(response)
     if isinstance(exc, drf.MethodNotAllowed):
         response["Allow"] = ", ".join(cast(Any, context["view"]).allowed_methods)
     return response

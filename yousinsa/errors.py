@@ -92,6 +92,14 @@ class Forbidden(Problem):
     title = _("You may not do this.")
 
 
+class CsrfFailed(Forbidden):
+    code = "csrf_failed"
+    title = _(
+        "A browser's request must come from the shop's own pages: with Sec-Fetch-Site or Origin, or with "
+        "the CSRF token as X-CSRFToken."
+    )
+
+
 class NotFound(Problem):
     status = 404
     code = "not_found"

@@ -26,6 +26,19 @@ def preferred(accept_language: str) -> str:
     return str(settings.LANGUAGE_CODE)
 
 
+_CHOSEN = re.compile(rf"(?:^|;) *{settings.LANGUAGE_COOKIE_NAME}=([^;]*)")
+_KNOWN = frozenset(code for code, _name in settings.LANGUAGES)
+
+
+def asked_for(environ: Mapping[str, Any]) -> str:
+    """The language of the caller of a WSGI environment: chosen on a page (a cookie), else its browser's."""
+    cookies = environ.get("HTTP_COOKIE")
+    if cookies and (chosen := _CHOSEN.search(cookies)) and chosen[1] in _KNOWN:
+        return chosen[1]
+    accepted = environ.get("HTTP_ACCEPT_LANGUAGE")
+    return preferred(accepted) if accepted else str(settings.LANGUAGE_CODE)
+
+
 def english(text: Any) -> str:
     """A lazy translation as the source has it: our own words are recorded in English."""
     with override(None):

@@ -157,7 +157,7 @@ SESSION_ENGINE = "django.contrib.sessions.backends.db"
 
 AUTH_USER_MODEL = "shop.User"
 PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "yousinsa.passwords.Argon2Hasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -166,11 +166,16 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+# Passwords that a process hashes at once, and those that may wait for it; whoever comes after that is told to
+# come again. Of those that wait, few keep a thread: the others are answered later (yousinsa/passwords.py).
+HASH_THREADS, HASH_QUEUE, HASH_WAITING_THREADS = 1, 32, 4
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 
-# A bearer token is a signed statement that needs no look-up; what was revoked is polled (yousinsa/auth.py).
+# A token is a signed statement that needs no look-up; what was revoked is polled (yousinsa/auth.py).
 TOKEN_HOURS = env.int("TOKEN_HOURS", default=24)
+# How browsers carry it. No other host, and nobody in between without TLS, can set a cookie of the first name.
+TOKEN_COOKIE = "__Host-token" if HTTPS else "token"
 TOKEN_REVOCATIONS = "shop.selectors.token_revocations"  # noqa: S105
 TOKEN_REVOCATION_POLL_SECONDS = 2
 
@@ -218,7 +223,7 @@ DROP_TALLY_SECONDS = 0.5
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "yousinsa.auth.BearerAuthentication",
-        "yousinsa.auth.SessionAuthentication",
+        "yousinsa.auth.CookieAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["yousinsa.http.bodies.JSONParser"],
@@ -238,6 +243,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -22,7 +22,7 @@ from tests.load.measuring import Bench, Effort
 from tests.load.scenarios import (
     DROP,
     HOT_ORDER,
-    HOT_ORDER_SESSIONS,
+    HOT_ORDER_COOKIE,
     LANES,
     LONE_ORDER,
     PLAIN,
@@ -42,13 +42,13 @@ ATTEMPTS, QUICK_ATTEMPTS = 20_000, 5_000
 HISTORY = 1_000_000
 PEOPLE_SECONDS, QUICK_PEOPLE_SECONDS = 60, 8
 NAMES = [
-    "hot_order", "hot_order_sessions", *(scenario.name for scenario in PLAIN), "sold_out", "drop",
+    "hot_order", "hot_order_cookie", *(scenario.name for scenario in PLAIN), "sold_out", "drop",
     "drop_rush", "lone_order", "batches", "hashing", "catalogue", "people", "sqlite", "binlog",
     "flat_cost", "books",
 ]  # fmt: skip
 # What a quick bench leaves out unless `--only` names it.
 NOT_QUICK = {
-    "hot_order_sessions", "product_list_strangers", "store_list", "sign_in", "binlog", "flat_cost", "books",
+    "hot_order_cookie", "product_list_strangers", "store_list", "sign_in", "binlog", "flat_cost", "books",
 }  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def plan(options: argparse.Namespace, bench: Bench, shops: Shops, results: repor
     for n in counts:
         on = f"{n} connections"
         add("hot_order", f"hot order, {on}", partial(_hot, bench, shops, options.lanes, n))
-        add("hot_order_sessions", f"hot order, {on}", measure(HOT_ORDER_SESSIONS, shops.mariadb, n))
+        add("hot_order_cookie", f"hot order, {on}", measure(HOT_ORDER_COOKIE, shops.mariadb, n))
     for scenario in PLAIN:
         for n in sorted({min(n, scenario.most_connections or n) for n in counts}):
             add(scenario.name, f"{scenario.title}, {n} connections", measure(scenario, shops.mariadb, n))

@@ -26,7 +26,7 @@ class Shopper(FastHttpUser):
         credentials = {"email": f"buyer{next(_numbers)}@demo.yousinsa.test", "password": PASSWORD}
         answer = self.client.post("/api/v1/users/sign-in/", json=credentials, name="sign in")
         token = answer.json()["token"] if answer.status_code == 200 else ""
-        # A program from here on: the session cookie of the answer is not sent back.
+        # A program from here on: the cookie of the answer is not sent back.
         self.client.cookiejar.clear()
         self.headers = {"Authorization": f"Bearer {token}"}
 

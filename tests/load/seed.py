@@ -9,13 +9,10 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
-from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.hashers import check_password, make_password
 from django.core.management import call_command
 
@@ -37,8 +34,6 @@ STORES = 30
 ORDERS_PER_BATCH = 128
 PASSWORD = "correct horse battery"
 STORE = "The bench's store"
-# Any secret will do as long as cookie and header agree.
-CSRF = "c" * 32
 # The scheme of issue_tokens.
 SHOPPERS = "load-%d@load.yousinsa.test"
 
@@ -110,23 +105,6 @@ def _options(stock: list[int]) -> list[int]:
     return [option.pk for option in options]
 
 
-def sessions(*, shoppers: int, out: str) -> dict[str, Any]:
-    """A session for each shopper, where SESSION_ENGINE keeps them; writes a browser's headers to `out`."""
-    store = import_module(settings.SESSION_ENGINE).SessionStore
-    users = User.objects.in_bulk(_shopper_ids(shoppers))
-    lines = []
-    for user in users.values():
-        session = store()
-        session[SESSION_KEY] = str(user.pk)
-        session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
-        session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-        session.save()
-        cookies = f"{settings.SESSION_COOKIE_NAME}={session.session_key}; {settings.CSRF_COOKIE_NAME}={CSRF}"
-        lines.append(f"Cookie: {cookies}\tX-CSRFToken: {CSRF}\n")
-    Path(out).write_text("".join(lines))
-    return {"sessions": len(lines)}
-
-
 def orders(*, shoppers: int, count: int) -> dict[str, Any]:
     """So many pending orders of one unit; returns (index of the shopper, number) of each."""
     buyers = _shopper_ids(shoppers)
@@ -169,7 +147,7 @@ def _shopper_ids(count: int) -> list[int]:
 def main() -> None:
     """`seed FUNCTION KEYWORDS`: calls it with the keywords (JSON), prints what it returns as JSON."""
     functions: dict[str, Callable[..., dict[str, Any]]] = {
-        "fill": fill, "scarce": scarce, "sessions": sessions, "orders": orders, "hashing": hashing,
+        "fill": fill, "scarce": scarce, "orders": orders, "hashing": hashing,
         "drop": drop, "drain": drain, "close": close,
     }  # fmt: skip
     print(json.dumps(functions[sys.argv[1]](**json.loads(sys.argv[2]))))

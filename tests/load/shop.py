@@ -110,11 +110,13 @@ class Shop:
         """The headers that sign shoppers in, a line each: bearer tokens."""
         return self.directory / "shoppers"
 
-    def sessions(self) -> Path:
-        """The same as browsers have them: session cookie, CSRF cookie and header."""
-        out = self.directory / "sessions"
+    def browsers(self) -> Path:
+        """The same tokens as browsers send them: a cookie beside others, and whose page it was."""
+        out = self.directory / "browsers"
         if not out.exists():
-            self.inside("seed", "sessions", shoppers=SHOPPERS, out=str(out))
+            others, page = f"csrftoken={'c' * 32}; django_language=en", "Sec-Fetch-Site: same-origin"
+            tokens = self.shoppers.read_text().replace("Authorization: Bearer ", "").split()
+            out.write_text("".join(f"Cookie: {others}; token={token}\t{page}\n" for token in tokens))
         return out
 
     def requests(self, name: str, rows: Iterable[tuple[str, str, str, int | None]]) -> Path:

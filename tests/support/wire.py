@@ -7,6 +7,7 @@ does to the application, and the shorter way of programs' requests, only shows h
 import io
 import json
 import sys
+from http.cookies import SimpleCookie
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import unquote_to_bytes
@@ -31,6 +32,10 @@ class Answer:
     def __init__(self, status: str, headers: list[tuple[str, str]], content: bytes) -> None:
         self.status_code = int(status.partition(" ")[0])
         self.headers = {name.lower(): value for name, value in headers}
+        self.cookies: SimpleCookie = SimpleCookie()
+        for name, value in headers:
+            if name.lower() == "set-cookie":
+                self.cookies.load(value)
         self.content = content
 
     def __getitem__(self, name: str) -> str:

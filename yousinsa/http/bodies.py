@@ -83,7 +83,7 @@ def read_body(request: Request, kind: type[B]) -> B:
     except RequestDataTooBig as exc:
         raise TooLarge(gettext("At most %d bytes.") % settings.DATA_UPLOAD_MAX_MEMORY_SIZE) from exc
     except RawPostDataException as exc:
-        # The CSRF check of a session's request has parsed a form from it.
+        # The CSRF check of a browser's request has parsed a form from it.
         raise UnsupportedMediaType(content_type) from exc
     if not raw:
         raise MalformedBody(_MISSING)

@@ -13,6 +13,8 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import translation
 
+from yousinsa.db.transactions import give_back_connection
+
 T = TypeVar("T")
 U = TypeVar("U")
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
@@ -223,6 +225,11 @@ def _made(
         return exc
 
 
+def asks_the_database(outcome: Any) -> bool:
+    """For `map`: whatever it comes to, making something of it keeps the thread."""
+    return True
+
+
 class DeferredResponse(HttpResponse):
     """A response that is made once something else is decided; for the web server it is the body as well.
 
@@ -265,6 +272,7 @@ class DeferredResponse(HttpResponse):
         self.headers.pop("Content-Type", None)
         for name, value in made.items():
             self[name] = value
+        self.cookies.update(made.cookies)
 
     def _result(self) -> HttpResponseBase:
         try:
@@ -277,9 +285,8 @@ class DeferredResponse(HttpResponse):
         yield from start(self, self.start_response)
 
     def close(self) -> None:
-        # Only Django's own handler leaves the end of the request to this.
-        if getattr(self, "_handler_class", None):
-            super().close()
+        # What was made may have asked the database, in another thread than the one that took the request.
+        give_back_connection()
 
 
 def start(response: Any, start_response: StartResponse) -> list[bytes]:

@@ -1,8 +1,8 @@
 """From a WSGI environment to a response: Django's handlers, and which of them a request takes.
 
-Calls of programs (`/api/v1/`, with a token or without any cookie) need no session, no CSRF token, no messages
-and no static files: they take a chain that has none of that middleware. All others, and all that concern
-accounts, take settings.MIDDLEWARE.
+Calls of programs, and of scripts in a browser (`/api/v1/`), need no session, no messages and no static files,
+and who is asking proves itself in yousinsa/auth.py: they take a chain that has none of that middleware,
+whatever cookies they bring. Pages take settings.MIDDLEWARE.
 """
 
 import logging
@@ -14,7 +14,6 @@ from typing import Any, cast
 from django.conf import settings
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import LimitedStream, WSGIHandler, WSGIRequest
-from django.db import close_old_connections, connections
 from django.http import HttpRequest, HttpResponse
 from django.http.request import split_domain_port, validate_host
 from django.middleware.security import SecurityMiddleware
@@ -23,10 +22,11 @@ from django.utils import translation
 from django.utils.translation import gettext
 
 from yousinsa.content_policy import with_policy
+from yousinsa.db.transactions import give_back_connection
 from yousinsa.error_handlers import METHOD_NOT_ALLOWED, page_error
 from yousinsa.errors import CutShort, Invalid, Problem, TooLarge
 from yousinsa.http.deferred import WAITS_WITHOUT_THREAD, DeferredResponse, StartResponse, start
-from yousinsa.language import preferred
+from yousinsa.language import asked_for
 
 logger = logging.getLogger(__name__)
 
@@ -100,23 +100,11 @@ class PageHandler(WSGIHandler):
     request_class = Request
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Any:
-        started: list[Any] = []
         try:
-            response: Any = super().__call__(environ, lambda *start: started.append(start))  # type: ignore[arg-type]
+            return super().__call__(environ, cast(Any, start_response))
         finally:
             # LocaleMiddleware leaves its language to the thread's next request, which may be a program's.
             translation.deactivate()
-        personal = environ["PATH_INFO"].startswith("/api/v1/")
-        if isinstance(response, DeferredResponse):
-            response.headers.setdefault("Cache-Control", NO_STORE)
-            close_old_connections()  # this thread's: another one will finish the request
-            response.start_response = start_response
-        else:
-            status, headers = started[0]
-            if personal and not any(name.lower() == "cache-control" for name, _value in headers):
-                headers.append(("Cache-Control", NO_STORE))
-            start_response(status, headers)
-        return response
 
 
 class ProgramHandler(WSGIHandler):
@@ -140,23 +128,21 @@ class ProgramHandler(WSGIHandler):
         if not is_ours(host, tuple(settings.ALLOWED_HOSTS)):
             text = gettext("The shop does not answer to the host name of this request (ALLOWED_HOSTS).")
             return start(Invalid(text).response(), start_response)
-        response: Any = self.in_language(environ, environ.get("HTTP_ACCEPT_LANGUAGE"))
+        response: Any = self.in_language(environ, asked_for(environ))
         # Of one caller and for nobody else; what all may see says so itself.
         response.headers.setdefault("Cache-Control", NO_STORE)
         for close in response._resource_closers:
             close()
-        connection = getattr(connections._connections, "default", None)  # type: ignore[attr-defined]
-        if connection is not None and connection.connection is not None:
-            connection.close_if_unusable_or_obsolete()
+        give_back_connection()
         if isinstance(response, DeferredResponse):
             response.start_response = start_response
             return response
         body = start(response, start_response)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else body
 
-    def in_language(self, environ: dict[str, Any], accepted: str | None) -> Any:
-        """The response; its errors in the language that the caller prefers. None and English cost nothing."""
-        if not accepted or (language := preferred(accepted)) == settings.LANGUAGE_CODE:
+    def in_language(self, environ: dict[str, Any], language: str) -> Any:
+        """The response; its errors in this language. English costs nothing."""
+        if language == settings.LANGUAGE_CODE:
             return self.get_response(Request(environ))
         with translation.override(language, deactivate=True):
             response = self.get_response(Request(environ))
@@ -203,8 +189,6 @@ class Application:
         start_response = with_policy(path, start_response)
         if environ["REQUEST_METHOD"] not in METHODS and (refusal := not_allowed(path)):
             return start(refusal, start_response)
-        # Signing in and out changes the session as well.
-        is_call = path.startswith("/api/v1/") and not path.startswith("/api/v1/users/")
-        if is_call and ("HTTP_AUTHORIZATION" in environ or "HTTP_COOKIE" not in environ):
+        if path.startswith("/api/v1/"):
             return self._programs(environ, start_response)
         return self._pages(environ, start_response)

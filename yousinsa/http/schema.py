@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+from django.conf import settings
 from drf_spectacular.drainage import set_override
 from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerExtension
 from drf_spectacular.openapi import AutoSchema as SpectacularAutoSchema
@@ -85,19 +86,27 @@ class BearerScheme(OpenApiAuthenticationExtension):
         return {"type": "http", "scheme": "bearer", "description": "The token that sign-in answers with."}
 
 
-class SessionScheme(OpenApiAuthenticationExtension):
-    target_class = "yousinsa.auth.SessionAuthentication"
-    name = "session"
+class CookieScheme(OpenApiAuthenticationExtension):
+    target_class = "yousinsa.auth.CookieAuthentication"
+    name = "cookie"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
-        return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
+        return {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": settings.TOKEN_COOKIE,
+            "description": "The same token, which sign-in sets for browsers. An Authorization header wins "
+            "over it. What changes something needs a proof that the shop's own page sent it: "
+            "`Sec-Fetch-Site: same-origin`, an `Origin` that is this one, or the cookie `csrftoken` repeated "
+            "as `X-CSRFToken`; without one the answer is 403 `csrf_failed`.",
+        }
 
 
 _MEANINGS = {
     400: "A field is missing, unknown or wrong; `errors` names it.",
     401: "No valid token.",
     402: "The payment was declined.",
-    403: "Not allowed for this user; or a session's request without its CSRF token.",
+    403: "Not allowed for this user; or, `csrf_failed`, a browser's request that another site may have sent.",
     404: "Not found, or somebody else's.",
     409: "In conflict with the present state; `code` says why.",
     408: "The request did not arrive in time.",
@@ -153,6 +162,10 @@ def operation(
 
 
 LOCATION = OpenApiParameter("Location", OpenApiTypes.URI_REF, OpenApiParameter.HEADER, response=[201])
+SET_COOKIE = OpenApiParameter(
+    "Set-Cookie", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[200],
+    description="The token for browsers, HttpOnly; the CSRF token; the device, for the limit on sign-ins.",
+)  # fmt: skip
 _RETRY_AFTER = OpenApiParameter(
     "Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=[429, 503],
     description="Seconds to wait before the next attempt.",
