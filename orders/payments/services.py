@@ -30,10 +30,10 @@ from orders.payments.providers import (
     APPROVED,
     DECLINED,
     PROVIDERS,
-    TAKE_PAYMENTS,
     WAITING,
     Answer,
     ProviderTimeout,
+    take_payments,
 )
 from yousinsa.db.errors import is_outage
 from yousinsa.db.transactions import patience, transact
@@ -67,8 +67,8 @@ def pay(
     Raises `InvalidTransition`, `ShippingRequired`, `PaymentInProgress`, `PaymentDeclined`,
     `PaymentUnknown`, `Invalid` for an unknown provider, `OrderNotFound`, `Busy` (nothing was charged).
     """
-    if provider not in TAKE_PAYMENTS:
-        raise Invalid(errors={"provider": gettext("Must be one of: %s.") % ", ".join(TAKE_PAYMENTS)})
+    if provider not in take_payments():
+        raise Invalid(errors={"provider": gettext("Must be one of: %s.") % ", ".join(take_payments())})
     payment, fresh = transact(lambda: _start(order_id, provider, token, shipping))
     if not fresh:
         return
