@@ -5,6 +5,7 @@ Whose order it is not is told so first: before the body is read.
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -15,15 +16,13 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from msgspec import Meta
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
-from rest_framework.views import APIView
 
 from orders import lifecycle, selectors
 from orders.drops.admission import door, waiting_room
 from orders.drops.admission.pending import find_unwritten, refuse_unwritten
 from orders.errors import OrderNotFound
-from orders.models import MAX_LINES, MAX_QUANTITY, MAX_TOTAL, Order
+from orders.models import MAX_LINES, MAX_QUANTITY, MAX_TOTAL
 from orders.payments.providers import PROVIDERS, offered
 from orders.payments.services import pay
 from orders.placement.lanes import begin_order
@@ -36,12 +35,11 @@ from yousinsa.errors import Invalid, Problem
 from yousinsa.http.bodies import Body, read_body, read_query
 from yousinsa.http.body_text import AS_SENT
 from yousinsa.http.endpoint import Endpoint
-from yousinsa.http.paging import Ordering, keyset_page
+from yousinsa.http.paging import keyset_page
 from yousinsa.http.schema import LOCATION, operation
 from yousinsa.limits import OrderThrottle, PingThrottle
 
 Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
-NEWEST = Ordering(("id",), (int,), descending=True)
 
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER, pattern=r"^[\x21-\x7E]{1,255}$",
@@ -108,13 +106,13 @@ class OrdersView(Endpoint):
         return [OrderThrottle()] if self.request.method == "POST" else []
 
     @operation("My orders, newest first", response=OrderPage, query=PageQuery)
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
         query = read_query(request.query_params, PageQuery)
         page = keyset_page(
-            selectors.with_details(Order.objects.filter(buyer_id=caller(request).id)), NEWEST,
+            partial(selectors.own_orders, caller(request).id), selectors.NEWEST,
             cursor=query.cursor, page_size=query.page_size, request=request._request,
         )  # fmt: skip
-        return Response(OrderPage(page.next, page.previous, [selectors.order_view(o) for o in page.rows]))
+        return self.answer(OrderPage(page.next, page.previous, selectors.order_views(page.rows)))
 
     @operation(
         "Place an order", request=NewOrder, response=OrderView, status=201, errors=(409, 422, 429),
@@ -170,36 +168,35 @@ def idempotency_key(request: Request) -> str | None:
     return key
 
 
-class OrderDetailView(APIView):
+class OrderDetailView(Endpoint):
     @operation("One of my orders", response=OrderView, errors=(404,))
-    def get(self, request: Request, number: str) -> Response:
-        return own_order(request, number)
+    def get(self, request: Request, number: str) -> HttpResponseBase:
+        return self.answer(own_order(request, number))
 
 
-def own_order(request: Request, number: str) -> Response:
+def own_order(request: Request, number: str) -> OrderView:
     """One of the caller's orders, in the database or (of a drop) on its way there."""
-    buyer_id = caller(request).id
-    try:
-        order = selectors.own_order(buyer_id=buyer_id, number=number)
-    except OrderNotFound:
-        if view := find_unwritten(number, buyer_id):
-            return Response(view)
-        # It may have been written between the two questions.
-        order = selectors.own_order(buyer_id=buyer_id, number=number)
-    return Response(selectors.order_view(order))
-
-
-def written_order(request: Request, number: str) -> Order:
-    """One of the caller's orders that can be paid, cancelled or returned; one on its way there cannot yet."""
     buyer_id = caller(request).id
     try:
         return selectors.own_order(buyer_id=buyer_id, number=number)
     except OrderNotFound:
-        refuse_unwritten(number, buyer_id)
+        if view := find_unwritten(number, buyer_id):
+            return view
+    # It may have been written between the two questions.
     return selectors.own_order(buyer_id=buyer_id, number=number)
 
 
-def limit_payments(request: Request, order: Order) -> None:
+def written_order(request: Request, number: str) -> int:
+    """The id of an order of the caller's to pay, cancel or return; one on its way there cannot be yet."""
+    buyer_id = caller(request).id
+    try:
+        return selectors.own_order_id(buyer_id=buyer_id, number=number)
+    except OrderNotFound:
+        refuse_unwritten(number, buyer_id)
+    return selectors.own_order_id(buyer_id=buyer_id, number=number)
+
+
+def limit_payments(request: Request, order_id: int) -> None:
     """PAYMENT_RATE for the order, and more for its buyer and the address: cards are not tried out here.
 
     Raises `TooManyRequests`.
@@ -208,43 +205,43 @@ def limit_payments(request: Request, order: Order) -> None:
     budgets = [
         (f"pay:{name}", limits.Rate(rate.count * times, rate.seconds, rate.burst * times))
         for name, times in (
-            (f"order:{order.pk}", 1),
-            (f"buyer:{order.buyer_id}", 3),
+            (f"order:{order_id}", 1),
+            (f"buyer:{caller(request).id}", 3),
             (f"address:{limits.client_address(request)}", 30),
         )
     ]
     limits.check(budgets, everywhere=True)
 
 
-class PayView(APIView):
+class PayView(Endpoint):
     @operation("Pay", request=PaymentBody, response=OrderView, errors=(402, 404, 409, 429))
-    def post(self, request: Request, number: str) -> Response:
-        order = written_order(request, number)
+    def post(self, request: Request, number: str) -> HttpResponseBase:
+        order_id = written_order(request, number)
         body = read_body(request, PaymentBody)
         if body.provider not in offered():
             raise Invalid(errors={"provider": gettext("Must be one of: %s.") % ", ".join(offered())})
-        limit_payments(request, order)
+        limit_payments(request, order_id)
         pay(
-            order_id=order.pk, provider=body.provider, token=body.token, actor_id=caller(request).id,
+            order_id=order_id, provider=body.provider, token=body.token, actor_id=caller(request).id,
             shipping=msgspec.structs.asdict(body.shipping) if body.shipping else None,
         )  # fmt: skip
-        return own_order(request, number)
+        return self.answer(own_order(request, number))
 
 
-class CancelView(APIView):
+class CancelView(Endpoint):
     @operation("Cancel: what was paid goes back", request=CancelBody, response=OrderView, errors=(404, 409))
-    def post(self, request: Request, number: str) -> Response:
-        order = written_order(request, number)
+    def post(self, request: Request, number: str) -> HttpResponseBase:
+        order_id = written_order(request, number)
         read_body(request, CancelBody)
-        lifecycle.cancel_order(order_id=order.pk, actor_id=caller(request).id)
-        return own_order(request, number)
+        lifecycle.cancel_order(order_id=order_id, actor_id=caller(request).id)
+        return self.answer(own_order(request, number))
 
 
-class ReturnView(APIView):
+class ReturnView(Endpoint):
     @operation("Return all or some units", request=ReturnBody, response=OrderView, errors=(404, 409))
-    def post(self, request: Request, number: str) -> Response:
-        order = written_order(request, number)
+    def post(self, request: Request, number: str) -> HttpResponseBase:
+        order_id = written_order(request, number)
         body = read_body(request, ReturnBody)
         units = None if body.lines is None else units_of(body.lines)
-        lifecycle.return_order(order_id=order.pk, units=units, actor_id=caller(request).id)
-        return own_order(request, number)
+        lifecycle.return_order(order_id=order_id, units=units, actor_id=caller(request).id)
+        return self.answer(own_order(request, number))

@@ -1,7 +1,7 @@
 """From a WSGI environment to a response: Django's handlers, and which of them a request takes.
 
 Calls of programs (`/api/v1/`, with a token or without any cookie) need no session, no CSRF token, no messages
-and no static files: they take a chain that has none of that middleware. All others, and all that concern
+and no static files: they take a chain that has none of that middleware. All others, and all that change
 accounts, take settings.MIDDLEWARE.
 """
 
@@ -201,8 +201,10 @@ class Application:
         path: str = environ["PATH_INFO"]
         if environ["REQUEST_METHOD"] not in METHODS and (refusal := not_allowed(path)):
             return start(refusal, start_response)
-        # Signing in and out changes the session as well.
-        is_call = path.startswith("/api/v1/") and not path.startswith("/api/v1/users/")
+        # Signing in and out changes the session as well; looking at one's own account does not.
+        is_call = path.startswith("/api/v1/") and (
+            not path.startswith("/api/v1/users/") or environ["REQUEST_METHOD"] in ("GET", "HEAD")
+        )
         if is_call and ("HTTP_AUTHORIZATION" in environ or "HTTP_COOKIE" not in environ):
             return self._programs(environ, start_response)
         return self._pages(environ, start_response)
