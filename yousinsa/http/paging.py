@@ -7,6 +7,7 @@ A cursor names the last row's values in the list's order; it is opaque to client
 import base64
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlencode
 
 import msgspec
 from django.db.models import Q, QuerySet
@@ -115,10 +116,11 @@ def keyset_page(ask: Ask, ordering: Ordering, *, cursor: str, page_size: int, re
     has_next = bool(found) and (more if not backwards else True)
     has_previous = bool(found) and (more if backwards else at is not None)
 
+    here = f"{request.scheme}://{request.get_host()}{request.path}"
+
     def address(row: Any, backwards: bool) -> str:
-        params = request.GET.copy()
-        params["cursor"] = Cursor(backwards, ordering.values(row)).encode()
-        return request.build_absolute_uri(f"{request.path}?{params.urlencode()}")
+        params = dict(request.GET.lists()) | {"cursor": [Cursor(backwards, ordering.values(row)).encode()]}
+        return f"{here}?{urlencode(params, doseq=True)}"
 
     return Page(
         found,
