@@ -1,4 +1,4 @@
-"""A connection that comes back to the pool brings nothing along; where nothing can be open it is not asked."""
+"""A connection that comes back to the pool brings nothing along; where nothing is open it is not asked."""
 
 import pytest
 from django.db import connection, transaction

@@ -134,7 +134,7 @@ class ProgramHandler(WSGIHandler):
         inner = convert_exception_to_response(handler._get_response)
         handler._middleware_chain = convert_exception_to_response(SecurityMiddleware(inner))
 
-    def resolve_request(self, request: HttpRequest) -> tuple[Any, Any, Any]:
+    def resolve_request(self, request: HttpRequest) -> Any:
         found = request.resolver_match = answering(request.path_info)
         return found.func, found.args, found.kwargs
 
