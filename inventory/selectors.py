@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 
 from inventory.models import Stock
 from shop.models import Option, Product, Store
@@ -33,19 +33,22 @@ class Offer(NamedTuple):
     available: int
 
 
+def on_sale(option: str = "") -> Q:
+    """That an option is on sale, as a condition on what leads to it by `option` (`option__`).
+
+    The option and its product are active, their store is accepted.
+    """
+    wanted = {"is_active": True, "product__is_active": True, "product__store__status": Store.Status.ACCEPTED}
+    return Q(**{f"{option}{field}": value for field, value in wanted.items()})
+
+
 def offers(option_ids: Iterable[int]) -> dict[int, Offer]:
     """The options among these that are on sale, by id, as they were when the database was asked.
 
-    On sale: kept in stock, the option and its product active, their store accepted. One query.
+    They are kept in stock as well. One query.
     """
     rows = (
-        Option.objects.filter(
-            pk__in=set(option_ids),
-            is_active=True,
-            product__is_active=True,
-            product__store__status=Store.Status.ACCEPTED,
-            stock__isnull=False,
-        )
+        Option.objects.filter(on_sale(), pk__in=set(option_ids), stock__isnull=False)
         .order_by()
         .values_list(
             "id", "sku", "size", "color", "product_id", "product__name", "product__price",
@@ -59,10 +62,8 @@ def offers(option_ids: Iterable[int]) -> dict[int, Offer]:
 def off_sale(option_ids: Iterable[int]) -> set[int]:
     """Those of these options that are taken off sale, alone or with their product or store. One query."""
     ids = set(option_ids)
-    on_sale = Option.objects.filter(
-        pk__in=ids, is_active=True, product__is_active=True, product__store__status=Store.Status.ACCEPTED
-    )
-    return ids - set(on_sale.order_by().values_list("id", flat=True))
+    there = Option.objects.filter(on_sale(), pk__in=ids)
+    return ids - set(there.order_by().values_list("id", flat=True))
 
 
 def available_units(option_ids: Iterable[int]) -> dict[int, int]:

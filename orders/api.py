@@ -4,6 +4,7 @@ Whose order it is not is told so first: before the body is read.
 """
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -14,9 +15,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from msgspec import Meta
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
-from rest_framework.views import APIView
 
 from orders import selectors
 from orders.changes.commands import Changed
@@ -38,14 +37,13 @@ from yousinsa.http.bodies import Body, read_body, read_query
 from yousinsa.http.body_text import AS_SENT
 from yousinsa.http.deferred import Deferred
 from yousinsa.http.endpoint import Endpoint
-from yousinsa.http.paging import Ordering, keyset_page
+from yousinsa.http.paging import keyset_page
 from yousinsa.http.schema import LOCATION, operation
 from yousinsa.idempotency import idempotency_key, key_header, replayed_header
 from yousinsa.limits import OrderThrottle, PingThrottle
 
 T = TypeVar("T", bound=Body)
 Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
-NEWEST = Ordering(("id",), (int,), descending=True)
 
 IDEMPOTENCY_KEY = key_header(
     "Names this purchase: sent again with the same body it answers with the order it made."
@@ -107,13 +105,13 @@ class OrdersView(Endpoint):
         return [OrderThrottle()] if self.request.method == "POST" else []
 
     @operation("My orders, newest first", response=OrderPage, query=PageQuery)
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
         query = read_query(request.query_params, PageQuery)
         page = keyset_page(
-            selectors.with_details(Order.objects.filter(buyer_id=caller(request).id)), NEWEST,
+            partial(selectors.own_orders, caller(request).id), selectors.NEWEST,
             cursor=query.cursor, page_size=query.page_size, request=request._request,
         )  # fmt: skip
-        return Response(OrderPage(page.next, page.previous, [selectors.order_view(o) for o in page.rows]))
+        return self.answer(OrderPage(page.next, page.previous, selectors.order_views(page.rows)))
 
     @operation(
         "Place an order", request=NewOrder, response=OrderView, status=201, errors=(409, 422, 429),
@@ -158,23 +156,22 @@ def units_of(lines: Iterable[LineBody]) -> dict[int, int]:
     return units
 
 
-class OrderDetailView(APIView):
+class OrderDetailView(Endpoint):
     @operation("One of my orders", response=OrderView, errors=(404,))
-    def get(self, request: Request, number: str) -> Response:
-        return own_order(request, number)
+    def get(self, request: Request, number: str) -> HttpResponseBase:
+        return self.answer(own_order(request, number))
 
 
-def own_order(request: Request, number: str) -> Response:
+def own_order(request: Request, number: str) -> OrderView:
     """One of the caller's orders, in the database or (of a drop) on its way there."""
     buyer_id = caller(request).id
     try:
-        order = selectors.own_order(buyer_id=buyer_id, number=number)
+        return selectors.own_order(buyer_id=buyer_id, number=number)
     except OrderNotFound:
         if view := find_unwritten(number, buyer_id):
-            return Response(view)
-        # It may have been written between the two questions.
-        order = selectors.own_order(buyer_id=buyer_id, number=number)
-    return Response(selectors.order_view(order))
+            return view
+    # It may have been written between the two questions.
+    return selectors.own_order(buyer_id=buyer_id, number=number)
 
 
 def _unwritten(exc: Exception, number: str, buyer_id: int) -> Exception:

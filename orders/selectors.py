@@ -1,19 +1,22 @@
 """Questions about orders: read-only, no locks."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import nlargest
 from typing import Any
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import FilteredRelation, OuterRef, Q, QuerySet, Subquery, Sum
 
 from orders.errors import OrderNotFound
-from orders.models import Order, OrderLine, OrderTerm, Payment, TermKind
+from orders.models import Order, OrderLine, OrderTerm, Payment, Refund, TermKind
 from orders.models.terms import is_phone, phone_term, recipient_term, tracking_term
 from orders.schemas import LineView, OrderView, PaymentView, ShippingView, TrackingView
 from shop.selectors import MATCH_LIMIT, begins, find_sku, find_users
+from yousinsa.db.statements import Statement
+from yousinsa.http.paging import Ordering
 from yousinsa.language import recorded
 
+NEWEST = Ordering(("id",), (int,), descending=True)
 # Shorter beginnings of a tracking number find too much of everything else.
 MIN_TRACKING = 4
 # SKUs that differ in nothing but their case.
@@ -21,24 +24,53 @@ MAX_SAME_SKU = 5
 _PART_OF_EMAIL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{2,63}")
 
 
-def with_details(orders: QuerySet[Order]) -> QuerySet[Order]:
-    """The queries that `order_view` needs, however many orders: lines, payments, refunds."""
-    return orders.prefetch_related(
-        Prefetch("lines", OrderLine.objects.select_related("option").order_by("id")),
-        Prefetch("payments", Payment.objects.order_by("id").prefetch_related("refunds")),
+def _summaries(orders: QuerySet[Order]) -> QuerySet[Order, tuple[Any, ...]]:
+    """What `_views` needs of the orders themselves, a row each, with the latest attempt to pay."""
+    latest = Payment.objects.filter(order=OuterRef("pk")).order_by("-id").values("id")[:1]
+    refunds = Refund.objects.filter(payment__order=OuterRef("pk")).order_by()
+    return orders.annotate(
+        attempt=FilteredRelation("payments", condition=Q(payments__id=Subquery(latest))),
+        refunded=Subquery(refunds.values("payment__order").annotate(sum=Sum("amount")).values("sum")),
+    ).values_list(
+        "id", "number", "status", "total", "expires_at", "created_at", "note", "drop_id",
+        "recipient", "phone", "postal_code", "address1", "address2", "carrier", "tracking_number",
+        "attempt__id", "attempt__provider", "attempt__status", "attempt__amount", "attempt__detail",
+        "refunded",
+    )  # fmt: skip
+
+
+def _page(buyer_id: Any, *after: Any, backwards: bool, limit: int) -> QuerySet[Order, tuple[Any, ...]]:
+    orders = _summaries(Order.objects.filter(buyer_id=buyer_id))
+    return NEWEST.seek(orders, after, backwards=backwards, limit=limit)
+
+
+_PAGE = Statement(_page)
+_OWN = Statement(lambda buyer_id, number: _summaries(Order.objects.filter(buyer_id=buyer_id, number=number)))
+_NUMBERED = Statement(lambda numbers: _summaries(Order.objects.filter(number__in=numbers)))
+_LINES = Statement(
+    lambda order_ids: OrderLine.objects.filter(order__id__in=order_ids)
+    .order_by("id")
+    .values_list(
+        "order_id", "option_id", "sku", "option__product_id", "product_name", "size", "color", "quantity",
+        "unit_price", "returned",
     )
+)  # fmt: skip
 
 
-def order_view(order: Order) -> OrderView:
-    """An order as its buyer sees it; reads what `with_details` prefetched."""
-    lines = [
-        LineView(
-            option=line.option_id, sku=line.sku, product=line.option.product_id,
-            name=line.product_name, size=line.size, color=line.color,
-            quantity=line.quantity, unit_price=line.unit_price, returned=line.returned,
-        )
-        for line in order.lines.all()
-    ]  # fmt: skip
+def own_orders(buyer_id: int, after: Sequence[int], *, backwards: bool, limit: int) -> list[Any]:
+    """A buyer's orders, newest first, as a list to be paged; `order_views` shows its rows. One query."""
+    return _PAGE.rows(buyer_id, *after, backwards=backwards, limit=limit)
+
+
+def order_views(orders: Sequence[Any]) -> list[OrderView]:
+    """Orders, as this module found them, as their buyers see them. One query, none for none."""
+    lines: dict[int, list[LineView]] = {order.id: [] for order in orders}
+    for line in _LINES.rows(list(lines)) if lines else ():
+        lines[line.order_id].append(LineView(*line[1:]))
+    return [_view(order, lines[order.id]) for order in orders]
+
+
+def _view(order: Any, lines: list[LineView]) -> OrderView:
     shipping = tracking = payment = None
     if order.address1:
         shipping = ShippingView(
@@ -46,10 +78,11 @@ def order_view(order: Order) -> OrderView:
         )
     if order.tracking_number:
         tracking = TrackingView(order.carrier, order.tracking_number)
-    if attempts := list(order.payments.all()):
-        last = attempts[-1]
-        refunded = sum(refund.amount for attempt in attempts for refund in attempt.refunds.all())
-        payment = PaymentView(last.provider, last.status, last.amount, refunded, recorded(last.detail))
+    if order.attempt__id is not None:
+        payment = PaymentView(
+            order.attempt__provider, order.attempt__status, order.attempt__amount,
+            int(order.refunded or 0), recorded(order.attempt__detail),
+        )  # fmt: skip
     return OrderView(
         number=order.number, status=order.status, lines=lines, total=order.total,
         expires_at=order.expires_at, created_at=order.created_at, note=recorded(order.note),
@@ -65,18 +98,17 @@ def as_read(order: OrderView) -> OrderView:
     return order
 
 
-def order_views(numbers: Iterable[str]) -> dict[str, OrderView]:
-    """Orders by number; numbers that do not exist are left out. Five queries at most."""
-    orders = with_details(Order.objects.filter(number__in=list(numbers)))
-    return {order.number: order_view(order) for order in orders}
+def numbered_views(numbers: Iterable[str]) -> dict[str, OrderView]:
+    """Orders by number; numbers that do not exist are left out. Two queries at most."""
+    return {view.number: view for view in order_views(_NUMBERED.rows(list(numbers)))}
 
 
-def own_order(*, buyer_id: int, number: str) -> Order:
-    """One of this buyer's orders, with its details; raises `OrderNotFound` for any other number."""
-    order = with_details(Order.objects.filter(buyer_id=buyer_id, number=number)).first()
-    if order is None:
+def own_order(*, buyer_id: int, number: str) -> OrderView:
+    """One of this buyer's orders; raises `OrderNotFound` for any other number. Two queries at most."""
+    views = order_views(_OWN.rows(buyer_id, number))
+    if not views:
         raise OrderNotFound
-    return order
+    return views[0]
 
 
 def numbered(orders: QuerySet[Order], start: str) -> QuerySet[Order]:

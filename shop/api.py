@@ -5,6 +5,7 @@ Who may not do a thing is told so first: permissions are checked before the body
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,7 +18,6 @@ from rest_framework.permissions import SAFE_METHODS, AllowAny, BasePermission, I
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
-from rest_framework.views import APIView
 
 from inventory.listing import change_product, list_product
 from inventory.selectors import in_stock, product_views, sold_out_products
@@ -58,7 +58,7 @@ from yousinsa.errors import Problem, Unauthenticated
 from yousinsa.http.bodies import read_body, read_query
 from yousinsa.http.endpoint import Endpoint
 from yousinsa.http.page_cache import cached_answer
-from yousinsa.http.paging import keyset_page
+from yousinsa.http.paging import asking, keyset_page
 from yousinsa.http.schema import LOCATION, SET_COOKIE, operation
 
 
@@ -125,7 +125,10 @@ class SignOutView(Endpoint):
 class MeView(Endpoint):
     @operation("My profile", response=UserView)
     def get(self, request: Request) -> HttpResponseBase:
-        return self.answer(selectors.user_view(current_user(request)))
+        profile = selectors.profile(caller(request).id)
+        if profile is None:
+            raise Unauthenticated
+        return self.answer(profile)
 
     @operation("Change my profile or password", request=ProfileChange, response=UserView, errors=(429,))
     def patch(self, request: Request) -> HttpResponseBase:
@@ -183,18 +186,18 @@ def anybody_reads(method: str | None) -> list[BasePermission]:
     return [AllowAny() if method in SAFE_METHODS else IsAuthenticated()]
 
 
-class StoresView(APIView):
+class StoresView(Endpoint):
     def get_permissions(self) -> list[BasePermission]:
         return anybody_reads(self.request.method)
 
     @operation("Stores: all accepted ones, and my own in any state", response=StorePage, query=PageQuery)
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
         query = read_query(request.query_params, PageQuery)
         page = keyset_page(
-            selectors.visible_stores(viewer_id=request.user.pk), ORDERINGS["newest"],
+            partial(selectors.visible_stores, request.user.pk), ORDERINGS["newest"],
             cursor=query.cursor, page_size=query.page_size, request=request._request,
         )  # fmt: skip
-        return Response(StorePage(page.next, page.previous, [selectors.store_view(s) for s in page.rows]))
+        return self.answer(StorePage(page.next, page.previous, [selectors.store_view(s) for s in page.rows]))
 
     @operation(
         "Apply for a store", request=StoreApplication, response=StoreView, status=201, errors=(403, 409)
@@ -213,17 +216,18 @@ def product_page(query: ProductQuery, request: HttpRequest, *, own: bool = False
     if query.in_stock is False and (sold_out := sold_out_products()) is not None:
         products = products.filter(pk__in=sold_out)
 
-    def with_the_stock_wanted(rows: Sequence[Product]) -> list[Product]:
-        there = in_stock(row.pk for row in rows)
-        return [row for row in rows if (row.pk in there) == query.in_stock]
+    def with_the_stock_wanted(rows: Sequence[Any]) -> list[Any]:
+        there = in_stock(row.id for row in rows)
+        return [row for row in rows if (row.id in there) == query.in_stock]
 
     # Found by narrow rows, which sort fast, and then fetched whole.
+    rows = products.values_list("id", "name_key", "price", named=True)
+    ordering = selectors.ordering_named(query.ordering)
     page = keyset_page(
-        products.only("id", "name_key", "price"), selectors.ordering_named(query.ordering),
+        asking(rows, ordering, keep=None if query.in_stock is None else with_the_stock_wanted), ordering,
         cursor=query.cursor, page_size=query.page_size, request=request,
-        keep=None if query.in_stock is None else with_the_stock_wanted,
     )  # fmt: skip
-    ids = [row.pk for row in page.rows]
+    ids = [row.id for row in page.rows]
     views = {view.id: view for view in product_views(Product.objects.filter(pk__in=ids), whole=own)}
     return ProductPage(page.next, page.previous, [views[id] for id in ids])
 

@@ -1,8 +1,9 @@
 """Questions about the shop: read-only."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
 from django.conf import settings
 from django.db.models import Q, QuerySet
@@ -13,6 +14,7 @@ from msgspec import Meta
 from shop.models import Category, Option, Product, SearchTerm, Store, TokenRevocation, User
 from shop.schemas import AddressView, Id, Price, StoreView, UserView
 from yousinsa.auth import Revocation
+from yousinsa.db.statements import Statement
 from yousinsa.errors import Invalid
 from yousinsa.http.bodies import Query
 from yousinsa.http.paging import MAX_PAGE_SIZE, PAGE_SIZE, Ordering
@@ -155,21 +157,50 @@ def find_stores(name: str) -> list[int]:
     return list(found.values_list("id", flat=True)[:MATCH_LIMIT])
 
 
-def visible_stores(*, viewer_id: int | None) -> QuerySet[Store]:
-    """Accepted stores, and the viewer's own in whatever state."""
+def _visible_stores(
+    viewer_id: Any, *after: Any, backwards: bool, limit: int
+) -> QuerySet[Store, tuple[Any, ...]]:
     shown = Q(status=Store.Status.ACCEPTED)
-    return Store.objects.filter(shown | Q(owner_id=viewer_id) if viewer_id else shown)
+    stores = Store.objects.filter(shown | Q(owner_id=viewer_id) if viewer_id else shown)
+    rows = stores.values_list("id", "name", "status")
+    return ORDERINGS["newest"].seek(rows, after, backwards=backwards, limit=limit)
 
 
-def store_view(store: Store) -> StoreView:
-    return StoreView(store.pk, store.name, store.status)
+_VISIBLE_STORES = Statement(partial(_visible_stores, None))
+_STORES_OF_VIEWER = Statement(_visible_stores)
 
 
-def user_view(user: User) -> UserView:
+def visible_stores(viewer_id: int | None, after: Sequence[int], *, backwards: bool, limit: int) -> list[Any]:
+    """Accepted stores, and the viewer's own in whatever state, as a list to be paged. One query."""
+    if viewer_id is None:
+        return _VISIBLE_STORES.rows(*after, backwards=backwards, limit=limit)
+    return _STORES_OF_VIEWER.rows(viewer_id, *after, backwards=backwards, limit=limit)
+
+
+def store_view(store: Any) -> StoreView:
+    """A store, or the row of one."""
+    return StoreView(store.id, store.name, store.status)
+
+
+_ACTIVE_USER = Statement(
+    lambda user_id: User.objects.filter(pk=user_id, is_active=True).values_list(
+        "id", "email", "name", "role", "recipient", "phone", "postal_code", "address1", "address2"
+    )
+)
+
+
+def profile(user_id: int) -> UserView | None:
+    """An account as its owner sees it; None for one that is not active any more. One query."""
+    rows = _ACTIVE_USER.rows(user_id)
+    return user_view(rows[0]) if rows else None
+
+
+def user_view(user: Any) -> UserView:
+    """A user, or the row of one."""
     address = None
     if user.address1:
         address = AddressView(user.recipient, user.phone, user.postal_code, user.address1, user.address2)
-    return UserView(user.pk, user.email, user.name, user.role, address)
+    return UserView(user.id, user.email, user.name, user.role, address)
 
 
 def token_revocations(since: datetime | None) -> Iterable[Revocation]:

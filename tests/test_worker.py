@@ -82,16 +82,16 @@ class Served:
         self.worker.poller.register(queue.fileno(), selectors.EVENT_READ, queue.run_callbacks)
         self.clients = []
 
-    def connect(self):
-        client, server = socket.socketpair()
+    def connect(self, kind=socket.SOCK_STREAM):
+        client, server = socket.socketpair(type=kind)
         server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         client.settimeout(30)
         self.clients.append(client)
         self.worker.nr_conns += 1
         return client, TConn(self.worker.cfg, server, ("127.0.0.1", 1), ("127.0.0.1", 2))
 
-    def ask(self, path):
-        client, conn = self.connect()
+    def ask(self, path, **how):
+        client, conn = self.connect(**how)
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n".encode())
         self.worker.receive(conn, conn.sock.recv(1 << 16))
         return client
@@ -196,3 +196,9 @@ def test_an_answer_that_cannot_be_made_is_500(served):
     client.close()
     while served.worker.nr_conns:
         served.turn()
+
+
+def test_an_answer_comes_in_one_piece(served):
+    # Of this socket, each call to receive is one call to send.
+    client = served.ask("/now", kind=socket.SOCK_SEQPACKET)
+    assert client.recv(1 << 16).endswith(b"\r\n\r\nnow")

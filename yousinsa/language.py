@@ -70,6 +70,8 @@ def recorded(text: str) -> str:
     """What was recorded, for a reader: our own words (`recordable`) are recorded in English; what somebody
     typed stays as it is, also where it is a word of a page (`returned`).
     """
+    if not text:
+        return text
     if text in _words:
         return gettext(text)
     for pattern, sentence in _sentences:

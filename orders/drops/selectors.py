@@ -3,18 +3,20 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
-from django.db.models import Prefetch, QuerySet
+from django.db.models import BooleanField, ExpressionWrapper
 from django.utils import timezone
 
-from inventory.selectors import off_sale
+from inventory.selectors import on_sale
 from orders.drops.errors import DropNotFound
 from orders.drops.redis import gate
 from orders.drops.redis.connections import NO_REDIS, client, run_id
 from orders.drops.schemas import DropOptionView, DropView
-from orders.models.drops import LIVE, Drop, DropItem, DropStatus, Lane
+from orders.models.drops import LIVE, Drop, DropItem, DropStatus, Lane, epoch_of
+from yousinsa.db.statements import Statement
 from yousinsa.db.transactions import reading
 
 logger = logging.getLogger(__name__)
@@ -29,11 +31,6 @@ def get_drop(drop_id: int) -> Drop:
     if drop is None:
         raise DropNotFound
     return drop
-
-
-def with_items(drops: QuerySet[Drop]) -> QuerySet[Drop]:
-    items = DropItem.objects.select_related("option__product").order_by("id")
-    return drops.prefetch_related(Prefetch("items", items))
 
 
 def live_drops() -> list[int]:
@@ -54,50 +51,76 @@ def escrow_units(option_ids: Sequence[int]) -> dict[int, int]:
     return units
 
 
-def remaining(drops: Iterable[Drop]) -> dict[int, dict[int, int]]:
-    """What can still be bought, by drop id and option id: Redis's counters, where Redis is to be believed."""
-    drops = list(drops)
-    found = {drop.pk: {item.option_id: item.left for item in drop.items.all()} for drop in drops}
-    on_redis = [drop for drop in drops if drop.on_redis and drop.status == DropStatus.OPEN]
+_SHOWN_OF_A_DROP = (
+    "id", "name", "lane", "status", "paused", "opens_at", "closes_at", "limit_per_customer"
+)  # fmt: skip
+_COMING = Statement(
+    lambda: (
+        Drop.objects.filter(status__in=(DropStatus.SCHEDULED, DropStatus.OPEN))
+        .order_by("opens_at", "id")
+        .values_list(*_SHOWN_OF_A_DROP)[:SHOWN]
+    )
+)
+_ONE = Statement(lambda drop_id: Drop.objects.filter(pk=drop_id).values_list(*_SHOWN_OF_A_DROP))
+_ITEMS = Statement(
+    lambda drop_ids: DropItem.objects.filter(drop__id__in=drop_ids)
+    .order_by("id")
+    .annotate(on_sale=ExpressionWrapper(on_sale("option__"), BooleanField()))
+    .values_list(
+        "drop_id", "option_id", "option__sku", "option__product_id", "option__product__name",
+        "option__size", "option__color", "price", "allotted", "applied", "returned", "epoch", "on_sale",
+    )
+)  # fmt: skip
+
+
+def _views(drops: Sequence[Any]) -> list[DropView]:
+    """Drops with what remains of them. One query, none for none."""
+    items: dict[int, list[Any]] = {drop.id: [] for drop in drops}
+    for item in _ITEMS.rows(list(items)) if items else ():
+        items[item.drop_id].append(item)
+    left = _remaining(drops, items)
+    now = timezone.now()
+    views = []
+    for drop in drops:
+        options = [
+            DropOptionView(
+                option=item.option_id, sku=item.option__sku, product=item.option__product_id,
+                name=item.option__product__name, size=item.option__size, color=item.option__color,
+                price=item.price, allotment=item.allotted,
+                remaining=left[drop.id].get(item.option_id, 0) if item.on_sale else 0,
+            )
+            for item in items[drop.id]
+        ]  # fmt: skip
+        views.append(
+            DropView(
+                drop.id, drop.name, drop.status, drop.paused, drop.opens_at, drop.closes_at, now, 0.0,
+                drop.limit_per_customer, sum(option.remaining for option in options), options,
+            )
+        )  # fmt: skip
+    return views
+
+
+def _remaining(drops: Sequence[Any], items: dict[int, list[Any]]) -> dict[int, dict[int, int]]:
+    """What is left, by drop id and option id: Redis's counters, where Redis is to be believed."""
+    nothing = {drop.id: dict.fromkeys((item.option_id for item in items[drop.id]), 0) for drop in drops}
+    found = {
+        drop.id: {item.option_id: item.allotted - item.applied - item.returned for item in items[drop.id]}
+        for drop in drops
+        if drop.status != DropStatus.SETTLED
+    }
+    on_redis = [drop for drop in drops if Lane(drop.lane).needs_redis and drop.status == DropStatus.OPEN]
     if on_redis:
         try:
             redis = client()
             run = run_id(redis)
             for drop in on_redis:
-                left = gate.read(drop, run).left
                 # Without a counter nothing can be bought, whatever the escrow holds.
-                found[drop.pk] = left if left is not None else dict.fromkeys(found[drop.pk], 0)
+                left = gate.read(drop.id, epoch_of(items[drop.id]), run).left
+                found[drop.id] = nothing[drop.id] if left is None else left
         except NO_REDIS as exc:
             logger.warning("what remains of drops is not known: %s", exc)
-            found |= {drop.pk: dict.fromkeys(found[drop.pk], 0) for drop in on_redis}
-    for drop in drops:
-        if drop.status == DropStatus.SETTLED:
-            found[drop.pk] = dict.fromkeys(found[drop.pk], 0)
-    off = off_sale(option_id for left in found.values() for option_id in left)
-    return {drop_id: left | dict.fromkeys(off & left.keys(), 0) for drop_id, left in found.items()}
-
-
-def _views(drops: QuerySet[Drop]) -> list[DropView]:
-    rows = list(with_items(drops))
-    left = remaining(rows)
-    now = timezone.now()
-    views = []
-    for drop in rows:
-        options = [
-            DropOptionView(
-                option=item.option_id, sku=item.option.sku, product=item.option.product_id,
-                name=item.option.product.name, size=item.option.size, color=item.option.color,
-                price=item.price, allotment=item.allotted, remaining=left[drop.pk].get(item.option_id, 0),
-            )
-            for item in drop.items.all()
-        ]  # fmt: skip
-        views.append(
-            DropView(
-                drop.pk, drop.name, drop.status, drop.paused, drop.opens_at, drop.closes_at, now, 0.0,
-                drop.limit_per_customer, sum(option.remaining for option in options), options,
-            )
-        )  # fmt: skip
-    return views
+            found |= {drop.id: nothing[drop.id] for drop in on_redis}
+    return nothing | found
 
 
 class DropViews:
@@ -109,13 +132,11 @@ class DropViews:
 
     def coming(self) -> list[DropView]:
         """Open drops and those to come."""
-        shown = (DropStatus.SCHEDULED, DropStatus.OPEN)
-        drops = Drop.objects.filter(status__in=shown).order_by("opens_at", "id")[:SHOWN]
-        return self._get(None, lambda: _views(drops))
+        return self._get(None, lambda: _views(_COMING.rows()))
 
     def one(self, drop_id: int) -> DropView:
         """A drop in whatever state. Raises `DropNotFound`."""
-        found = self._get(drop_id, lambda: _views(Drop.objects.filter(pk=drop_id)))
+        found = self._get(drop_id, lambda: _views(_ONE.rows(drop_id)))
         if not found:
             raise DropNotFound
         return found[0]

@@ -150,7 +150,7 @@ def look_after(drop: Drop) -> None:
     with redis_or_busy():
         gate.set_paused(drop.pk, drop.paused)
         gate.set_off_sale(drop.pk, options, off_sale(options))
-        reading = gate.read(drop, run_id(client()))
+        reading = gate.read(drop.pk, drop.epoch, run_id(client()))
     if reading.left is None:
         raise Conflict(
             gettext("Redis lost this drop's counters, so it sells nothing. Run rebuild_drop %d.") % drop.pk

@@ -9,7 +9,7 @@ from orders.errors import IdempotencyKeyReused
 from orders.models import Order
 from orders.placement.requests import Placed, PlaceRequest
 from orders.schemas import OrderView
-from orders.selectors import order_views
+from orders.selectors import numbered_views
 
 Key = tuple[int, str]
 """A buyer and an idempotency key."""
@@ -68,7 +68,7 @@ class Decisions:
         """What became of each, once it is committed; orders that are repeated as they are now."""
         outcomes = self._refused | {request.number: Placed(order) for request, order in self.accepted}
         if self._replays:
-            views = order_views(set(self._replays.values()))
+            views = numbered_views(set(self._replays.values()))
             for asked, number in self._replays.items():
                 outcomes[asked] = Placed(views[number], replayed=asked != number)
         return outcomes

@@ -6,7 +6,7 @@ way: `dumpdata` cuts moments to the millisecond, which the ledger's seals rightl
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +53,8 @@ def opened(config: dict[str, Any]) -> Iterator[None]:
             raise CannotCopy(f"The source does not answer ({exc}): check its address.") from exc
         yield
     finally:
+        with suppress(DatabaseError):
+            source.rollback()  # the pool knows nothing of a transaction that was begun by hand
         source.close()
         del connections[SOURCE], databases[SOURCE]
 

@@ -17,7 +17,7 @@ from django.core.handlers.wsgi import LimitedStream, WSGIHandler, WSGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.http.request import split_domain_port, validate_host
 from django.middleware.security import SecurityMiddleware
-from django.urls import Resolver404, get_resolver, resolve
+from django.urls import Resolver404, ResolverMatch, get_resolver, resolve
 from django.utils import translation
 from django.utils.translation import gettext
 
@@ -123,6 +123,10 @@ class ProgramHandler(WSGIHandler):
         inner = convert_exception_to_response(handler._get_response)
         handler._middleware_chain = convert_exception_to_response(SecurityMiddleware(inner))
 
+    def resolve_request(self, request: HttpRequest) -> Any:
+        found = request.resolver_match = answering(request.path_info)
+        return found.func, found.args, found.kwargs
+
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Any:
         host = environ.get("HTTP_HOST") or environ["SERVER_NAME"]
         if not is_ours(host, tuple(settings.ALLOWED_HOSTS)):
@@ -155,6 +159,12 @@ def is_ours(host: str, allowed: tuple[str, ...]) -> bool:
     """Whether the shop answers to a Host header; `allowed` as ALLOWED_HOSTS."""
     domain, _port = split_domain_port(host)
     return bool(domain) and validate_host(domain, allowed)
+
+
+@lru_cache(maxsize=1_000)
+def answering(path: str) -> ResolverMatch:
+    """What answers at a path; a busy one need not be looked for again. Raises `Resolver404`."""
+    return resolve(path)
 
 
 def not_allowed(path: str) -> HttpResponse | None:

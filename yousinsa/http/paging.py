@@ -6,7 +6,8 @@ A cursor names the last row's values in the list's order; it is opaque to client
 
 import base64
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlencode
 
 import msgspec
 from django.db.models import Q, QuerySet
@@ -72,6 +73,13 @@ class Ordering(NamedTuple):
         sign = "-" if self.descending != backwards else ""
         return [f"{sign}{field}" for field in self.fields]
 
+    def seek(
+        self, rows: QuerySet[Any, Any], after: Sequence[Any], *, backwards: bool, limit: int
+    ) -> QuerySet[Any, Any]:
+        """The first of `rows` after (or before) these values; from the beginning where there are none."""
+        rows = rows.order_by(*self.order_by(backwards=backwards))
+        return (rows.filter(self.after(after, backwards=backwards)) if after else rows)[:limit]
+
 
 class Page(NamedTuple):
     """Rows of one page, and the addresses of its neighbours (None at an end)."""
@@ -81,30 +89,26 @@ class Page(NamedTuple):
     previous: str | None
 
 
+class Ask(Protocol):
+    """A list: its rows from a place on, as `Ordering.seek` finds them."""
+
+    def __call__(self, after: Sequence[Any], *, backwards: bool, limit: int) -> Sequence[Any]: ...
+
+
 Keep = Callable[[Sequence[Any]], Sequence[Any]]
 """Of some rows, in order, those that belong on the list."""
 
 CHUNK_GROWTH, MAX_CHUNK = 4, 2_000
 
 
-def keyset_page(
-    rows: QuerySet[Any],
-    ordering: Ordering,
-    *,
-    cursor: str,
-    page_size: int,
-    request: HttpRequest,
-    keep: Keep | None = None,
-) -> Page:
-    """One page of `rows` in `ordering`, after `cursor` (empty: the first).
+def keyset_page(ask: Ask, ordering: Ordering, *, cursor: str, page_size: int, request: HttpRequest) -> Page:
+    """One page of a list in `ordering`, after `cursor` (empty: the first).
 
-    One query; with `keep`, as many as it takes to fill the page with rows that it lets through: for a
-    condition that no index serves, and that most rows meet.
     Raises `Invalid` naming `cursor`.
     """
     at = Cursor.decode(cursor, ordering.types) if cursor else None
     backwards = at is not None and at.backwards
-    found = _seek(rows, ordering, at, backwards, page_size + 1, keep)
+    found = list(ask(at.values if at else (), backwards=backwards, limit=page_size + 1))
     more = len(found) > page_size
     found = found[:page_size]
     if backwards:
@@ -112,10 +116,11 @@ def keyset_page(
     has_next = bool(found) and (more if not backwards else True)
     has_previous = bool(found) and (more if backwards else at is not None)
 
+    here = f"{request.scheme}://{request.get_host()}{request.path}"
+
     def address(row: Any, backwards: bool) -> str:
-        params = request.GET.copy()
-        params["cursor"] = Cursor(backwards, ordering.values(row)).encode()
-        return request.build_absolute_uri(f"{request.path}?{params.urlencode()}")
+        params = dict(request.GET.lists()) | {"cursor": [Cursor(backwards, ordering.values(row)).encode()]}
+        return f"{here}?{urlencode(params, doseq=True)}"
 
     return Page(
         found,
@@ -124,21 +129,21 @@ def keyset_page(
     )
 
 
-def _seek(
-    rows: QuerySet[Any],
-    ordering: Ordering,
-    at: Cursor | None,
-    backwards: bool,
-    wanted: int,
-    keep: Keep | None,
-) -> list[Any]:
-    """The first `wanted` rows after `at` that `keep` lets through, asked for in growing chunks."""
-    found: list[Any] = []
-    rows = rows.order_by(*ordering.order_by(backwards=backwards))
-    after, size = at.values if at else None, wanted
-    while True:
-        chunk = list((rows.filter(ordering.after(after, backwards=backwards)) if after else rows)[:size])
-        found += keep(chunk) if keep else chunk
-        if len(found) >= wanted or len(chunk) < size:
-            return found[:wanted]
-        after, size = ordering.values(chunk[-1]), min(size * CHUNK_GROWTH, MAX_CHUNK)
+def asking(rows: QuerySet[Any], ordering: Ordering, keep: Keep | None = None) -> Ask:
+    """`rows` as a list to be paged.
+
+    One query a page; with `keep`, as many as it takes to fill the page with rows that it lets through, asked
+    for in growing chunks: for a condition that no index serves, and that most rows meet.
+    """
+
+    def ask(after: Sequence[Any], *, backwards: bool, limit: int) -> list[Any]:
+        found: list[Any] = []
+        size = limit
+        while True:
+            chunk = list(ordering.seek(rows, after, backwards=backwards, limit=size))
+            found += keep(chunk) if keep else chunk
+            if len(found) >= limit or len(chunk) < size:
+                return found[:limit]
+            after, size = ordering.values(chunk[-1]), min(size * CHUNK_GROWTH, MAX_CHUNK)
+
+    return ask

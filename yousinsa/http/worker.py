@@ -52,6 +52,17 @@ class _Outbox:
         self.pieces.append(data)
 
 
+def _write_in_one_piece(response: Any, body: list[bytes]) -> None:
+    """Headers and body in one packet: sent one after the other they would wake the client twice."""
+    sock, outbox = response.sock, _Outbox()
+    response.sock = outbox
+    for piece in body:
+        response.write(piece)
+    response.close()
+    response.sock = sock
+    sock.sendall(b"".join(outbox.pieces))
+
+
 class Worker(Reception):
     """Relies on a few of ThreadWorker's methods; requirements.txt pins the gunicorn that has them."""
 
@@ -79,6 +90,9 @@ class Worker(Reception):
             body = application(environ, start_response)
             if hasattr(body, "when_ready"):
                 raise _PutAside(body, response, environ)
+            if isinstance(body, list):
+                _write_in_one_piece(response, body)
+                return []
             return body
 
         self.wsgi = call

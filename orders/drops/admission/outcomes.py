@@ -20,7 +20,7 @@ from orders.models.drops import DropStatus
 from orders.placement.buyers import AccountNotOpen
 from orders.placement.requests import Placed, PlaceRequest
 from orders.schemas import OrderView
-from orders.selectors import order_views
+from orders.selectors import numbered_views
 from yousinsa.errors import Busy, Problem
 
 # To say what these mean, the database may have to be asked.
@@ -128,10 +128,10 @@ def _shortages(request: PlaceRequest, found: Sequence[str]) -> list[Shortage]:
 
 def _order_again(request: PlaceRequest, number: str) -> Placed | Accepted | Busy:
     """The order that this request made before, wherever it is now."""
-    if view := order_views([number]).get(number):
+    if view := numbered_views([number]).get(number):
         return Placed(view, replayed=True)
     if view := find_unwritten(number, request.buyer_id):
         return Accepted(view, replayed=True)
-    if view := order_views([number]).get(number):  # written between the two questions
+    if view := numbered_views([number]).get(number):  # written between the two questions
         return Placed(view, replayed=True)
     return Busy()

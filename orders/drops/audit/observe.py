@@ -37,7 +37,7 @@ def numbers(drop: Drop) -> Numbers:
     state = ""
     if drop.on_redis and drop.status in LIVE:
         try:
-            reading = gate.read(drop, run_id(client()))
+            reading = gate.read(drop.pk, drop.epoch, run_id(client()))
         except NO_REDIS:
             pending = remaining = waiting = lag = None
             state = "away"

@@ -127,14 +127,14 @@ class Reading(NamedTuple):
         return self.status == GateStatus.FENCED
 
 
-def read(drop: Drop, run: str) -> Reading:
+def read(drop_id: int, epoch: int, run: str) -> Reading:
     """The gate as operators and shoppers see it; `run` is the server's run_id. Raises `RedisError`."""
-    names = keys_of(drop.pk)
+    names = keys_of(drop_id)
     redis = client()
     gate, stream = redis.pipeline().hgetall(names.gate).xlen(names.stream).execute()
     seconds, micros = redis.time()
     waiting = redis.zcount(names.queue, f"({seconds * 1000 + micros / 1000:.3f}", "+inf")
-    return Reading(believed_left(gate, drop.epoch, run), gate.get("status", ""), stream, waiting)
+    return Reading(believed_left(gate, epoch, run), gate.get("status", ""), stream, waiting)
 
 
 def believed_left(gate: Mapping[str, str], epoch: int, run: str) -> dict[int, int] | None:

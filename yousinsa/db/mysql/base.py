@@ -128,7 +128,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return
         # A session whose statements are limited belongs to the thread that limited it.
         reusable = pool is not None and not self.errors_occurred and not hasattr(raw, "statement_limit")
-        if reusable:
+        # Otherwise nothing is open: `atomic` turns autocommit off, who begins by hand ends by hand.
+        if reusable and not raw.get_autocommit():
             try:
                 raw.rollback()
             except Database.Error:
