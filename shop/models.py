@@ -20,7 +20,7 @@ from treebeard.mp_tree import MP_Node
 
 from yousinsa.db.fields import ExactCharField
 from yousinsa.db.rows import insert_rows
-from yousinsa.sealing import Unreadable, seal, unseal
+from yousinsa.security.sealing import Unreadable, seal, unseal
 from yousinsa.text.cleaning import tidied_email
 from yousinsa.text.fields import EmailField, Keyed, KeyField, LineField, SkuField, SlugField
 from yousinsa.text.keys import MAX_TERM, search_terms

@@ -23,14 +23,14 @@ from shop.errors import (
 )
 from shop.models import Category, Option, Product, Role, Store, TokenRevocation, User
 from shop.options import OptionDraft, clean_drafts, write_options
-from yousinsa import passwords
 from yousinsa.auth import Revocation, issue_token, revocations
 from yousinsa.db.errors import is_duplicate
 from yousinsa.db.transactions import transact
 from yousinsa.errors import Busy, Conflict, Forbidden, Invalid, Unauthenticated
 from yousinsa.http.deferred import Deferred, asks_the_database
 from yousinsa.http.page_cache import pages_changed
-from yousinsa.passwords import Checked
+from yousinsa.security import passwords
+from yousinsa.security.passwords import Checked
 from yousinsa.text.checking import cleaned
 
 # --- Accounts -----------------------------------------------------------------------------------------

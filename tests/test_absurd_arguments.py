@@ -39,6 +39,7 @@ ABSURD: dict[str, list[tuple[tuple[str, ...], str, list[str]]]] = {
     "expire_orders": [((), "--every", SECONDS)],
     "import_catalog": [((), "", FILES), (("nothing.csv",), "--limit", NUMBERS)],
     "issue_tokens": [(TOKENS, "--buyers", NUMBERS), (TOKENS, "--out", FILES)],
+    "reseal_secrets": [],
     "reconcile_stock": [
         ((), "--since", DAYS), ((), "--option", NUMBERS), ((), "--store", NUMBERS), ((), "--chunk", NUMBERS),
     ],

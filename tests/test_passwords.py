@@ -20,7 +20,7 @@ from tests.support.problems import nothing_changes, problem
 from tests.support.server import WebServer, environment_of_tests
 from tests.support.wire import Wire, token_of
 from yousinsa.errors import Busy, Invalid
-from yousinsa.passwords import hashing
+from yousinsa.security.passwords import hashing
 
 TODAYS = "argon2$argon2id$v=19$m=19456,t=2,p=1$"
 NEW = "another horse battery"
@@ -50,7 +50,7 @@ class CountingHasher(MD5PasswordHasher):
 
 @pytest.fixture
 def real(settings):
-    settings.PASSWORD_HASHERS = ["yousinsa.passwords.Argon2Hasher"]
+    settings.PASSWORD_HASHERS = ["yousinsa.security.passwords.Argon2Hasher"]
 
 
 @pytest.fixture

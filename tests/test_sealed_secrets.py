@@ -17,7 +17,7 @@ from tests.support.environment import DATABASE, mariadb_server
 from tests.support.factories import PASSWORD, make_user
 from tests.support.server import ROOT
 from tests.test_admin_sign_in import code_of, is_in, sign_in, unlock
-from yousinsa.sealing import Unreadable, seal, unseal
+from yousinsa.security.sealing import Unreadable, seal, unseal
 
 OLD, NEW = "old-" + "o" * 60, "new-" + "n" * 60
 SECRET = bytes(range(20))

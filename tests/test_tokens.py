@@ -355,7 +355,7 @@ def test_control_without_the_users_lock_a_token_outlives_the_change(buyer, endin
         lambda user: user.groups.add(Group.objects.create(name="other")),
         lambda user: Group.objects.create(name="other").user_set.add(user),
         lambda user: user.user_permissions.set(Permission.objects.all()[:1]),
-        lambda user: User.objects.filter(pk=user.pk).update(role="store_owner"),
+        lambda user: User.objects.filter(pk=user.pk).update(role="store_owner", is_superuser=False),
         lambda user: User.objects.filter(pk=user.pk).update(is_superuser=False),
         lambda user: services.revoke_all_tokens(user_id=user.pk),
     ],

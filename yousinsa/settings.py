@@ -157,7 +157,7 @@ SESSION_ENGINE = "django.contrib.sessions.backends.db"
 
 AUTH_USER_MODEL = "shop.User"
 PASSWORD_HASHERS = [
-    "yousinsa.passwords.Argon2Hasher",
+    "yousinsa.security.passwords.Argon2Hasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -167,7 +167,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 # Passwords that a process hashes at once, and those that may wait for it; whoever comes after that is told to
-# come again. Of those that wait, few keep a thread: the others are answered later (yousinsa/passwords.py).
+# come again. Of those that wait, few keep a thread: the others are answered later (security/passwords.py).
 HASH_THREADS, HASH_QUEUE, HASH_WAITING_THREADS = 1, 32, 4
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"

@@ -34,6 +34,7 @@ _ATTEMPT_FIELDS = (
     "decided_at", "id",
 )  # fmt: skip
 
+SHARED = " LOCK IN SHARE MODE"
 _ARRIVED = (Status.DELIVERED, Status.RETURNED)
 
 
@@ -127,7 +128,7 @@ def _read_buyers(orders: dict[int, HeldOrder], actors: Collection[int]) -> None:
     names = ", ".join(SHIPPING_FIELDS)
     sql = f"SELECT id, withdrawn_at, {names} FROM {User._meta.db_table} WHERE id IN ({marks}) ORDER BY id"  # noqa: S608
     if connection.features.has_select_for_update:
-        sql += " LOCK IN SHARE MODE"
+        sql += SHARED
     with connection.cursor() as cursor:
         cursor.execute(sql, ids)
         found = {row[0]: Buyer(row[1], dict(zip(SHIPPING_FIELDS, row[2:], strict=True))) for row in cursor}

@@ -5,7 +5,7 @@ from binascii import hexlify, unhexlify
 
 from django.db import migrations
 
-from yousinsa.sealing import seal, unseal
+from yousinsa.security.sealing import seal, unseal
 
 # The column is 80 characters wide: room for the seal of so many bytes. The shop's own secrets have 20.
 MOST_BYTES = 32

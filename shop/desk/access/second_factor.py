@@ -15,7 +15,7 @@ from django_otp.models import Device
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 
 from shop.models import Authenticator, User
-from yousinsa.sealing import Unreadable
+from yousinsa.security.sealing import Unreadable
 
 BACKUP_CODES = 10
 DIGITS = 6

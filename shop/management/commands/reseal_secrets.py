@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from shop.models import Authenticator
-from yousinsa.sealing import Unreadable
+from yousinsa.security.sealing import Unreadable
 
 
 class Command(BaseCommand):

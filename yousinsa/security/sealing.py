@@ -24,7 +24,7 @@ class Unreadable(Exception):
 
 @lru_cache(maxsize=16)
 def _cipher(secret_key: str) -> AESGCM:
-    kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"yousinsa.sealing")
+    kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"yousinsa.security.sealing")
     return AESGCM(kdf.derive(secret_key.encode()))
 
 
