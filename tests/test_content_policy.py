@@ -13,8 +13,8 @@ from shop.models import User
 from tests.support.desk import signed_in
 from tests.support.server import ROOT
 from tests.support.wire import token_of
+from yousinsa.content_policy import DESK_PAGE, DOCS, HEADER, NOTHING, PAGE
 from yousinsa.http.handlers import Application
-from yousinsa.security.content_policy import DESK_PAGE, DOCS, HEADER, NOTHING, PAGE
 
 # The application closes the connections of what it is done with.
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -21,12 +21,12 @@ from django.urls import Resolver404, ResolverMatch, get_resolver, resolve
 from django.utils import translation
 from django.utils.translation import gettext
 
+from yousinsa.content_policy import with_policy
 from yousinsa.db.transactions import give_back_connection
 from yousinsa.error_handlers import METHOD_NOT_ALLOWED, page_error
 from yousinsa.errors import CutShort, Invalid, Problem, TooLarge
 from yousinsa.http.deferred import WAITS_WITHOUT_THREAD, DeferredResponse, StartResponse, start
 from yousinsa.language import asked_for
-from yousinsa.security.content_policy import with_policy
 
 logger = logging.getLogger(__name__)
 

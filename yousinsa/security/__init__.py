@@ -1,3 +1,4 @@
-"""What keeps secrets and pages safe: hashing passwords (passwords.py), sealing what is stored (sealing.py), and what
-a page may load (content_policy.py). Tokens are in yousinsa/auth.py; begin with passwords.py.
+"""What keeps secrets: passwords.py hashes them, sealing.py seals what is stored. Tokens are in yousinsa/auth.py.
+
+Begin with passwords.py.
 """
