@@ -10,8 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from yousinsa import error_handlers, health
-from yousinsa.security import content_policy
+from yousinsa import content_policy, error_handlers, health
 
 
 class Int63Converter(IntConverter):
