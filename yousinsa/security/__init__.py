@@ -1,4 +1,4 @@
-"""What keeps secrets: passwords.py hashes them, sealing.py seals what is stored. Tokens are in yousinsa/auth.py.
+"""What keeps secrets: passwords.py hashes them, sealing.py seals what is stored. Tokens are in auth.py.
 
 Begin with passwords.py.
 """
