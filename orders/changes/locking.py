@@ -19,6 +19,7 @@ from orders.models import Order, OrderEvent, OrderLine, Payment, Refund, Settlem
 from orders.models.drops import DropItem
 from orders.models.orders import SHIPPING_FIELDS
 from shop.models import User
+from yousinsa.db.statements import Statement
 
 _ORDER_FIELDS = (
     "id", "number", "buyer_id", "drop_id", "status", "total", "expires_at", "created_at", "note",
@@ -34,6 +35,19 @@ _ATTEMPT_FIELDS = (
     "decided_at", "id",
 )  # fmt: skip
 
+_KNOWN_FIELDS = ("id", "number", "buyer_id", "drop_id", "status")
+_BY_ID = Statement(lambda ids: Order.objects.filter(id__in=ids).order_by().values_list(*_KNOWN_FIELDS))
+_BY_NUMBER = Statement(
+    lambda numbers: Order.objects.filter(number__in=numbers).order_by().values_list(*_KNOWN_FIELDS)
+)
+_LINES = Statement(
+    lambda ids: (
+        OrderLine.objects.filter(order__id__in=ids).order_by("order_id", "id").values_list(*_LINE_FIELDS)
+    )
+)
+_ATTEMPTS = Statement(
+    lambda ids: Payment.objects.filter(order__id__in=ids).order_by("id").values_list(*_ATTEMPT_FIELDS)
+)
 SHARED = " LOCK IN SHARE MODE"
 _ARRIVED = (Status.DELIVERED, Status.RETURNED)
 
@@ -54,17 +68,13 @@ def find(commands: Sequence[Command]) -> dict[Command, Known]:
     """The orders that these commands name; commands without one are left out. Two queries."""
     ids = {command.order_id for command in commands if command.order_id}
     numbers = {command.number for command in commands if not command.order_id}
-    rows: list[tuple[Any, ...]] = []
-    for names in ({"pk__in": ids} if ids else None, {"number__in": numbers} if numbers else None):
-        if names:
-            found = Order.objects.filter(**names).order_by()
-            rows += found.values_list("id", "number", "buyer_id", "drop_id", "status")
+    rows = [*(_BY_ID.rows(list(ids)) if ids else ()), *(_BY_NUMBER.rows(list(numbers)) if numbers else ())]
     by_id = {row[0]: Known(*row) for row in rows}
     by_number = {known.number: known for known in by_id.values()}
     named = {c: by_id.get(c.order_id) if c.order_id else by_number.get(c.number) for c in commands}
     known = {c: k for c, k in named.items() if k and c.owner_id in (None, k.buyer_id)}
-    lines = OrderLine.objects.filter(order_id__in={k.id for k in known.values()}).order_by("order_id", "id")
-    for order_id, *values in lines.values_list(*_LINE_FIELDS):
+    wanted = {k.id for k in known.values()}
+    for order_id, *values in _LINES.rows(list(wanted)) if wanted else ():
         by_id[order_id].lines.append(Line(*values))
     return known
 
@@ -139,8 +149,7 @@ def _read_buyers(orders: dict[int, HeldOrder], actors: Collection[int]) -> None:
 def _read_attempts(orders: dict[int, HeldOrder]) -> None:
     """Whoever changes an attempt, or owes money of one, holds its order."""
     attempts: dict[int, Attempt] = {}
-    rows = Payment.objects.filter(order_id__in=orders).order_by("id")
-    for order_id, *values in rows.values_list(*_ATTEMPT_FIELDS):
+    for order_id, *values in _ATTEMPTS.rows(list(orders)) if orders else ():
         attempt = Attempt(*values)
         orders[order_id].attempts.append(attempt)
         if attempt.id and attempt.status == Payment.Status.APPROVED:
