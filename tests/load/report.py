@@ -77,6 +77,18 @@ def _refusals(figure: Figure) -> float:
     return figure.rate * figure.statuses.get("409", 0) / max(1, sum(figure.statuses.values()))
 
 
+CHANGES = (("pay", "pay"), ("cancel", "cancel"), ("return", "return"))
+EVERY_API = (
+    *CHANGES,
+    ("order_page", "order page"),
+    ("my_orders", "my orders"),
+    ("store_list", "store list"),
+    ("drop_list", "drop list"),
+    ("me", "me"),
+)
+"""Scenarios, by name, and what they are called among the bounds."""
+
+
 def targets(results: Results) -> list[Target]:
     """The bounds that the shop promises to keep on two cores, at 500 connections, and what became of them."""
 
@@ -133,6 +145,19 @@ def targets(results: Results) -> list[Target]:
         ("filters over 100 ms", "= 0", _at_most(0, results.catalogue.get("over_100_ms"))),
         ("product page, requests/s", ">= 1,250", _at_least(1250, of(results.find("product_page"), rate))),
     ]
+    for name, title in EVERY_API:
+        rows.append((f"{title}, requests/s", ">= 1,250", _at_least(1250, of(results.find(name), rate))))
+    for name, title in CHANGES:
+        rows.append(
+            (
+                f"{title}, share of the no-op",
+                ">= 0.40",
+                _at_least(0.4, of(results.find(name), lambda f: f.ratio)),
+            )
+        )
+    cookie = _quotient(of(results.find("hot_order_cookie"), rate), of(hot, rate))
+    rows.append(("orders by cookie against by token", ">= 0.90", _at_least(0.9, cookie)))
+    rows.append(("sign in, requests/s", ">= 45", _at_least(45, of(results.find("sign_in"), rate))))
     return [Target(name, bound, measured, met) for name, bound, (measured, met) in rows]
 
 

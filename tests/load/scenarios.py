@@ -14,7 +14,7 @@ LANES = ("group_commit", "row_lock", "conditional_update", "distributed_lock")
 # Rows of a file that requests are drawn from.
 PREPARED = 2000
 # Orders that are made ready to be paid or cancelled, for each second: more than can be.
-CHANGES_A_SECOND = 500
+CHANGES_A_SECOND = 3000
 # About as many as two cores can check.
 SIGN_INS_A_SECOND = 40
 BASKET_LINES = 3
@@ -62,15 +62,19 @@ def _at_random(shop: Shop, name: str, paths: list[str], *, signed_in: bool = Tru
     return Load("prepared.lua", {"requests": shop.requests(name, rows)})
 
 
-def _once(shop: Shop, name: str, action: str, body: object, seconds: float) -> Load:
+def _once(
+    shop: Shop, name: str, action: str, body: object, seconds: float, *, delivered: bool = False
+) -> Load:
     """POST to each of many new orders once, as the shopper who placed it."""
-    orders = _orders(shop, math.ceil(seconds * CHANGES_A_SECOND))
+    orders = _orders(shop, math.ceil(seconds * CHANGES_A_SECOND), delivered=delivered)
     rows = [("POST", f"/api/v1/orders/{number}/{action}/", json.dumps(body), i) for i, number in orders]
     return Load("prepared.lua", {"requests": shop.requests(name, rows), "once": 1})
 
 
-def _orders(shop: Shop, count: int) -> list[tuple[int, str]]:
-    found: list[tuple[int, str]] = shop.inside("seed", "orders", shoppers=SHOPPERS, count=count)["orders"]
+def _orders(shop: Shop, count: int, *, delivered: bool = False) -> list[tuple[int, str]]:
+    found: list[tuple[int, str]] = shop.inside(
+        "seed", "orders", shoppers=SHOPPERS, count=count, delivered=delivered
+    )["orders"]
     return found
 
 
@@ -158,6 +162,25 @@ def cancel(shop: Shop, seconds: float) -> Load:
     return _once(shop, "cancel", "cancel", {}, seconds)
 
 
+def give_back(shop: Shop, seconds: float) -> Load:
+    return _once(shop, "return", "return", {}, seconds, delivered=True)
+
+
+def my_orders(shop: Shop, seconds: float) -> Load:
+    """Of shoppers who have a page full of them."""
+    _orders(shop, SHOPPERS * 20)
+    return _at_random(shop, "my-orders", ["/api/v1/orders/"])
+
+
+def me(shop: Shop, seconds: float) -> Load:
+    return _at_random(shop, "me", ["/api/v1/users/me/"])
+
+
+def drop_list(shop: Shop, seconds: float) -> Load:
+    shop.inside("seed", "drop", units=1_000, limit=10)
+    return _at_random(shop, "drop-list", ["/api/v1/drops/"])
+
+
 def sign_in(shop: Shop, seconds: float) -> Load:
     """Limited by their number: so slow that a short run would end before the first answer."""
     bodies = [
@@ -200,6 +223,10 @@ PLAIN = (
     BASKETS,
     Scenario("pay", "pay (sandbox)", pay, writes=True),
     Scenario("cancel", "cancel", cancel, writes=True),
+    Scenario("return", "return of all units", give_back, writes=True),
+    Scenario("my_orders", "my orders, a page of 20", my_orders),
+    Scenario("me", "my profile", me),
+    Scenario("drop_list", "drop list", drop_list),
     # Each process lets HASH_QUEUE wait: who comes after that is told to come again.
     Scenario("sign_in", "sign in", sign_in, most_connections=32),
 )

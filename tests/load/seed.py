@@ -17,16 +17,21 @@ from django.contrib.auth.hashers import check_password, make_password
 from django.core.management import call_command
 
 from inventory.listing import list_product
+from orders.changes.batch import change_batch
+from orders.changes.commands import Command
 from orders.drops.audit.escrow_check import check_escrow
 from orders.drops.planning import ItemDraft, create_drop
 from orders.drops.services import close_drop, open_drop
 from orders.drops.writing.drain import Drain
+from orders.lifecycle.shipping import Deliver, Ship
 from orders.models.drops import Lane
+from orders.payments.attempts import Settle, Start
+from orders.payments.providers import APPROVED, Answer
 from orders.placement.batch import place_batch
 from orders.placement.requests import Placed, PlaceRequest
 from shop.models import Option, Product, Role, Store, User
 from shop.options import OptionDraft
-from tests.support.factories import make_category, make_store, make_user
+from tests.support.factories import ADDRESS, make_category, make_store, make_user
 
 ENOUGH = 100_000_000
 BASKET_OPTIONS = 100
@@ -105,8 +110,8 @@ def _options(stock: list[int]) -> list[int]:
     return [option.pk for option in options]
 
 
-def orders(*, shoppers: int, count: int) -> dict[str, Any]:
-    """So many pending orders of one unit; returns (index of the shopper, number) of each."""
+def orders(*, shoppers: int, count: int, delivered: bool = False) -> dict[str, Any]:
+    """So many orders of one unit, pending or delivered; returns (index of the shopper, number) of each."""
     buyers = _shopper_ids(shoppers)
     options = Option.objects.filter(product__store__name=STORE, stock__on_hand=ENOUGH)
     wanted = list(options.order_by("id").values_list("id", flat=True))
@@ -120,7 +125,27 @@ def orders(*, shoppers: int, count: int) -> dict[str, Any]:
         for index, outcome in zip(indexes, place_batch(batch), strict=True):
             assert isinstance(outcome, Placed), outcome
             made.append((index, outcome.order.number))
+        if delivered:
+            _deliver(batch)
     return {"orders": made}
+
+
+def _deliver(batch: list[PlaceRequest]) -> None:
+    """These orders, which were just placed, are paid, shipped and delivered."""
+    starts = [
+        Start(order_id=r.order_id, actor_id=r.buyer_id, provider="sandbox", token="ok", shipping=ADDRESS)
+        for r in batch
+    ]  # fmt: skip
+    approved = Answer(APPROVED)
+    steps: list[list[Command]] = [
+        [*starts],
+        [Settle(order_id=start.order_id, reference=start.reference, answer=approved) for start in starts],
+        [Ship(order_id=r.order_id, carrier="CJ", tracking_number=r.number) for r in batch],
+        [Deliver(order_id=r.order_id) for r in batch],
+    ]
+    for commands in steps:
+        for outcome in change_batch(commands):
+            assert not isinstance(outcome, Exception), outcome
 
 
 def hashing(*, rounds: int = 5) -> dict[str, Any]:
