@@ -90,3 +90,5 @@ def _fill(sentence: Any, values: Mapping[str, Any]) -> str:
 
 # A lazy sentence with its values, translated where it is read: `filled_later(_("At most %(n)s."), {"n": 3})`.
 filled_later: Any = lazy(_fill, str)
+# `recorded`, translated where it is read: for what one thread decides and another one tells.
+recorded_later: Any = lazy(recorded, str)

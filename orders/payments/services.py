@@ -36,7 +36,7 @@ from yousinsa.db.errors import is_outage
 from yousinsa.db.transactions import patience
 from yousinsa.errors import Busy, Interrupted, Invalid
 from yousinsa.http.deferred import Deferred
-from yousinsa.language import recorded
+from yousinsa.language import recorded_later
 from yousinsa.process.once import PerProcess
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def _told(answer: Answer, settled: Changed) -> Changed | Exception:
     if answer.status == UNKNOWN:
         return _unsure()
     if answer.status == DECLINED:
-        return PaymentDeclined(recorded(answer.detail))
+        return PaymentDeclined(recorded_later(answer.detail))
     return settled
 
 
