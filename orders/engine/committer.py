@@ -123,14 +123,14 @@ class Committer:
         rows: set[Row] = set()
         while self._backlog and len(batch) < MAX_BATCH:
             waiter = self._backlog[0]
-            wanted = rows.union(waiter.request.needs)
-            if batch and len(wanted) > MAX_BATCH_ROWS:
+            needs = list(waiter.request.needs)
+            if len(rows) + len(needs) > MAX_BATCH_ROWS and batch and len(rows.union(needs)) > MAX_BATCH_ROWS:
                 break
             self._backlog.popleft()
             if self._blocked.concerns(waiter.request):
                 self._held_back.append(waiter)
                 continue
-            rows = wanted
+            rows.update(needs)
             batch.append(waiter)
         return self.queue.claim(batch)
 
