@@ -76,6 +76,7 @@ servers=()
 if [ "$profile" != run ]; then
     has mariadbd || servers+=(mariadb-server-core mariadb-client-core)
     has redis-server || servers+=(redis-server)
+    has nginx || servers+=(nginx-light)
 fi
 [ "$profile" != bench ] || has wrk || servers+=(wrk)
 [ ${#servers[@]} = 0 ] || install_packages "${servers[@]}" || say "going on: what needs them will say so"
