@@ -2,7 +2,7 @@
 # Prepare what a profile needs: system packages, .venv and the pinned requirements.
 #
 #   deploy/setup.sh run      to serve the shop
-#   deploy/setup.sh dev      to test and develop it: also MariaDB and Redis, which the tests start themselves
+#   deploy/setup.sh dev      to test and develop it: also MariaDB, Redis and nginx, which the tests start themselves
 #   deploy/setup.sh bench    to measure it: dev and wrk
 #   deploy/setup.sh pictures to draw its pages: dev and a Korean font
 #
