@@ -4,6 +4,7 @@ nginx goes by the clock, and so do these tests: they say what must hold from one
 long an answer takes.
 """
 
+import gzip
 import json
 import subprocess
 import time
@@ -119,7 +120,7 @@ def test_strangers_within_a_second_are_one_request(front, product):
             front.ask(address),
             front.ask(address, Cookie="visitor=7; django_language=ko; nottoken=1"),
             front.ask(address, method="HEAD"),
-            front.ask(address, Accept_Encoding="gzip", User_Agent="another"),
+            front.ask(address, Accept_Encoding="br", User_Agent="another"),
         ]
         return crowd, front.road.seen.copy()
 
@@ -129,6 +130,23 @@ def test_strangers_within_a_second_are_one_request(front, product):
     assert json.loads(crowd[1].body) == json.loads(crowd[0].body)
     assert crowd[2].body == b""
     assert "X-Accel-Expires" not in crowd[0].headers
+
+
+def test_a_page_is_compressed_once_for_all_who_take_it(front, owner):
+    make_options([1] * 20)
+    browsers = ["gzip, deflate, br", "gzip", "br;q=1.0, gzip;q=0.8, *;q=0.1"]
+
+    def ask(n):
+        address = f"{PRODUCTS}?min_price={n}"
+        front.road.seen.clear()
+        plain = front.ask(address, Accept_Encoding="gzip;q=0")
+        return plain, [front.ask(address, Accept_Encoding=each) for each in browsers], len(front.road.seen)
+
+    plain, compressed, requests = within_one_second(ask)
+    assert requests == 2
+    for answer in compressed:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(answer.body) == plain.body
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Catalogue pages are made once for many, and show what is true."""
 
+import gzip
 import threading
 import time
 
@@ -69,7 +70,7 @@ def test_a_page_that_has_not_changed_is_not_sent_again(api, real_ages):
 
 
 FOR_ALL = "public, max-age=1, stale-while-revalidate=5"
-VARIES = {"Accept-Language", "Authorization", "Cookie"}
+VARIES = {"Accept-Language", "Accept-Encoding", "Authorization", "Cookie"}
 
 
 @pytest.fixture
@@ -134,6 +135,27 @@ def test_what_is_not_there_may_be_kept_and_what_is_wrong_may_not(api, pages):
         assert set(gone["Vary"].split(", ")) >= VARIES
     assert api().get("products/?min_price=x")["Cache-Control"] == "no-store"
     assert api().patch("products/987654321/", {})["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("sent", "compressed"),
+    [
+        ("gzip", True), ("br, gzip;q=0.5", True), ("deflate, GZIP", True), ("gzip;q=1.0", True),
+        ("", False), ("br", False), ("gzip;q=0", False), ("gzip; q=0.000, br", False), ("xgzip", False),
+    ],
+)  # fmt: skip
+def test_a_page_is_compressed_for_who_takes_it(api, real_ages, sent, compressed):
+    (option, *_) = make_options([1] * 20)
+    path = f"products/{option.product_id}/"
+    plain = api().get(path)
+    page = api().get(path, Accept_Encoding=sent)
+    assert ("Content-Encoding" in page) == compressed
+    assert (gzip.decompress(page.content) if compressed else page.content) == plain.content
+    assert page["Content-Length"] == str(len(page.content))
+    assert page["ETag"] == ("W/" if compressed else "") + plain["ETag"]
+    assert api().get(path, Accept_Encoding=sent, If_None_Match=page["ETag"]).status_code == 304
+    # What fits into a packet is sent as it is.
+    assert "Content-Encoding" not in api().get("products/?min_price=99999999", Accept_Encoding=sent)
 
 
 def test_who_owns_a_store_sees_it_before_others_do(api, pages):

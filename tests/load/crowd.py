@@ -88,7 +88,10 @@ def measure(shop: Shop, *, connections: int, seconds: float, lead: float) -> Cro
     before = checks.mark(shop.query)
     server = shop.server()
     pages = [("GET", path, "", None) for path in (LIST, f"/api/v1/drops/{drop}/")]
-    reading = {"requests": shop.requests("crowd", pages)}
+    requests = shop.requests("crowd", pages)
+    # As every browser says.
+    requests.write_text(requests.read_text().replace("\n", "\tAccept-Encoding: gzip\n"))
+    reading = {"requests": requests}
     buying = {
         "shoppers": shop.shoppers, "options": shop.goods["hot"], "lines": 1, "pace": ORDERS_A_SECOND,
     }  # fmt: skip

@@ -6,6 +6,7 @@ turn into a flood of catalogue queries. While one request makes a page, others a
 long as that is not older than STALE_AGE: no visitor sees anything older than STALE_AGE plus one making.
 """
 
+import gzip
 import hashlib
 import math
 import struct
@@ -13,7 +14,9 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
 
 import msgspec
 from django.db import transaction
@@ -33,7 +36,9 @@ MAX_PAGES, MAX_BYTES = 500, 128 << 10
 FOR_ALL = "public, max-age=1, stale-while-revalidate=5, stale-if-error=30"
 # The caller may keep it, but has to ask each time whether it is still so.
 FOR_THE_CALLER = "private, no-cache"
-VARY = "Accept-Language, Authorization, Cookie"
+VARY = "Accept-Language, Accept-Encoding, Authorization, Cookie"
+# Below, compressing spares nothing: it fits into one packet either way.
+GZIP_BYTES = 1024
 
 _changed = shared_bytes("pages-changed", 8)
 
@@ -48,13 +53,19 @@ def _mark() -> None:
     struct.pack_into("q", _changed, 0, time.time_ns())
 
 
-class Made(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Made:
     """A rendered page: replaced as a whole, so that nobody sees one page's body with another's tag."""
 
     body: bytes
     etag: str
     version: bytes
     at: float
+
+    @cached_property
+    def gzipped(self) -> bytes:
+        """The same, compressed once for all who take it so."""
+        return gzip.compress(self.body, compresslevel=4, mtime=0)
 
     def age(self) -> float:
         return time.monotonic() - self.at
@@ -155,6 +166,31 @@ def is_known(etag: str, request: HttpRequest) -> bool:
     return known == ["*"] or etag.removeprefix("W/") in (one.removeprefix("W/") for one in known)
 
 
+def takes_gzip(request: HttpRequest) -> bool:
+    """Whether Accept-Encoding names gzip, and not with a weight of zero."""
+    for coding in request.META.get("HTTP_ACCEPT_ENCODING", "").lower().split(","):
+        name, _, weight = coding.partition(";")
+        if name.strip() == "gzip":
+            return not weight.strip() or weight.strip().removeprefix("q=").strip("0.") != ""
+    return False
+
+
+def response_of(page: Made, request: HttpRequest) -> HttpResponse:
+    """The page as this caller takes it: 304 for who has it, compressed or as it is for the others."""
+    compressed = len(page.body) >= GZIP_BYTES and takes_gzip(request)
+    if is_known(page.etag, request):
+        response: HttpResponse = HttpResponseNotModified()
+    else:
+        body = page.gzipped if compressed else page.body
+        response = HttpResponse(body, content_type="application/json")
+        response["Content-Length"] = str(len(body))
+        if compressed:
+            response["Content-Encoding"] = "gzip"
+    # Other bytes, the same page: what a weak tag says.
+    response["ETag"] = f"W/{page.etag.removeprefix('W/')}" if compressed else page.etag
+    return response
+
+
 def for_all_or_the_caller(response: HttpResponseBase, request: HttpRequest) -> HttpResponseBase:
     """`response`, saying who may keep it for how long."""
     response["Vary"] = VARY
@@ -183,13 +219,7 @@ class PublicEndpoint(Endpoint):
         request: HttpRequest = self.request._request
         address = f"{request.scheme}://{request.get_host()}{request.get_full_path()}"
         page = page_cache.get(address, lambda: msgspec.json.encode(look()), tag=tag, max_age=max_age)
-        if is_known(page.etag, request):
-            response: HttpResponse = HttpResponseNotModified()
-        else:
-            response = HttpResponse(page.body, content_type="application/json")
-            response["Content-Length"] = str(len(page.body))
-        response["ETag"] = page.etag
-        return for_all_or_the_caller(response, request)
+        return for_all_or_the_caller(response_of(page, request), request)
 
     def handle_exception(self, exc: Exception) -> Any:
         """A crowd may ask for what is not there, too: a link with a typing error, a product that is gone."""
