@@ -2,7 +2,7 @@
 # Prepare what a profile needs: system packages, .venv and the pinned requirements.
 #
 #   deploy/setup.sh run      to serve the shop
-#   deploy/setup.sh dev      to test and develop it: also MariaDB and Redis, which the tests start themselves
+#   deploy/setup.sh dev      to test and develop it: also MariaDB, Redis and nginx, which the tests start themselves
 #   deploy/setup.sh bench    to measure it: dev and wrk
 #   deploy/setup.sh pictures to draw its pages: dev and a Korean font
 #
@@ -76,6 +76,7 @@ servers=()
 if [ "$profile" != run ]; then
     has mariadbd || servers+=(mariadb-server-core mariadb-client-core)
     has redis-server || servers+=(redis-server)
+    has nginx || servers+=(nginx-light)
 fi
 [ "$profile" != bench ] || has wrk || servers+=(wrk)
 [ ${#servers[@]} = 0 ] || install_packages "${servers[@]}" || say "going on: what needs them will say so"

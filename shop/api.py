@@ -3,7 +3,7 @@
 Who may not do a thing is told so first: permissions are checked before the body is read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -57,7 +57,7 @@ from yousinsa.auth import (
 from yousinsa.errors import Problem, Unauthenticated
 from yousinsa.http.bodies import read_body, read_query
 from yousinsa.http.endpoint import Endpoint
-from yousinsa.http.page_cache import cached_answer
+from yousinsa.http.page_cache import PublicEndpoint
 from yousinsa.http.paging import asking, keyset_page
 from yousinsa.http.schema import LOCATION, SET_COOKIE, operation
 
@@ -186,18 +186,24 @@ def anybody_reads(method: str | None) -> list[BasePermission]:
     return [AllowAny() if method in SAFE_METHODS else IsAuthenticated()]
 
 
-class StoresView(Endpoint):
+class StoresView(PublicEndpoint):
     def get_permissions(self) -> list[BasePermission]:
         return anybody_reads(self.request.method)
 
-    @operation("Stores: all accepted ones, and my own in any state", response=StorePage, query=PageQuery)
+    @operation(
+        "Stores: all accepted ones, and my own in any state", response=StorePage, query=PageQuery, kept=True
+    )
     def get(self, request: Request) -> HttpResponseBase:
         query = read_query(request.query_params, PageQuery)
-        page = keyset_page(
-            partial(selectors.visible_stores, request.user.pk), ORDERINGS["newest"],
-            cursor=query.cursor, page_size=query.page_size, request=request._request,
-        )  # fmt: skip
-        return self.answer(StorePage(page.next, page.previous, [selectors.store_view(s) for s in page.rows]))
+
+        def look() -> StorePage:
+            page = keyset_page(
+                partial(selectors.visible_stores, request.user.pk), ORDERINGS["newest"],
+                cursor=query.cursor, page_size=query.page_size, request=request._request,
+            )  # fmt: skip
+            return StorePage(page.next, page.previous, [selectors.store_view(s) for s in page.rows])
+
+        return self.answer(look()) if request.user.is_authenticated else self.shown(look)
 
     @operation(
         "Apply for a store", request=StoreApplication, response=StoreView, status=201, errors=(403, 409)
@@ -240,17 +246,11 @@ def product_view(product_id: int) -> ProductView:
     return views[0]
 
 
-class CatalogueView(Endpoint):
+class CatalogueView(PublicEndpoint):
     """Everybody may look, whoever they are: an expired token is no reason to refuse the products.
 
     A store owner sees of the own products what is off sale too.
     """
-
-    def shown(self, request: Request, look: Callable[[], ProductPage | ProductView]) -> HttpResponseBase:
-        """What `look` finds, for all who ask at about the same time (yousinsa/http/page_cache.py)."""
-        if self.is_plain_json(request):
-            return cached_answer(request._request, lambda: msgspec.json.encode(look()))
-        return Response(look())
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         initialized = super().initialize_request(request, *args, **kwargs)
@@ -279,12 +279,12 @@ class CatalogueView(Endpoint):
 
 
 class ProductsView(CatalogueView):
-    @operation("Products", response=ProductPage, query=ProductQuery, public=True)
+    @operation("Products", response=ProductPage, query=ProductQuery, public=True, kept=True)
     def get(self, request: Request) -> HttpResponseBase:
         query = read_query(request.query_params, ProductQuery)
         if query.store and self.is_own(request, query.store):
             return Response(product_page(query, request._request, own=True))
-        return self.shown(request, lambda: product_page(query, request._request))
+        return self.shown(lambda: product_page(query, request._request))
 
     @operation(
         "List a product", request=NewProduct, response=ProductView, status=201, errors=(403, 409),
@@ -305,13 +305,13 @@ class ProductsView(CatalogueView):
 
 
 class ProductDetailView(CatalogueView):
-    @operation("A product", response=ProductView, errors=(404,), public=True)
+    @operation("A product", response=ProductView, errors=(404,), public=True, kept=True)
     def get(self, request: Request, pk: int) -> HttpResponseBase:
         if seller := self.seller_id(request):
             own = Product.objects.filter(pk=pk, store__owner=seller)
             if views := product_views(own, whole=True):
                 return Response(views[0])
-        return self.shown(request, lambda: product_view(pk))
+        return self.shown(lambda: product_view(pk))
 
     @operation(
         "Change a product of mine", request=ProductChange, response=ProductView, errors=(403, 404, 409)

@@ -47,7 +47,7 @@ def test_what_is_personal_is_kept_by_no_cache(buyer, order, option):
         assert Wire(buyer).get(path)["Cache-Control"] == "no-store"
     signed_in = sign_in("nobody@example.com")
     assert signed_in["Cache-Control"] == "no-store"
-    assert Wire(buyer).get(f"products/{option.product_id}/")["Cache-Control"] == "no-cache"
+    assert Wire(buyer).get(f"products/{option.product_id}/")["Cache-Control"] == "private, no-cache"
 
 
 def test_signing_up_makes_a_buyer_who_can_sign_in():

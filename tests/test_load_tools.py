@@ -15,7 +15,7 @@ from django.db.models import F
 
 from inventory.models import Movement, Stock
 from orders.models import Order, OrderLine
-from tests.load import checks, people, report, wrk
+from tests.load import checks, crowd, people, report, wrk
 from tests.load.__main__ import effort_of, is_whole, read_options, wanted, without_out
 from tests.load.machine import cpu_seconds, facts
 from tests.load.measuring import Figure
@@ -79,6 +79,15 @@ def test_what_locust_writes() -> None:
     order, everything = people.read("\n".join(lines))
     assert order == people.Habit("order", 8, 1, 1.1, 120, 420, 430)
     assert (everything.name, everything.p99) == ("all", 0)
+
+
+def test_how_old_a_price_is_that_somebody_is_shown() -> None:
+    seller = crowd.Seller("http://127.0.0.1", 1, "token")
+    seller.changed_at = {1: 10.0, 2: 10.5, 3: 11.0}
+    assert seller.age(3, 99.0) == 0
+    assert seller.age(2, 10.9) == 0
+    assert seller.age(2, 11.5) == 0.5
+    assert seller.age(1, 11.5) == 1.0
 
 
 # --- Books ------------------------------------------------------------------------------------------
@@ -180,6 +189,21 @@ def results() -> report.Results:
             figure("baskets", 700.0, errors=3, statuses={"201": 97, "503": 3}, deadlocks=2),
         ],
         batches={"size": 64, "rate": 5000.0, "python_ms": 0.1, "database_ms": 0.06, "together_ms": 0.16},
+        crowd=[
+            crowd.Crowd(
+                connections=500,
+                rate=20_000.0,
+                p50=10.0,
+                p99=40.0,
+                longest=90.0,
+                errors=0,
+                orders=199.5,
+                order_p99=80.0,
+                order_errors=2,
+                oldest=1_400.0,
+                looks=90,
+            )
+        ],
         people=[people.Habit("all", 131, 1, 18.8, 100, 800, 920)],
     )
 
@@ -194,6 +218,12 @@ def test_targets_are_judged(results: report.Results) -> None:
     assert judged["SQLite, orders/s"].met is False
     assert judged["CPU ms an order, batches of 64"].met is True
     assert judged["product page, requests/s"].met is None
+    assert judged["a crowd that only looks, pages/s"].met is True
+    assert judged["behind what changes, in ms"].met is True
+    assert judged["crowd and buyers, errors"].measured == 2
+    results.crowd.clear()
+    judged = {target.name: target for target in report.targets(results)}
+    assert judged["a crowd that only looks, pages/s"].met is None
 
 
 def test_what_is_written(results: report.Results, tmp_path: Path) -> None:
@@ -221,6 +251,8 @@ def test_what_is_written(results: report.Results, tmp_path: Path) -> None:
     assert "MISSED" in table
     assert "answers by status 201: 97, 503: 3; broken none" in table
     assert "2 deadlocks" in table
+    assert "20,000 pages/s, p50 10.0 ms, p99 40.0 ms" in table
+    assert "at most 1,400 ms behind" in table
     assert (tmp_path / "latest.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.support.concurrency import until
-from tests.support.services import MariaDB, Redis, ServerFailed, ServerMissing, free_port
+from tests.support.services import MariaDB, Nginx, Redis, ServerFailed, ServerMissing, free_port
 from tests.support.services import server as services
 
 # These tests start what they need: once is enough, in the run that has no MariaDB of its own.
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Starts a server and says where it is. With `fork`, a second process holds every pipe when this one dies.
 CHILD = """
 import os, sys, time
-from tests.support.services import MariaDB, Redis
+from tests.support.services import MariaDB, Nginx, Redis
 server = {"mariadb": MariaDB, "redis": Redis}[sys.argv[1]]().start()
 fork = os.fork() if "fork" in sys.argv else 0
 if fork or "fork" not in sys.argv:
@@ -197,8 +197,9 @@ def test_a_server_that_cannot_start_says_why() -> None:
     [
         (MariaDB(), "mariadb-install-db is not installed.*apt-get install mariadb-server-core"),
         (Redis(), "redis-server is not installed.*apt-get install redis-server"),
+        (Nginx(8000, None), "nginx is not installed.*apt-get install nginx-light"),
     ],
-    ids=["mariadb", "redis"],
+    ids=["mariadb", "redis", "nginx"],
 )
 def test_a_missing_program_names_its_package(
     server: services.Server, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.load import books, machine, people, report
+from tests.load import books, crowd, machine, people, report
 from tests.load.checks import Broken
 from tests.load.measuring import Bench, Effort
 from tests.load.scenarios import (
@@ -43,7 +43,7 @@ HISTORY = 1_000_000
 PEOPLE_SECONDS, QUICK_PEOPLE_SECONDS = 60, 8
 NAMES = [
     "hot_order", "hot_order_cookie", *(scenario.name for scenario in PLAIN), "sold_out", "drop",
-    "drop_rush", "lone_order", "batches", "hashing", "catalogue", "people", "sqlite", "binlog",
+    "drop_rush", "lone_order", "batches", "hashing", "catalogue", "crowd", "people", "sqlite", "binlog",
     "flat_cost", "books",
 ]  # fmt: skip
 # What a quick bench leaves out unless `--only` names it.
@@ -150,6 +150,7 @@ def plan(options: argparse.Namespace, bench: Bench, shops: Shops, results: repor
     add("hashing", "password hash", lambda: results.hashing.update(shops.mariadb().inside("seed", "hashing")))
     if options.catalog:
         add("catalogue", "every filter", lambda: results.catalogue.update(_catalogue(shops, options.catalog)))
+    add("crowd", "a crowd that only looks", lambda: results.crowd.append(_crowd(shops, most, bench.effort)))
     seconds = QUICK_PEOPLE_SECONDS if options.quick else PEOPLE_SECONDS
     add("people", "people", lambda: results.people.extend(people.behave(shops.mariadb(), seconds)))
     for n in counts:
@@ -184,6 +185,10 @@ def _batches(shops: Shops, quick: bool) -> dict[str, object]:
 
 def _catalogue(shops: Shops, file: Path) -> dict[str, object]:
     return shops.mariadb("catalogue").inside("catalogue", "measure", file=str(file.resolve()))
+
+
+def _crowd(shops: Shops, connections: int, effort: Effort) -> crowd.Crowd:
+    return crowd.measure(shops.mariadb(), connections=connections, seconds=effort.seconds, lead=effort.lead)
 
 
 def _flat(bench: Bench, shops: Shops, connections: int, history: int) -> None:

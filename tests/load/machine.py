@@ -14,9 +14,10 @@ from tests.support.services import ServerMissing, find_program
 
 PACKAGES = ("Django", "djangorestframework", "gunicorn", "mysqlclient", "msgspec", "locust")
 PROGRAMS = {
-    "MariaDB": ("mariadbd", "mariadb-server-core"),
-    "Redis": ("redis-server", "redis-server"),
-    "wrk": ("wrk", "wrk"),
+    "MariaDB": ("mariadbd", "mariadb-server-core", "--version"),
+    "Redis": ("redis-server", "redis-server", "--version"),
+    "wrk": ("wrk", "wrk", "--version"),
+    "nginx": ("nginx", "nginx-light", "-v"),
 }
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -93,9 +94,9 @@ def _packages() -> dict[str, str]:
 
 def _programs() -> dict[str, str]:
     found = {}
-    for name, (program, package) in PROGRAMS.items():
+    for name, (program, package, version_of) in PROGRAMS.items():
         try:
-            command = [find_program(program, package), "--version"]
+            command = [find_program(program, package), version_of]
         except ServerMissing:
             found[name] = "not installed"
         else:

@@ -10,8 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.load import plot
+from tests.load import crowd, plot
 from tests.load.books import MEGABYTES, SECONDS, Cost
+from tests.load.crowd import Crowd
 from tests.load.measuring import Figure
 from tests.load.people import Habit
 
@@ -30,6 +31,7 @@ class Results:
     hashing: dict[str, Any] = field(default_factory=dict)
     drained: list[dict[str, Any]] = field(default_factory=list)
     catalogue: dict[str, Any] = field(default_factory=dict)
+    crowd: list[Crowd] = field(default_factory=list)
     people: list[Habit] = field(default_factory=list)
     books: list[str] = field(default_factory=list)
     book_costs: list[Cost] = field(default_factory=list)
@@ -95,6 +97,9 @@ def targets(results: Results) -> list[Target]:
     def of(figure: Figure | None, value: Callable[[Figure], float | None]) -> float | None:
         return value(figure) if figure else None
 
+    def looks(value: Callable[[Crowd], float]) -> float | None:
+        return value(results.crowd[-1]) if results.crowd else None
+
     hot, row = results.find("hot_order"), results.find("hot_order", lane="row_lock")
     basket, gone = results.find("baskets"), results.find("sold_out")
     lone = results.find("lone_order", connections=1)
@@ -144,6 +149,10 @@ def targets(results: Results) -> list[Target]:
         ("product list, requests/s", ">= 1,250", _at_least(1250, of(results.find("product_list"), rate))),
         ("filters over 100 ms", "= 0", _at_most(0, results.catalogue.get("over_100_ms"))),
         ("product page, requests/s", ">= 1,250", _at_least(1250, of(results.find("product_page"), rate))),
+        ("a crowd that only looks, pages/s", ">= 15,000", _at_least(15_000, looks(lambda c: c.rate))),
+        ("behind what changes, in ms", "<= 2,000", _at_most(2000, looks(lambda c: c.oldest))),
+        ("beside the crowd, orders/s", ">= 190", _at_least(190, looks(lambda c: c.orders))),
+        ("crowd and buyers, errors", "= 0", _at_most(0, looks(lambda c: c.errors + c.order_errors))),
     ]
     for name, title in EVERY_API:
         rows.append((f"{title}, requests/s", ">= 1,250", _at_least(1250, of(results.find(name), rate))))
@@ -237,6 +246,8 @@ def markdown(results: Results, picture: str) -> str:
         lines += ["", "## Signing in", "", _hashing_in_words(results.hashing)]
     if results.catalogue:
         lines += ["", "## Every filter of the product list", "", _catalogue_in_words(results.catalogue)]
+    if results.crowd:
+        lines += ["", "## A crowd that only looks", "", *map(crowd.in_words, results.crowd)]
     if results.book_costs:
         lines += ["", "## The books at scale", "", *_markdown_table(_book_rows(results.book_costs))]
     if results.people:
@@ -374,5 +385,7 @@ def show(results: Results, console: Console) -> None:
         console.print(_catalogue_in_words(results.catalogue))
     if results.hashing:
         console.print(_hashing_in_words(results.hashing))
+    for found in results.crowd:
+        console.print(crowd.in_words(found))
     for line in _notes(results):
         console.print(line, markup=False, highlight=False)

@@ -32,6 +32,7 @@ from orders.placement.requests import Placed, PlaceRequest
 from shop.models import Option, Product, Role, Store, User
 from shop.options import OptionDraft
 from tests.support.factories import ADDRESS, make_category, make_store, make_user
+from yousinsa.auth import issue_token
 
 ENOUGH = 100_000_000
 BASKET_OPTIONS = 100
@@ -74,6 +75,14 @@ def drop(*, units: int, limit: int) -> dict[str, Any]:
     created = create_drop(name="Bench", items=[ItemDraft(option, units)], limit=limit, lane=Lane.REDIS_LUA)
     open_drop(created.pk)
     return {"option": option, "drop": created.pk}
+
+
+def for_a_seller() -> dict[str, Any]:
+    """A new product, and a token of the seller who may change it."""
+    (option,) = _options([ENOUGH])
+    owner = Store.objects.get(name=STORE).owner
+    token = issue_token(user_id=owner.pk, role=owner.role, is_staff=owner.is_staff)
+    return {"product": Option.objects.get(pk=option).product_id, "token": token}
 
 
 def drain() -> dict[str, Any]:
@@ -173,6 +182,6 @@ def main() -> None:
     """`seed FUNCTION KEYWORDS`: calls it with the keywords (JSON), prints what it returns as JSON."""
     functions: dict[str, Callable[..., dict[str, Any]]] = {
         "fill": fill, "scarce": scarce, "orders": orders, "hashing": hashing,
-        "drop": drop, "drain": drain, "close": close,
+        "drop": drop, "drain": drain, "close": close, "for_a_seller": for_a_seller,
     }  # fmt: skip
     print(json.dumps(functions[sys.argv[1]](**json.loads(sys.argv[2]))))

@@ -10,6 +10,7 @@
 --   lead         seconds before answers are counted for the rate: every connection must have had its first
 --   seconds      for how long they are counted; then stop
 --   limit        or stop after so many requests, over all threads
+--   pace         optional: send so many requests a second, over all threads, instead of as many as are answered
 --   connections  of all threads
 --   threads      how many there are
 --   seed         of this run: random numbers and Idempotency-Keys derive from it
@@ -52,6 +53,7 @@ function read_arguments(args)
     allowance = math.floor(limit / thread_count)
     if thread_number <= limit % thread_count then allowance = allowance + 1 end
   end
+  pause = arguments.pace and thread_count / tonumber(arguments.pace) or 0
   granted, parked, elapsed = 0, 0, 0
   statuses, statuses_in_time = {}, {}
 end
@@ -85,10 +87,14 @@ function delay()
     started = time
     counting = time + tonumber(arguments.lead)
     deadline = counting + tonumber(arguments.seconds)
+    due = time
   end
   if time < deadline and granted < allowance then
     granted = granted + 1
-    return 0
+    if pause == 0 then return 0 end
+    -- What could not be sent in time is made up for, by less than a second's worth.
+    due = math.max(due + pause, time - 1)
+    return math.max(0, (due - time) * 1000)
   end
   parked = parked + 1
   if parked == connections then

@@ -143,6 +143,36 @@ class ScriptProxy(Proxy):
         return False
 
 
+class WatchingProxy(Proxy):
+    """In front of a web server: notes the request lines that come by, and can hold them back.
+
+    replaced: words of answers, and others of the same length that stand in their place.
+    """
+
+    def __init__(self, port: int, *, replaced: tuple[bytes, bytes] = (b"", b"")) -> None:
+        super().__init__(port)
+        self._replaced = replaced
+        self.seen: list[str] = []
+        self.came = threading.Semaphore(0)
+        self.let_through = threading.Event()
+        self.let_through.set()
+
+    def to_server(self, pair: Pair, data: bytes) -> bool:
+        """A request without a body comes in one piece."""
+        self.seen.append(data.partition(b"\r\n")[0].decode())
+        self.came.release()
+        self.let_through.wait(60)
+        return super().to_server(pair, data)
+
+    def to_client(self, pair: Pair, data: bytes) -> bool:
+        words, instead = self._replaced
+        return super().to_client(pair, data.replace(words, instead) if words else data)
+
+    def go_away(self) -> None:
+        """No new connection is served from now on; those that are open end with the server."""
+        self._away = True
+
+
 def _receive(end: socket.socket) -> bytes:
     try:
         return end.recv(1 << 16)

@@ -46,7 +46,7 @@ class Endpoint(APIView):
 
     def is_plain_json(self, request: Request) -> bool:
         """True where the caller takes JSON as it is."""
-        return request.accepted_renderer is _JSON_RENDERER
+        return isinstance(request.accepted_renderer, JSONRenderer)
 
     def answer(
         self, data: Any, *, status: int = 200, headers: dict[str, str] | None = None

@@ -134,10 +134,12 @@ def operation(
     query: type | None = None,
     headers: Sequence[OpenApiParameter] = (),
     public: bool = False,
+    kept: bool = False,
 ) -> Callable[[Any], Any]:
     """Describe one endpoint method: bodies are structs, `errors` the problem statuses it can end in.
 
-    `accepted`: what 202 answers with, where that can be.
+    `accepted`: what 202 answers with, where that can be. `kept`: callers keep the answer and ask whether it
+    is still so (page_cache.py).
     What any call can end in is added: 503, and 401 and (for one that changes something) 403 unless `public`.
     """
 
@@ -148,13 +150,21 @@ def operation(
         responses: dict[Any, Any] = {status: response or OpenApiResponse(description="Done; no body.")}
         if accepted:
             responses[202] = OpenApiResponse(accepted, description="Accepted; look again in a moment.")
+        if kept:
+            responses[304] = OpenApiResponse(description="What If-None-Match names is still so; no body.")
         for code in sorted(codes):
             responses[code, CONTENT_TYPE] = OpenApiResponse(ProblemView, description=_MEANINGS[code])
         return extend_schema(
             summary=summary,
             request=request,
             responses=responses,
-            parameters=[*([query] if query else []), *headers, _RETRY_AFTER, *(() if public else (_SCHEME,))],
+            parameters=[
+                *([query] if query else []),
+                *headers,
+                *(_KEPT if kept else ()),
+                _RETRY_AFTER,
+                *(() if public else (_SCHEME,)),
+            ],
             auth=[] if public else None,
         )(method)
 
@@ -165,6 +175,17 @@ LOCATION = OpenApiParameter("Location", OpenApiTypes.URI_REF, OpenApiParameter.H
 SET_COOKIE = OpenApiParameter(
     "Set-Cookie", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[200],
     description="The token for browsers, HttpOnly; the CSRF token; the device, for the limit on sign-ins.",
+)  # fmt: skip
+_KEPT = (
+    OpenApiParameter(
+        "If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER,
+        description="ETags of what the caller has already, or *.",
+    ),
+    OpenApiParameter("ETag", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[200, 304]),
+    OpenApiParameter(
+        "Cache-Control", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[200, 304],
+        description="Public for strangers only: without a token and any cookie.",
+    ),
 )  # fmt: skip
 _RETRY_AFTER = OpenApiParameter(
     "Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=[429, 503],

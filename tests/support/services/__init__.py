@@ -1,4 +1,4 @@
-"""Private MariaDB and Redis servers: for tests that need a real one, and for the load bench.
+"""Private MariaDB, Redis and nginx servers: for tests that need a real one, and for the load bench.
 
     with MariaDB() as mariadb, Redis() as redis:
         environment = {"DATABASE_URL": mariadb.url, "REDIS_URL": redis.url}
@@ -10,7 +10,8 @@ Django.
 """
 
 from tests.support.services.mariadb import MariaDB
+from tests.support.services.nginx import Nginx
 from tests.support.services.redis import Redis
 from tests.support.services.server import ServerFailed, ServerMissing, find_program, free_port
 
-__all__ = ["MariaDB", "Redis", "ServerFailed", "ServerMissing", "find_program", "free_port"]
+__all__ = ["MariaDB", "Nginx", "Redis", "ServerFailed", "ServerMissing", "find_program", "free_port"]
