@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -98,7 +99,7 @@ def discard(run: BulkRun) -> None:
 
     def work() -> None:
         draft = BulkRun.objects.select_for_update().filter(pk=run.pk, status=BulkRun.Status.DRAFT)
-        if not draft.exists():
+        if not list(draft):
             raise Conflict(gettext("It was begun: what is done stays done."))
         BulkRow.objects.filter(run_id=run.pk).delete()
         BulkRun.objects.filter(pk=run.pk).delete()
@@ -111,7 +112,8 @@ def forget_drafts() -> int:
     old = BulkRun.objects.filter(status=BulkRun.Status.DRAFT, created_at__lt=timezone.now() - KEPT_FOR)
     drafts = list(old.order_by("pk")[:FORGOTTEN_AT_ONCE])
     for draft in drafts:
-        discard(draft)
+        with suppress(Conflict):  # somebody begins it just now
+            discard(draft)
     return len(drafts)
 
 
@@ -141,15 +143,15 @@ def _check_size(count: int) -> None:
 def _refuse_impossible(action: str, rows: Sequence[BulkRow], actor_id: int) -> None:
     """What is known beforehand; when it is carried out, each order is looked at again under its lock."""
     to_status = ACTIONS[action].to_status
-    orders = {row.order_id: row.order for row in rows if row.order is not None}
-    own = by_hand.refused_own(orders, actor_id=actor_id) if action == BulkRun.Action.CONFIRM else {}
+    ids = [row.order.pk for row in rows if row.order is not None]
+    own = by_hand.refused_own(ids, actor_id=actor_id) if action == BulkRun.Action.CONFIRM else {}
     for row in rows:
         if row.order is None or row.state != BulkRow.State.WAITING:
             continue
         if not states.allowed(row.order.status, to_status):
             _refuse(row, reason(InvalidTransition(row.order.status, to_status)))
-        elif row.order_id in own:
-            _refuse(row, reason(own[row.order_id]))
+        elif row.order.pk in own:
+            _refuse(row, reason(own[row.order.pk]))
 
 
 def _refuse(row: BulkRow, text: str) -> None:

@@ -50,7 +50,7 @@ def _taken() -> Iterable[tuple[BulkRun, datetime]]:
 def _chunk(run: BulkRun, until: datetime) -> int:
     action = ACTIONS[run.action]
     rows, at = _next_rows(run)
-    with override(run.language):
+    with override(run.language or None):
         if may_do(get_user_model().objects.get(pk=run.by_id), action.permission):
             verdicts = _carry_out(action, rows, at, run.by_id)
         else:

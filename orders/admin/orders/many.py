@@ -1,4 +1,4 @@
-"""Actions on up to a thousand orders of the list: each is drafted, looked at on a page of its own, and begun."""
+"""Actions on up to a thousand orders of the list: drafted, looked at on a page of their own, then begun."""
 
 from typing import Any
 
