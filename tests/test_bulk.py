@@ -1,4 +1,4 @@
-"""Many orders at once: what a draft refuses beforehand, what a worker does, once, and what it says of the rest."""
+"""Many orders at once: what a draft refuses, what a worker does, once, and what is said of the rest."""
 
 from datetime import timedelta
 
@@ -29,6 +29,7 @@ from tests.support.factories import make_options, make_order, make_user, stock_o
 from tests.support.invariants import assert_books_balance, assert_money_balances
 from tests.support.orders import make_order_at as at
 from tests.support.orders import run_out, status_of
+from yousinsa.db.transactions import transact
 from yousinsa.errors import Conflict, Forbidden, Invalid
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -197,7 +198,7 @@ def test_a_second_click_begins_nothing(operator, buyer, option):
 
 
 def cut_off(run: BulkRun, rows: int) -> None:
-    """A worker took the run, did what it should to its first rows, and was killed before it wrote that down."""
+    """A worker took the run, did its first rows, and was killed before it wrote that down."""
     begun(run)
     now = timezone.now()
     chunk = list(run.rows.filter(state="waiting").order_by("place")[:rows])
@@ -284,7 +285,7 @@ def test_a_worker_that_was_too_slow_writes_nothing(operator, buyer, option):
     ((slow, until),) = running._taken()
     BulkRun.objects.update(held_until=until + timedelta(seconds=1))  # somebody else has it by now
     row = run.rows.get()
-    assert running._write(slow, until, {row.pk: ("refused", "too late")}) == 0
+    assert transact(lambda: running._write(slow, until, {row.pk: ("refused", "too late")})) == 0
     assert outcomes(run) == [("waiting", "")]
 
 

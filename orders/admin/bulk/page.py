@@ -117,8 +117,9 @@ class BulkRunAdmin(ReadOnlyAdmin):
         """Read a list into a draft: rows that are wrong are in it, with what is wrong, and are left out."""
         if BulkRun.Action.SHIP not in actions_of(request.user):
             raise PermissionDenied
-        form = ShippingListForm(request.POST or None, request.FILES or None)
-        if request.method == "POST" and form.is_valid():
+        sent = (request.POST, request.FILES) if request.method == "POST" else ()
+        form = ShippingListForm(*sent)
+        if form.is_valid():
             try:
                 run = drafting.draft_of_parcels(
                     form.parcels(), actor_id=int(request.user.pk or 0), source=form.source
