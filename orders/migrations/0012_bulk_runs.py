@@ -45,7 +45,7 @@ class Migration(migrations.Migration):
                         verbose_name="status",
                     ),
                 ),
-                ("source", models.CharField(blank=True, default="", max_length=100, verbose_name="from")),
+                ("source", models.CharField(blank=True, default="", max_length=100, verbose_name="source")),
                 ("language", models.CharField(max_length=10, verbose_name="language")),
                 (
                     "created_at",

@@ -37,7 +37,7 @@ class BulkRun(models.Model):
     action = models.CharField(_("what"), max_length=10, choices=Action.choices)
     status = models.CharField(_("status"), max_length=10, choices=Status.choices, default=Status.DRAFT)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+", verbose_name=_("by"))
-    source = models.CharField(_("from"), max_length=100, blank=True, default="")
+    source = models.CharField(_("source"), max_length=100, blank=True, default="")
     language = models.CharField(_("language"), max_length=10)
     created_at = models.DateTimeField(_("drafted at"), default=timezone.now)
     begun_at = models.DateTimeField(_("begun at"), null=True, blank=True)

@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminForm
 
@@ -47,7 +47,7 @@ def _rows_that_are(state: str) -> Subquery:
 @admin.register(BulkRun)
 class BulkRunAdmin(ReadOnlyAdmin):
     exported = {
-        "id": "id", "what": "action", "status": "status", "by": "by__email", "from": "source",
+        "id": "id", "what": "action", "status": "status", "by": "by__email", "source": "source",
         "drafted at": "created_at", "begun at": "begun_at", "finished": "finished_at",
     }  # fmt: skip
     list_display = ("__str__", "status", "done", "refused", "waiting", "by", "source", "finished")
@@ -66,15 +66,15 @@ class BulkRunAdmin(ReadOnlyAdmin):
         counts = {f"{state}_rows": _rows_that_are(state) for state in BulkRow.State.values}
         return runs.annotate(**counts)
 
-    @admin.display(description=_("done"))
+    @admin.display(description=pgettext_lazy("bulk", "done"))
     def done(self, run: Any) -> int:
         return run.done_rows or 0
 
-    @admin.display(description=_("refused"))
+    @admin.display(description=pgettext_lazy("bulk", "refused"))
     def refused(self, run: Any) -> int:
         return run.refused_rows or 0
 
-    @admin.display(description=_("waiting"))
+    @admin.display(description=pgettext_lazy("bulk", "waiting"))
     def waiting(self, run: Any) -> int:
         return run.waiting_rows or 0
 
