@@ -21,7 +21,7 @@ from yousinsa.db.transactions import transact
 from yousinsa.errors import Interrupted
 from yousinsa.language import recorded
 
-CHUNK = 200
+CHUNK = 100
 # How long a worker has a run to itself: much longer than a chunk takes, and what is waited for after a crash.
 HELD_FOR = timedelta(seconds=30)
 
