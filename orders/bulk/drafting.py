@@ -90,21 +90,34 @@ def begin(run: BulkRun, *, actor_id: int) -> bool:
         )
     if not run.rows.filter(state=BulkRow.State.WAITING).exists():
         raise Conflict(gettext("There is nothing left to do in it."))
-    draft = BulkRun.objects.filter(pk=run.pk, status=BulkRun.Status.DRAFT)
-    return draft.update(status=BulkRun.Status.RUNNING, begun_at=timezone.now()) == 1
+
+    def work() -> bool:
+        draft = _locked(run)
+        if draft is None:
+            return False
+        draft.status, draft.begun_at = BulkRun.Status.RUNNING, timezone.now()
+        draft.save(update_fields=["status", "begun_at"])
+        return True
+
+    return transact(work)
 
 
 def discard(run: BulkRun) -> None:
     """Throw a draft away: nothing was done, and nothing is kept. Raises `Conflict` once it was begun."""
 
     def work() -> None:
-        draft = BulkRun.objects.select_for_update().filter(pk=run.pk, status=BulkRun.Status.DRAFT)
-        if not list(draft):
+        if _locked(run) is None:
             raise Conflict(gettext("It was begun: what is done stays done."))
         BulkRow.objects.filter(run_id=run.pk).delete()
         BulkRun.objects.filter(pk=run.pk).delete()
 
     transact(work)
+
+
+def _locked(run: BulkRun) -> BulkRun | None:
+    """The run, locked, as long as it is a draft."""
+    now = BulkRun.objects.select_for_update().filter(pk=run.pk).first()
+    return now if now is not None and now.status == BulkRun.Status.DRAFT else None
 
 
 def forget_drafts() -> int:

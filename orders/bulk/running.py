@@ -6,9 +6,9 @@ worker that was cut off leaves rows of which the next one learns whether they ar
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.contrib.auth import get_user_model
-from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext, override
 
@@ -39,12 +39,22 @@ def carry_on() -> int:
 
 def _taken() -> Iterable[tuple[BulkRun, datetime]]:
     """The runs that go on, each taken by this worker alone for a while."""
-    under_way = BulkRun.objects.filter(status=BulkRun.Status.RUNNING)
-    for run_id in list(under_way.order_by("pk").values_list("pk", flat=True)):
-        now = timezone.now()
-        free = Q(held_until__isnull=True) | Q(held_until__lt=now)
-        if under_way.filter(free, pk=run_id).update(held_until=now + HELD_FOR):
-            yield BulkRun.objects.get(pk=run_id), now + HELD_FOR
+    under_way = BulkRun.objects.filter(status=BulkRun.Status.RUNNING).order_by("pk")
+    for run_id in list(under_way.values_list("pk", flat=True)):
+        run = transact(partial(_take, run_id))
+        if run is not None and run.held_until is not None:
+            yield run, run.held_until
+
+
+def _take(run_id: int) -> BulkRun | None:
+    # By its key alone: the index of the status would be locked here first, and by who ends a run last.
+    run = BulkRun.objects.select_for_update().filter(pk=run_id).first()
+    now = timezone.now()
+    if run is None or run.status != BulkRun.Status.RUNNING or (run.held_until and run.held_until > now):
+        return None
+    run.held_until = now + HELD_FOR
+    run.save(update_fields=["held_until"])
+    return run
 
 
 def _chunk(run: BulkRun, until: datetime) -> int:
