@@ -6,6 +6,8 @@ Every job may run in any number of workers at once, and may be cut off at any mo
 from django.conf import settings
 
 from inventory.reconciliation.requests import run_requested
+from orders.bulk.drafting import forget_drafts
+from orders.bulk.running import carry_on
 from orders.drops.schedule import run_due
 from orders.drops.writing import drain, outbox
 from orders.lifecycle import expire_due, forget_corrections
@@ -24,8 +26,10 @@ def jobs() -> list[Job]:
         Job("refunds", 30, pay_out_due),
         Job("drops", 0.5, run_due),
         Job("reconciliations", 2, lambda: run_requested(ORDERS)),
+        Job("bulk", 1, carry_on, eager=True),
         Job("clearsessions", 3600, clear_sessions, eager=True),
         Job("old_corrections", 3600, forget_corrections),
+        Job("old_drafts", 3600, forget_drafts),
     ]
     return [*always, Job("outbox", 0.5, outbox.deliver_due), drain_job()] if settings.REDIS_URL else always
 

@@ -168,5 +168,6 @@ def test_nobody_confirms_that_their_own_order_was_paid(settings):
     other = make_user("other@example.com", staff=True)
     (option,) = make_options([5])
     order = make_order(buyer, (option, 1))
-    assert "ask somebody else" in said(act(signed_in(buyer), "confirm-payment", order, apply="1"))[0]
-    assert said(act(signed_in(other), "confirm-payment", order, apply="1")) == ["1 order paid."]
+    address = url(Order, "confirm-payment", order.pk)
+    assert "ask somebody else" in text(signed_in(buyer).post(address))
+    assert said(signed_in(other).post(address, follow=True)) == [f"{order.number}: paid."]

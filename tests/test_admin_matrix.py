@@ -27,8 +27,10 @@ from inventory.models import (
     Stock,
     Stocktake,
 )
+from orders.bulk.drafting import draft_of_orders
 from orders.lifecycle import add_note, cancel_order
 from orders.models import (
+    BulkRun,
     DeadLetter,
     Drop,
     DropItem,
@@ -100,6 +102,12 @@ MODELS: dict[str, dict[str, str]] = {
         "correct-address": "DU", "correct-tracking": "DU", "lose": "DU",
         "note": "DFU", "packing-list": "DFU",
     },
+    # The runs of what somebody may do; the one of these tests confirms payments.
+    "orders_bulkrun": {
+        "view": "DFU", "add": "", "change": "DFU", "delete": "",
+        "ship": "DU", "begin": "DFU", "discard": "DFU", "again": "DFU",
+    },
+    "orders_bulkrow": {"view": "DFU", "add": "", "change": "", "delete": ""},
     "orders_hold": {"view": "DFU", "add": "", "change": "", "delete": "", "release": "DU"},
     "orders_orderline": {"view": "DFOU", "add": "", "change": "", "delete": ""},
     "orders_orderevent": {"view": "DFU", "add": "", "change": "", "delete": ""},
@@ -130,7 +138,7 @@ MODELS: dict[str, dict[str, str]] = {
 ACTIONS = {
     "auth_group": {"delete_selected": "U"},
     "inventory_stock": {"count_selected": "SU"},
-    "orders_order": {"print_packing_lists": "DFU"},
+    "orders_order": {"print_packing_lists": "DFU", "confirm_selected": "DFU", "deliver_selected": "DU"},
 }
 
 # Pages that belong to no model, by name, or by route where they have none.
@@ -228,6 +236,7 @@ class Shop:
         make_books(option, clerk)
         make_drop_rows(option)
         draft = make_settlement(store.pk, period_start=date(2000, 2, 1), period_end=date(2000, 2, 29))
+        bulk = draft_of_orders(BulkRun.Action.CONFIRM, [held.pk], actor_id=clerk.pk)
         self.buyer = buyer
         self.records: dict[str, Any] = {
             "shop_product": option.product, "shop_option": option, "shop_category": make_category("leaf"),
@@ -236,6 +245,7 @@ class Shop:
             "inventory_movement": Movement.objects.first(), "orders_order": order,
             "inventory_delivery": delivery, "inventory_deliveryline": delivery.lines.get(),
             "inventory_stocktake": stocktake, "inventory_stocktakeline": stocktake.lines.get(),
+            "orders_bulkrun": bulk, "orders_bulkrow": bulk.rows.get(),
             "orders_hold": Hold.objects.get(pk=held.pk), "orders_ordernote": note,
             "orders_orderline": order.lines.get(), "orders_orderevent": OrderEvent.objects.first(),
             "inventory_reconciliationrun": ReconciliationRun.objects.get(),

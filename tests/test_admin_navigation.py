@@ -12,7 +12,7 @@ from django.urls import reverse
 from inventory import permissions as inventory_permissions
 from inventory.models import DeliveryLine, Difference, Movement, Stock, StocktakeLine
 from orders import permissions as orders_permissions
-from orders.models import Order, OrderLine
+from orders.models import BulkRow, Order, OrderLine
 from orders.models.drops import DeadLetter, DropItem, DropRelease, DropTally
 from shop.desk import links
 from shop.models import Store, TokenRevocation
@@ -23,8 +23,8 @@ from tests.support.factories import make_options, make_order, make_user
 
 pytestmark = pytest.mark.django_db
 
-# They are part of their documents' pages, which lead to them.
-NOT_LISTED = {DeliveryLine, StocktakeLine}
+# They are part of the pages of their documents and runs, which lead to them.
+NOT_LISTED = {DeliveryLine, StocktakeLine, BulkRow}
 
 
 @pytest.fixture

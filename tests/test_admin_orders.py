@@ -53,11 +53,8 @@ def test_many_orders_at_once_and_one_that_cannot(operator, buyer, option, monkey
     desk = signed_in(operator)
     orders = [make_order(buyer, (option, 1)) for _ in range(3)]
     unknown = make_order(make_user(), (option, 1))
-    nowhere = "Nobody has said where to ship it. Save an address in the buyer's account first."
-    assert "in full" in act(desk, "confirm-payment", *orders, unknown).content.decode()
-    assert status_of(orders[0]) == "pending"
-    messages = said(act(desk, "confirm-payment", *orders, unknown, apply=1))
-    assert messages == ["3 orders paid.", f"{unknown.number}: {nowhere}"]
+    for order in orders:
+        confirm_transfer(order_id=order.pk, actor_id=operator.pk)
     asked = act(desk, "ship", *orders, unknown)
     assert [name for name, _facts, _form in asked.context["rows"]] == [o.number for o in [*orders, unknown]]
     parcels = {f"{o.pk}-carrier": "CJ" for o in [*orders, unknown]}
@@ -73,10 +70,10 @@ def test_many_orders_at_once_and_one_that_cannot(operator, buyer, option, monkey
     assert 'value="T4"' in page.content.decode()
     assert Order.objects.get(pk=orders[2].pk).tracking_number == f"T{orders[2].pk}"
     monkeypatch.setattr(operations, "MAX_REPORTED", 1)
-    assert said(act(desk, "deliver", *orders, unknown, at("pending", buyer, (option, 1)), apply=1)) == [
-        "3 orders delivered.",
-        f"{unknown.number}: An order that is pending cannot become delivered.",
-        "And 1 more was refused.",
+    pending = at("pending", buyer, (option, 1))
+    assert said(act(desk, "return", *orders, unknown, pending, apply=1, reason="x")) == [
+        f"{orders[0].number}: An order that is shipped cannot become returned.",
+        "And 4 more were refused.",
     ]
     assert_books_balance()
 
@@ -84,15 +81,17 @@ def test_many_orders_at_once_and_one_that_cannot(operator, buyer, option, monkey
 def test_an_action_takes_a_bounded_number_and_tells_of_orders_that_left_the_list(
     desk, buyer, option, monkeypatch
 ):
-    shipped, delivered = at("shipped", buyer, (option, 1)), at("delivered", buyer, (option, 1))
-    chosen = {"action": "deliver", "index": 0, "_selected_action": [shipped.pk, delivered.pk], "apply": 1}
-    page = desk.post(f"{url(Order)}?status__exact=shipped", chosen, follow=True)
+    pending, cancelled = at("pending", buyer, (option, 1)), at("cancelled", buyer, (option, 1))
+    chosen = {"action": "cancel", "index": 0, "_selected_action": [pending.pk, cancelled.pk]}
+    page = desk.post(
+        f"{url(Order)}?status__exact=pending", chosen | {"apply": 1, "note": "Fabric fault"}, follow=True
+    )
     assert said(page) == [
-        "1 order delivered.",
-        f"{delivered.number}: An order that is delivered cannot become delivered.",
+        "1 order cancelled.",
+        f"{cancelled.number}: An order that is cancelled cannot become cancelled.",
     ]
     monkeypatch.setattr(operations, "MAX_AT_ONCE", 1)
-    assert said(act(desk, "return", shipped, delivered)) == ["At most 1 at once: select fewer."]
+    assert said(act(desk, "return", pending, cancelled)) == ["At most 1 at once: select fewer."]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -274,7 +273,8 @@ def test_an_operations_permission_is_enough_to_operate(buyer, option):
     change_stock(clerk, "receive", option.stock, quantity=1, reason="Delivery")
     assert stock_of(option) == (11, 0)
     order = make_order(buyer, (option, 1))
-    assert said(act(clerk, "confirm-payment", order, apply=1))[-1] == "1 order paid."
+    done = clerk.post(url(Order, "confirm-payment", order.pk), follow=True)
+    assert said(done)[-1] == f"{order.number}: paid."
     page = clerk.get(url(Order, "change", order.pk)).content.decode()
     assert option.sku in page
     assert order.payments.get().reference not in page

@@ -135,7 +135,10 @@ def test_it_writes_what_redis_admitted_and_passes_on_what_came_back(worker, buye
         Drop.objects.filter(pk=drop.pk).update(closes_at=timezone.now())
         running.wait_until(lambda: statuses_of([drop]) == [DropStatus.SETTLED])
         assert running.stop() == 0
-    assert "refunds, drops, reconciliations, clearsessions, old_corrections, outbox, drain" in running.log
+    assert (
+        "refunds, drops, reconciliations, bulk, clearsessions, old_corrections, old_drafts, outbox, drain"
+        in running.log
+    )
     assert "Traceback" not in running.log
     assert item_of(drop) == (50, 11, 39)
     assert_escrow_adds_up()

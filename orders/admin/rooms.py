@@ -6,6 +6,7 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import (
+    BulkRun,
     Drop,
     Hold,
     Order,
@@ -27,7 +28,7 @@ from shop.models import User
 add_room(
     _("Orders"),
     place=10,
-    daily={Order: "shopping_bag", Hold: "hourglass_top", Drop: "bolt"},
+    daily={Order: "shopping_bag", BulkRun: "dynamic_feed", Hold: "hourglass_top", Drop: "bolt"},
     records={
         OrderLine: "list_alt",
         OrderEvent: "history",

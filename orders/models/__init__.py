@@ -1,5 +1,6 @@
 """The tables of this app. Begin with orders.py."""
 
+from orders.models.bulk import BulkRow, BulkRun
 from orders.models.corrections import Corrected, OrderCorrection
 from orders.models.drops import DeadLetter, Drop, DropItem, DropRelease, DropStatus, DropTally, Lane
 from orders.models.orders import (
@@ -24,6 +25,8 @@ __all__ = [
     "MAX_NOTE",
     "MAX_QUANTITY",
     "MAX_TOTAL",
+    "BulkRow",
+    "BulkRun",
     "Corrected",
     "DeadLetter",
     "Drop",

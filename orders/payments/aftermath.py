@@ -5,6 +5,7 @@ What fails here is written down already, and done by a worker.
 
 import logging
 import threading
+from collections.abc import Sequence
 from queue import SimpleQueue
 
 from django.conf import settings
@@ -24,7 +25,7 @@ KEEP_CONNECTION_SECONDS = 1.0
 
 def follow(changed: Changed) -> Changed:
     """Do it now; returns what it was given."""
-    _follow([changed])
+    follow_all([changed])
     return changed
 
 
@@ -41,7 +42,8 @@ def follow_soon(changed: Changed) -> Changed:
     return changed
 
 
-def _follow(changes: list[Changed]) -> None:
+def follow_all(changes: Sequence[Changed]) -> None:
+    """Do it now, for many together."""
     for changed in changes:
         if changed.came_back:
             outbox.deliver_now(changed.order.number)
@@ -62,7 +64,7 @@ def _run(inbox: SimpleQueue[Changed]) -> None:
             connection.close()
             changes = take_together(inbox, MAX_TOGETHER)
         try:
-            _follow(changes)
+            follow_all(changes)
         except Exception:
             logger.exception("what follows %d changes is left to a worker", len(changes))
             connection.close()

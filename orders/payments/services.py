@@ -6,22 +6,23 @@ about.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from django.db import Error
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext
 
-from orders.changes.batch import begin_change, change
+from orders.changes.batch import begin_change, change, change_batch
 from orders.changes.commands import Changed, Command
 from orders.errors import PaymentDeclined, PaymentUnknown
 from orders.models import Payment, Trouble
 from orders.models.troubles import left_alone, set_aside, settled
 from orders.payments import by_hand
-from orders.payments.aftermath import follow, follow_soon
+from orders.payments.aftermath import follow, follow_all, follow_soon
 from orders.payments.attempts import Settle, Start
 from orders.payments.providers import (
     APPROVED,
@@ -136,15 +137,45 @@ def confirm_transfer(*, order_id: int, actor_id: int) -> None:
     Raises `FourEyes` (it is the operator's own order), `InvalidTransition`, `ShippingRequired`,
     `PaymentInProgress` (a card is being charged), `OrderNotFound`, `Busy`.
     """
-    by_hand.refuse_own_order(order_id=order_id, actor_id=actor_id)
-    waiting = Payment.objects.filter(order_id=order_id, live=True, status=Payment.Status.WAITING).first()
-    reference = waiting.reference if waiting else ""
-    if not reference:
-        start = Start(order_id=order_id, provider="manual", by_buyer=False, actor_id=actor_id)
-        started = change(start)
-        reference = started.attempt.reference if started.attempt else ""
-    approved = Answer(APPROVED)
-    follow(change(Settle(order_id=order_id, reference=reference, answer=approved, actor_id=actor_id)))
+    (outcome,) = confirm_transfers([order_id], actor_id=actor_id)
+    if isinstance(outcome, Exception):
+        raise outcome
+
+
+def confirm_transfers(
+    order_ids: Sequence[int], *, actor_id: int, at: datetime | None = None
+) -> list[Changed | Exception]:
+    """The same of many orders together; says of each what became of it, in the same order.
+
+    `at`: when that is, for who has to know it again. Raises what says that the database is away.
+    """
+    outcomes: dict[int, Changed | Exception] = {**by_hand.refused_own(order_ids, actor_id=actor_id)}
+    # A transfer that was cut off before anybody could wait for it is there all the same.
+    announced = Q(status=Payment.Status.WAITING) | Q(status=Payment.Status.STARTED, provider="manual")
+    waiting = Payment.objects.filter(announced, order_id__in=order_ids, live=True)
+    references = dict(waiting.values_list("order_id", "reference"))
+    starts = [
+        Start(order_id=id, provider="manual", by_buyer=False, actor_id=actor_id)
+        for id in order_ids
+        if id not in outcomes and id not in references
+    ]
+    for start, started in zip(starts, change_batch(starts), strict=True):
+        if isinstance(started, Exception):
+            outcomes[start.order_id] = started
+        elif started.attempt:
+            references[start.order_id] = started.attempt.reference
+    settles = [
+        Settle(
+            order_id=id, reference=references.get(id, ""), answer=Answer(APPROVED), actor_id=actor_id,
+            at=at or timezone.now(),
+        )
+        for id in order_ids
+        if id not in outcomes
+    ]  # fmt: skip
+    told = change_batch(settles)
+    follow_all([changed for changed in told if isinstance(changed, Changed)])
+    outcomes |= {settle.order_id: outcome for settle, outcome in zip(settles, told, strict=True)}
+    return [outcomes[id] for id in order_ids]
 
 
 def resolve_unanswered() -> int:

@@ -6,7 +6,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from inventory.models import Kind, Movement, ReconciliationRun, Stock, Stocktake
-from orders.models import OrderEvent, Payment, Refund, Settlement, Status
+from orders.bulk.running import carry_on
+from orders.models import Order, OrderEvent, Payment, Refund, Settlement, Status
 from orders.payments.services import pay
 from orders.settlements.services import settle
 from shop.models import Option, Store
@@ -252,3 +253,23 @@ def test_an_order_is_found_by_phone_sent_elsewhere_and_lost(desk: Desk) -> None:
     assert (order.status, order.tracking_number) == (Status.RETURNED, "6012-3456-7890")
     assert stock_of(option) == (9, 0)
     assert sum(Refund.objects.filter(payment__order=order).values_list("amount", flat=True)) == 50_000
+
+
+def test_parcels_are_shipped_from_a_pasted_list(desk: Desk) -> None:
+    (option,) = make_options([10])
+    orders = [make_order_at(Status.PAID, make_user(address=True), (option, 1)) for _ in range(2)]
+    rows = "".join(f"{order.number}\tCJ\t61234567890{n}\n" for n, order in enumerate(orders))
+    page = desk.room("Orders")
+    page.get_by_role("link", name="Ship from a list", exact=True).click()
+    pasted = page.get_by_label("Or rows, pasted from a spreadsheet")
+    pasted.fill(f"주문번호\t택배사\t송장번호\n{rows}NO-SUCH\tCJ\t1\n")
+    press(page, "Read and preview")
+    says(page, "2 orders: ship.")
+    expect(row(page, "NO-SUCH")).to_contain_text("There is no order with this number")
+    page.get_by_role("button", name="Begin: ship, 2 orders").dblclick()
+    says(page, "0 done, 1 refused")
+    while carry_on():
+        pass
+    says(page, "3 of 3 orders: 2 done, 1 refused")  # the page looks again by itself
+    assert [Order.objects.get(pk=order.pk).status for order in orders] == [Status.SHIPPED] * 2
+    assert OrderEvent.objects.filter(order__in=orders, to_status=Status.SHIPPED).count() == 2

@@ -7,8 +7,9 @@ from django.utils import timezone
 
 from inventory import documents, ledger
 from inventory.models import Difference, MonthSeal, Movement, ReconciliationRun, SealedBalance, Stock
+from orders.bulk.drafting import draft_of_orders
 from orders.lifecycle import add_note, cancel_order
-from orders.models import Order, OrderLine, Settlement, SettlementEntry, Status
+from orders.models import BulkRun, Order, OrderLine, Settlement, SettlementEntry, Status
 from orders.models.troubles import Trouble
 from orders.payments.services import confirm_transfer
 from orders.placement.numbers import new_number, new_order_id
@@ -85,7 +86,8 @@ def make_rows(count: int) -> None:
         make_books(option, clerk)
         make_drop_rows(option)
         add_note(order_id=order.pk, author_id=clerk.pk, text="Called the buyer")
-        make_order(buyer, (option, 1))
+        held = make_order(buyer, (option, 1))
+        draft_of_orders(BulkRun.Action.CONFIRM, [held.pk], actor_id=clerk.pk)
         documents.draft_delivery(receipts=[documents.Receipt(option.stock.pk, 1)], actor_id=clerk.pk)
         documents.begin_stocktake(stock_ids=[option.stock.pk], actor_id=clerk.pk)
 

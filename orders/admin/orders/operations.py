@@ -138,9 +138,6 @@ CONFIRM_PAYMENT = Operation(
     done=_("paid."),
     form=ConfirmPaymentForm,
     possible=_payable,
-    action=_("Confirm payment of selected orders"),
-    done_many=ngettext_lazy("%d order paid.", "%d orders paid."),
-    asks=True,
 )
 SHIP = Operation(
     name="ship",
@@ -163,9 +160,6 @@ DELIVER = Operation(
     done=_("delivered."),
     form=DeliverForm,
     possible=_may_become(Status.DELIVERED),
-    action=_("Mark selected orders as delivered"),
-    done_many=ngettext_lazy("%d order delivered.", "%d orders delivered."),
-    asks=True,
 )
 CANCEL = Operation(
     name="cancel",

@@ -15,6 +15,7 @@ from orders.admin.orders.columns import ListColumns
 from orders.admin.orders.corrections import CORRECT_ADDRESS, CORRECT_TRACKING
 from orders.admin.orders.filters import PlacedFilter
 from orders.admin.orders.inlines import CorrectionInline, EventInline, LineInline, NoteInline, PaymentInline
+from orders.admin.orders.many import ManyOrders
 from orders.admin.orders.operations import ADD_NOTE, CANCEL, CONFIRM_PAYMENT, DELIVER, LOSE, RETURN, SHIP
 from orders.admin.orders.packing import PackingLists
 from orders.models import Order, OrderLine, Status
@@ -28,11 +29,11 @@ from yousinsa.text.cleaning import tidied
 
 
 @admin.register(Order)
-class OrderAdmin(ListColumns, PackingLists, OperatedAdmin, ReadOnlyAdmin):
+class OrderAdmin(ListColumns, PackingLists, ManyOrders, OperatedAdmin, ReadOnlyAdmin):
     operations = (
         CONFIRM_PAYMENT, SHIP, CORRECT_ADDRESS, DELIVER, CORRECT_TRACKING, LOSE, CANCEL, RETURN, ADD_NOTE,
     )  # fmt: skip
-    actions = ("print_packing_lists",)
+    actions = ("confirm_selected", "print_packing_lists", "deliver_selected")
     inlines = (LineInline, NoteInline, EventInline, CorrectionInline, PaymentInline)
     owned_by = "lines__store"
     # Who bought it, and what else, is none of a store owner's business: operators ship.
