@@ -91,8 +91,8 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--catalog", type=Path, metavar="FILE",
-        help="a file for import_catalog: with it every filter of the product list is measured, and it is what "
-        "is sold in the day",
+        help="a file for import_catalog: with it every filter of the product list is measured, and the day "
+        "sells what is in it",
     )  # fmt: skip
     parser.add_argument(
         "--orders", type=Path, metavar="FILE",
@@ -103,8 +103,8 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
         help=f"how long the day is (default: {SECONDS:.0f}; quick: {QUICK_SECONDS:.0f})",
     )  # fmt: skip
     parser.add_argument(
-        "--think", type=float, default=0.0, metavar="N", help="seconds between two clicks of the day, on average"
-    )  # fmt: skip
+        "--think", type=float, default=0.0, metavar="N", help="seconds between two clicks in the day (0)"
+    )
     parser.add_argument(
         "--faults", action="store_true", help="in the day, kill a worker and restart the database"
     )
@@ -174,7 +174,7 @@ def plan(options: argparse.Namespace, bench: Bench, shops: Shops, results: repor
     add("hashing", "password hash", lambda: results.hashing.update(shops.mariadb().inside("seed", "hashing")))
     if options.catalog:
         add("catalogue", "every filter", lambda: results.catalogue.update(_catalogue(shops, options.catalog)))
-    add("day", "a day", lambda: _day(shops, options, results, bench.say))
+    add("day", "a day", lambda: _day(shops, options, results, bench))
     for n in counts:
         add("sqlite", f"SQLite, {n} connections", measure(HOT_ORDER, shops.sqlite, n))
     add("binlog", "binary log", measure(HOT_ORDER, lambda: shops.mariadb("binlog", binlog=True), most))
@@ -209,9 +209,7 @@ def _catalogue(shops: Shops, file: Path) -> dict[str, object]:
     return shops.mariadb("catalogue").inside("catalogue", "measure", file=str(file.resolve()))
 
 
-def _day(
-    shops: Shops, options: argparse.Namespace, results: report.Results, say: Callable[[str], None]
-) -> None:
+def _day(shops: Shops, options: argparse.Namespace, results: report.Results, bench: Bench) -> None:
     """In a shop of its own, since its holds are short. Raises `Broken` where books and journals differ."""
     shop = shops.mariadb("day", products=FEW_PRODUCTS if options.catalog else PRODUCTS, settings=SETTINGS)
     plan = Plan(
@@ -219,10 +217,10 @@ def _day(
         faults=options.faults, catalog=options.catalog,
         habits=options.habits,
     )  # fmt: skip
-    passed = pass_day(shop, plan, shops.restart_mariadb, say)
+    passed = pass_day(shop, plan, shops.restart_mariadb, bench.say)
     results.days.append(passed)
-    results.books.append(f"a day: {passed.words}")
-    say(passed.in_words())
+    bench.books.append(f"a day: {passed.words}")
+    bench.say(passed.in_words())
     if passed.differences:
         raise Broken("; ".join(passed.differences[:TOLD_DIFFERENCES]))
 
@@ -293,6 +291,7 @@ def is_whole(options: argparse.Namespace, results: report.Results) -> bool:
         options.rounds,
         options.connections,
         options.faults,
+        options.day_seconds,
     )
     return not (any(less) or set(options.lanes) != set(LANES) or results.broken or results.failures)
 

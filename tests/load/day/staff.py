@@ -45,6 +45,8 @@ OWNERS = 5
 SCARCE_SHARE, SCARCE_UNITS, PLENTY = 0.005, 100, 10_000_000
 LOW_UNITS, MORE_UNITS = 50, 500
 TURN_SECONDS = 1.0
+# Until then its buyer may still cancel an order.
+PACKING_SECONDS = 5
 ORDERS_A_TURN, ORDERS_AT_A_TIME = 400, 50
 STOCKTAKE = "made ready for the day"
 CLERK = "clerk@day.yousinsa.test"
@@ -133,8 +135,9 @@ def work(*, clerk: int, journal: str, reconcile_after: float) -> dict[str, Any]:
 
 
 def _ship(clerk: int, tell: Callable[[str], object]) -> Counter[str]:
-    paid = Order.objects.filter(status=Status.PAID).order_by("id")[:ORDERS_A_TURN]
-    rows = list(paid.values_list("id", "number"))
+    before = timezone.now() - timedelta(seconds=PACKING_SECONDS)
+    paid = Order.objects.filter(status=Status.PAID, created_at__lt=before).order_by("id")
+    rows = list(paid.values_list("id", "number")[:ORDERS_A_TURN])
     commands = {
         number: shipment(order_id=id, carrier="Bench", tracking_number=f"T{id}", actor_id=clerk)
         for id, number in rows

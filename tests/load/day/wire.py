@@ -4,6 +4,7 @@ It knows what this shop's servers send (a Content-Length with every body) and re
 """
 
 import asyncio
+import math
 import time
 from array import array
 from collections import Counter
@@ -28,11 +29,12 @@ class Answer(NamedTuple):
 
 @dataclass(slots=True)
 class Timings:
-    """One kind of request: how long each took in ms, how each was answered, how many had another answer than
-    is right."""
+    """One kind of request: how long each took in ms, how each was answered, how many were answered in the
+    time that counts, how many had another answer than is right."""
 
-    took: array[float] = field(default_factory=lambda: array("d"))
+    took: "array[float]" = field(default_factory=lambda: array("d"))
     statuses: Counter[int] = field(default_factory=Counter)
+    in_time: int = 0
     errors: int = 0
 
     def percentile(self, percent: float) -> float:
@@ -48,6 +50,7 @@ class Wire:
         parts = urlsplit(url)
         self.host, self.port = parts.hostname or "", parts.port or 80
         self.timings: dict[str, Timings] = {}
+        self.counts_until = math.inf  # on the clock of time.monotonic
         self._connections: set[Connection] = set()
 
     async def connect(self) -> "Connection":
@@ -65,7 +68,7 @@ class Wire:
         """
         while True:
             await asyncio.sleep(1)
-            too_long_ago = time.perf_counter() - PATIENCE_SECONDS
+            too_long_ago = time.monotonic() - PATIENCE_SECONDS
             self._connections = {one for one in self._connections if not one.is_over}
             for connection in self._connections:
                 connection.give_up_before(too_long_ago)
@@ -101,7 +104,7 @@ class Line:
 
     async def _ask(self, name: str, request: bytes, good: Collection[int]) -> Answer:
         timings = self._wire.timings.get(name) or self._wire.timings.setdefault(name, Timings())
-        sent = time.perf_counter()
+        sent = time.monotonic()
         try:
             if self._connection is None or self._connection.is_over:
                 self._connection = await self._wire.connect()
@@ -110,7 +113,9 @@ class Line:
             answer = Answer(LOST)
         timings.statuses[answer.status] += 1
         timings.errors += answer.status not in good
-        timings.took.append((time.perf_counter() - sent) * 1e3)
+        now = time.monotonic()
+        timings.in_time += now <= self._wire.counts_until
+        timings.took.append((now - sent) * 1e3)
         return answer
 
 
