@@ -14,20 +14,23 @@ from typing import Any
 import msgspec
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from inventory.models import Movement
+from orders.drops.schedule import run_due
+from orders.errors import PaymentUnknown
 from orders.lifecycle import cancel_order, deliver_order, expire_due, return_order, ship_order
 from orders.models import Order, OrderLine, Payment, Refund, Status
 from orders.payments.services import pay
 from orders.selectors import order_views
-from tests.load.day import audit
+from tests.load.day import audit, staff
 from tests.load.day.habits import BUILT_IN, Habits, Weighted, measure, read
 from tests.load.day.journal import Journal, Listing, Purchase
 from tests.load.day.run import endpoints
 from tests.load.day.shoppers import Day, Market, Shopper
 from tests.load.day.wire import LOST, Line, Timings, Wire
 from tests.load.scenarios import SHIPPING
-from tests.support.factories import make_options, make_order
+from tests.support.factories import make_options, make_order, stock_of
 
 # --- Habits -----------------------------------------------------------------------------------------
 
@@ -337,6 +340,31 @@ def test_what_an_operator_was_told_must_be_so(told: Told) -> None:
     for name, status, right in (("delivered", "shipped", True), ("paid", "shipped", False)):
         found = audit.compare(told.journal, books, buyers=[told.buyer.pk], told=[(shown[name], status)])
         assert found == ([] if right else [f"{shown[name]}: an operator was told shipped, it is paid"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_open_at_the_end_of_a_day_is_settled(on_redis: Any, buyer: Any, api: Any) -> None:
+    options = make_options([5, 500, 5])
+    goods = staff.prepare(articles=3, catalog="")
+    assert sorted(goods["options"]) == [option.pk for option in options]
+    assert {stock_of(option)[0] for option in options} == {staff.PLENTY}
+    limited = goods["options"].pop()
+    drop = staff.plan_drop(option=limited, units=2, limit=1, opens=timezone.now().isoformat())["drop"]
+    assert run_due() == 1
+    body = {"drop": drop, "lines": [{"option": limited, "quantity": 1}]}
+    accepted = api(buyer).post("orders/", body)
+    assert accepted.status_code == 202
+    abandoned, unanswered = (
+        make_order(buyer, (option, 1)) for option in options if option.pk in goods["options"]
+    )
+    with pytest.raises(PaymentUnknown):
+        pay(order_id=unanswered.pk, provider="sandbox", token="timeout-charged",
+            shipping=SHIPPING | {"address2": ""}, actor_id=buyer.pk)  # fmt: skip
+    assert staff.settle(drop=drop) == {"differences": [], "unanswered": 1}
+    ends = dict(Order.objects.values_list("number", "status"))
+    numbers = (accepted.json()["number"], abandoned.number, unanswered.number)
+    assert [ends[number] for number in numbers] == [Status.EXPIRED, Status.EXPIRED, Status.PAID]
+    assert {stock_of(option)[1] for option in options} == {0, 1}
 
 
 @pytest.mark.django_db(transaction=True)

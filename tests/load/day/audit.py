@@ -145,7 +145,7 @@ def _differences(purchase: Purchase, book: Book | None, buyer: int) -> Iterator[
 
 
 def _ends(purchase: Purchase) -> Collection[str]:
-    return ENDS[purchase.status].union(*(DOUBTS[doubt] for doubt in purchase.doubts))
+    return ENDS.get(purchase.status, frozenset()).union(*(DOUBTS[doubt] for doubt in purchase.doubts))
 
 
 def _money(book: Book) -> Iterator[str]:

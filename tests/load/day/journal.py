@@ -29,7 +29,7 @@ class Purchase:
 
     number: empty until one was told. refused: it was said for certain that there is no order. status, total,
     refunded, returned: as told last. doubts: what was asked for without a clear answer (`pay`, `cancel`,
-    `return`). charged: a card was charged in such a doubt. wrong: what contradicts itself already.
+    `return`). wrong: what contradicts itself already.
     """
 
     buyer: int

@@ -29,6 +29,8 @@ RECONNECT_SECONDS, BUSY_SECONDS = 0.2, 1.0
 # How long somebody insists on an answer.
 INSIST_SECONDS = 60.0
 FINAL = (200, 201, 202, 400, 402, 404, 409, 422)
+# Codes of refusals that say to ask again.
+NOT_YET = ("idempotency_in_flight", "order_not_settled", "throttled")
 
 
 @dataclass(slots=True)
@@ -86,9 +88,9 @@ class Client:
         while True:
             answer = await self.line.post(name, path, encoded, good, key)
             code = code_of(answer)
-            waits = code in ("idempotency_in_flight", "order_not_settled", "throttled")
+            waits = code in NOT_YET
             if (answer.status in FINAL and not waits) or time.monotonic() > give_up:
-                return answer, doubtful
+                return answer, doubtful or waits
             if not waits and code != "busy":
                 if not key:
                     return answer, True
