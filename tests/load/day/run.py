@@ -114,16 +114,11 @@ def pass_day(
     server = shop.server()
     before = checks.mark(shop.query)
     load_before = os.getloadavg()[0]
-    opens_in = min(DROP_OPENS, plan.seconds / 2)
-    opens, limited = time.monotonic() + opens_in, goods["options"].pop()
-    drop = shop.inside(
-        "day.staff", "plan_drop", option=limited, units=DROP_UNITS, limit=DROP_UNITS_EACH,
-        opens=(datetime.now(UTC) + timedelta(seconds=opens_in)).isoformat(),
-    )["drop"]  # fmt: skip
-    market = Market(goods["options"], goods["products"], goods["words"], drop, limited, opens)
+    market = _open_market(shop, goods, plan)
     journal, wire = Journal(f"day-{time.time_ns():x}"), Wire(server.url)
     told, work = shop.directory / "operators-told", dict[str, Any]()
-    pids = ([] if plan.faults else server.workers(), [] if plan.faults else [shop.database_pid])
+    # Where one of them is killed, its time is gone with it.
+    pids = ([], []) if plan.faults else (server.workers(), [shop.database_pid])
     with ExitStack() as stack:
         stack.enter_context(_run_worker(shop))
         stack.enter_context(_operators(shop, goods["clerk"], told, plan.seconds / 2, work))
@@ -133,19 +128,29 @@ def pass_day(
         faults = asyncio.run(_live(day, shop, goods["owners"], plan, restart_database, say))
         spent = [b - a for a, b in zip(cpu, (time.thread_time(), *map(cpu_seconds, pids)), strict=True)]
     requests = max(1, sum(len(timings.took) for timings in wire.timings.values()))
-    each = [seconds * 1e3 / requests for seconds in spent]
-    operators = [(line.split()[0], line.split()[1]) for line in told.read_text().splitlines()]
-    words, differences = _reckon(shop, journal, before, operators, drop)
+    each = [round(seconds * 1e3 / requests, 3) for seconds in spent]
+    words, differences = _reckon(shop, journal, before, told.read_text(), market.drop)
     if found := work.get("differences while it went on"):
         differences.append(f"reconcile_stock found {found} differences while orders went on")
     return Passed(
         seconds=plan.seconds, think=plan.think, faults=faults,
-        endpoints=endpoints(wire.timings, plan.seconds),
-        driver_cpu_ms=round(each[0], 4), app_cpu_ms=None if plan.faults else round(each[1], 3),
-        database_cpu_ms=None if plan.faults else round(each[2], 3),
+        endpoints=endpoints(wire.timings, plan.seconds), driver_cpu_ms=each[0],
+        app_cpu_ms=None if plan.faults else each[1], database_cpu_ms=None if plan.faults else each[2],
         load=(round(load_before, 1), round(os.getloadavg()[0], 1)), staff=work, words=words,
         differences=differences,
     )  # fmt: skip
+
+
+def _open_market(shop: Shop, goods: dict[str, Any], plan: Plan) -> Market:
+    """What there is to be bought, the last of the assortment from a drop only."""
+    *options, limited = goods["options"]
+    opens_in = min(DROP_OPENS, plan.seconds / 2)
+    opens = time.monotonic() + opens_in
+    planned = shop.inside(
+        "day.staff", "plan_drop", option=limited, units=DROP_UNITS, limit=DROP_UNITS_EACH,
+        opens=(datetime.now(UTC) + timedelta(seconds=opens_in)).isoformat(),
+    )  # fmt: skip
+    return Market(options, goods["products"], goods["words"], planned["drop"], limited, opens)
 
 
 def endpoints(found: dict[str, Timings], seconds: float) -> list[Endpoint]:
@@ -186,6 +191,7 @@ async def _live(
     watch = asyncio.create_task(day.wire.watch())
     faults = asyncio.create_task(_go_wrong(shop, plan, restart, say))
     # Thousands of requests in flight survive every young collection, and nothing here makes cycles.
+    thresholds = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     try:
@@ -195,7 +201,7 @@ async def _live(
         watch.cancel()
         faults.cancel()
         day.wire.close()
-        gc.set_threshold(700, 10, 10)
+        gc.set_threshold(*thresholds)
         gc.unfreeze()
 
 
@@ -258,9 +264,11 @@ def _operators(
 
 
 def _reckon(
-    shop: Shop, journal: Journal, before: checks.Mark, told: list[tuple[str, str]], drop: int
+    shop: Shop, journal: Journal, before: checks.Mark, operators: str, drop: int
 ) -> tuple[str, list[str]]:
-    """Settle what is open, and compare: what was compared, and what does not agree."""
+    """Settle what is open, and compare: what was compared, and what does not agree. `operators`: what they
+    were told, a line each."""
+    told = [(number, status) for number, status in map(str.split, operators.splitlines())]
     settled = shop.inside("day.staff", "settle", drop=drop)
     books = audit.read_orders(shop.query, before.last_id)
     found = [*settled["differences"]]
