@@ -21,6 +21,7 @@ from orders import selectors
 from orders.changes.commands import Changed
 from orders.drops.admission import door, waiting_room
 from orders.drops.admission.pending import find_unwritten, refuse_unwritten
+from orders.drops.errors import OrderNotWritten
 from orders.errors import OrderNotFound
 from orders.lifecycle import begin_cancel, begin_return
 from orders.models import MAX_LINES, MAX_QUANTITY, MAX_TOTAL, Order
@@ -178,6 +179,9 @@ def _unwritten(exc: Exception, number: str, buyer_id: int) -> Exception:
     """What to say where an order is not in the database: it may be on its way there."""
     if isinstance(exc, OrderNotFound):
         refuse_unwritten(number, buyer_id)
+        # It may have been written between the two questions.
+        if Order.objects.filter(number=number, buyer_id=buyer_id).exists():
+            return OrderNotWritten()
     return exc
 
 

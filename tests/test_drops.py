@@ -9,13 +9,16 @@ from django.utils import timezone
 
 from inventory.errors import InsufficientStock
 from inventory.models import Movement
+from orders.api import _unwritten
 from orders.drops.admission.tallies import tallies
+from orders.drops.errors import OrderNotWritten
 from orders.drops.planning import ItemDraft, create_drop
 from orders.drops.redis.answers import GiveBack
 from orders.drops.redis.connections import client
 from orders.drops.redis.keys import keys_of
 from orders.drops.schedule import run_due
 from orders.drops.services import close_drop, open_drop, pause_drop, resume_drop
+from orders.errors import OrderNotFound
 from orders.lifecycle import cancel_order, expire_due
 from orders.models import Order
 from orders.models.drops import DropItem, DropRelease, DropStatus, DropTally, Lane
@@ -186,6 +189,15 @@ def test_an_admitted_order_is_shown_at_once_and_pending_once_it_is_written(on_re
     assert shown["expires_at"]
     assert shopper.post(f"orders/{number}/pay/", {"provider": "sandbox", "token": "ok"}).status_code == 200
     assert_all_adds_up()
+
+
+def test_an_order_that_is_written_between_two_questions_is_not_said_to_be_missing(on_redis, shopper):
+    (option,) = make_options([10])
+    number = buy(shopper, make_drop((option, 3)), (option, 1)).json()["number"]
+    assert drain_all() == 1
+    # A change that had not found it in the database, just before, looks for it in Redis, just after.
+    assert isinstance(_unwritten(OrderNotFound(), number, shopper.user.pk), OrderNotWritten)
+    assert isinstance(_unwritten(OrderNotFound(), number, make_user().pk), OrderNotFound)
 
 
 def test_a_key_orders_once_in_whatever_state_the_order_is(lane, shopper):

@@ -1,4 +1,4 @@
-"""The load bench's own tools: it reads what wrk and locust print, sees broken books, and judges its figures.
+"""The load bench's own tools: it reads what wrk prints, sees broken books, and judges its figures.
 
 No test here measures anything: figures belong in the bench, not in the suite.
 """
@@ -15,8 +15,10 @@ from django.db.models import F
 
 from inventory.models import Movement, Stock
 from orders.models import Order, OrderLine
-from tests.load import checks, crowd, people, report, wrk
+from tests.load import checks, crowd, report, wrk
 from tests.load.__main__ import effort_of, is_whole, read_options, wanted, without_out
+from tests.load.day.habits import BUILT_IN
+from tests.load.day.run import Endpoint, Passed
 from tests.load.machine import cpu_seconds, facts
 from tests.load.measuring import Figure
 from tests.support.factories import make_options, make_order
@@ -44,7 +46,7 @@ def answers(statuses: dict[int, int], *, broken: int = 0, drained: bool = True) 
     )  # fmt: skip
 
 
-# --- What wrk and locust print ----------------------------------------------------------------------
+# --- What wrk prints ----------------------------------------------------------------------
 
 
 def test_a_run_that_lasted_as_long_as_it_should() -> None:
@@ -68,17 +70,6 @@ def test_a_script_that_failed_is_told_with_what_wrk_said() -> None:
 def test_every_lua_script_is_there() -> None:
     scripts = {path.name for path in Path(wrk.__file__).parent.glob("*.lua")}
     assert scripts == {"shoppers.lua", "orders.lua", "prepared.lua"}
-
-
-def test_what_locust_writes() -> None:
-    lines = [
-        "Type,Name,Request Count,Failure Count,Requests/s,50%,95%,99%",
-        "POST,order,8,1,1.06,120,420,430",
-        ",Aggregated,131,1,18.84,100,800,N/A",
-    ]
-    order, everything = people.read("\n".join(lines))
-    assert order == people.Habit("order", 8, 1, 1.1, 120, 420, 430)
-    assert (everything.name, everything.p99) == ("all", 0)
 
 
 def test_how_old_a_price_is_that_somebody_is_shown() -> None:
@@ -173,6 +164,18 @@ def figure(scenario: str, rate: float, **changes: Any) -> Figure:
     return Figure(**(values | changes))
 
 
+def a_day(*, rate: float = 1300.0, faults: tuple[str, ...] = (), differences: tuple[str, ...] = ()) -> Passed:
+    found = [
+        Endpoint(name, 100, 2, rate, 90.0, 300.0, p99, {"200": 98, "503": 2})
+        for name, p99 in (("buy", 400.0), ("pay", 1200.0), ("all", 900.0))
+    ]
+    return Passed(
+        seconds=240.0, think=0.0, faults=list(faults), endpoints=found, driver_cpu_ms=0.05, app_cpu_ms=0.9,
+        database_cpu_ms=0.2, load=(0.1, 4.0), staff={"shipped": 7}, words="9 purchases against 8 orders",
+        differences=list(differences),
+    )  # fmt: skip
+
+
 @pytest.fixture
 def results() -> report.Results:
     return report.Results(
@@ -204,7 +207,7 @@ def results() -> report.Results:
                 looks=90,
             )
         ],
-        people=[people.Habit("all", 131, 1, 18.8, 100, 800, 920)],
+        days=[a_day()],
     )
 
 
@@ -224,6 +227,18 @@ def test_targets_are_judged(results: report.Results) -> None:
     results.crowd.clear()
     judged = {target.name: target for target in report.targets(results)}
     assert judged["a crowd that only looks, pages/s"].met is None
+    assert judged["a day, all requests/s"].met is True
+    assert judged["a day, p99 of buying in ms"].met is True
+    assert judged["a day, p99 of paying in ms"].met is False
+    assert judged["a day, what people were told against the books"].met is True
+
+
+def test_a_day_with_faults_is_judged_by_its_books_alone(results: report.Results) -> None:
+    results.days = [a_day(faults=("kill a worker",), differences=("an order is lost",))]
+    judged = {target.name: target for target in report.targets(results)}
+    assert judged["a day, all requests/s"].met is None
+    assert judged["a day, what people were told against the books"].met is False
+    assert not is_whole(read_options(["--faults"]), results)
 
 
 def test_what_is_written(results: report.Results, tmp_path: Path) -> None:
@@ -239,7 +254,7 @@ def test_what_is_written(results: report.Results, tmp_path: Path) -> None:
         "effort",
         "figures",
         "batches",
-        "people",
+        "days",
         "books",
         "targets",
     } <= set(document)
@@ -253,6 +268,8 @@ def test_what_is_written(results: report.Results, tmp_path: Path) -> None:
     assert "2 deadlocks" in table
     assert "20,000 pages/s, p50 10.0 ms, p99 40.0 ms" in table
     assert "at most 1,400 ms behind" in table
+    assert "| pay | 100 | 2 | 1,300.0 | 90 | 300 | 1,200 | 200: 98, 503: 2 |" in table
+    assert "9 purchases against 8 orders" in table
     assert (tmp_path / "latest.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -268,7 +285,16 @@ def test_a_quick_bench_leaves_the_long_ones_out_unless_they_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--only", "nothing"], ["--seconds", "0"], ["--connections", "0"], ["--lanes", "fast"]]
+    "arguments",
+    [
+        ["--only", "nothing"],
+        ["--seconds", "0"],
+        ["--connections", "0"],
+        ["--lanes", "fast"],
+        ["--day-seconds", "1"],
+        ["--orders", "/nowhere.csv"],
+        ["--catalog", "/nowhere.csv"],
+    ],
 )
 def test_nonsense_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -288,6 +314,13 @@ def test_only_a_whole_bench_goes_to_the_documentation(results: report.Results) -
 def test_the_recorded_command_does_not_say_where_the_results_went() -> None:
     assert without_out(["--quick", "--out", "/x", "--only", "pay"]) == ["--quick", "--only", "pay"]
     assert without_out(["--out=/x", "--quick"]) == ["--quick"]
+
+
+def test_the_day_is_as_invoices_say_or_as_they_said(tmp_path: Path) -> None:
+    assert read_options([]).habits is BUILT_IN
+    invoices = tmp_path / "orders.csv"
+    invoices.write_text("InvoiceNo,StockCode,Quantity,CustomerID\n1,A,2,kim\n1,B,4,kim\n")
+    assert read_options(["--orders", str(invoices)]).habits.lines.mean == 2
 
 
 def test_the_effort_follows_the_command_line() -> None:

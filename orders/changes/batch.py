@@ -46,7 +46,9 @@ def change(command: Command) -> Changed:
 def begin_change(command: Command) -> Deferred[Changed]:
     """The same without keeping a thread, together with the commands that wait beside it."""
     if settings.PLACEMENT != "group_commit":
-        return Deferred.of(change(command))
+        decided: Deferred[Changed] = Deferred()
+        decided.decide(change_batch([command])[0])  # a refusal is an outcome here as well
+        return decided
     if connection.in_atomic_block:
         raise RuntimeError("begin_change cannot run inside a transaction: use change there")
     return _committer().submit(command)

@@ -16,8 +16,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.load import books, crowd, machine, people, report
+from tests.load import books, crowd, machine, report
 from tests.load.checks import Broken
+from tests.load.day import habits
+from tests.load.day.run import QUICK_SECONDS, SECONDS, SETTINGS, TOLD_DIFFERENCES, Plan, pass_day
 from tests.load.measuring import Bench, Effort
 from tests.load.scenarios import (
     DROP,
@@ -31,7 +33,7 @@ from tests.load.scenarios import (
     drop_rush,
     sold_out,
 )
-from tests.load.shop import Shop, Shops
+from tests.load.shop import FEW_PRODUCTS, PRODUCTS, Shop, Shops
 from tests.support.server import ROOT
 from tests.support.services import ServerMissing, find_program
 
@@ -40,10 +42,9 @@ QUICK = Effort(rounds=1, seconds=1.5, ping_seconds=1.0, ping_age=15.0, lead=0.5)
 CONNECTIONS = [64, 500]
 ATTEMPTS, QUICK_ATTEMPTS = 20_000, 5_000
 HISTORY = 1_000_000
-PEOPLE_SECONDS, QUICK_PEOPLE_SECONDS = 60, 8
 NAMES = [
     "hot_order", "hot_order_cookie", *(scenario.name for scenario in PLAIN), "sold_out", "drop",
-    "drop_rush", "lone_order", "batches", "hashing", "catalogue", "crowd", "people", "sqlite", "binlog",
+    "drop_rush", "lone_order", "batches", "hashing", "catalogue", "crowd", "day", "sqlite", "binlog",
     "flat_cost", "books",
 ]  # fmt: skip
 # What a quick bench leaves out unless `--only` names it.
@@ -90,13 +91,36 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--catalog", type=Path, metavar="FILE",
-        help="a file for import_catalog: with it every filter of the product list is measured",
+        help="a file for import_catalog: with it every filter of the product list is measured, and the day "
+        "sells what is in it",
     )  # fmt: skip
+    parser.add_argument(
+        "--orders", type=Path, metavar="FILE",
+        help="a file for replay_orders: the day's baskets and favourites are measured from it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--day-seconds", type=float, metavar="N",
+        help=f"how long the day is (default: {SECONDS:.0f}; quick: {QUICK_SECONDS:.0f})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--think", type=float, default=0.0, metavar="N", help="seconds between two clicks in the day (0)"
+    )
+    parser.add_argument(
+        "--faults", action="store_true", help="in the day, kill a worker and restart the database"
+    )
     options = parser.parse_args(arguments)
-    for name, least in (("seconds", 0.5), ("rounds", 1), ("history", 1)):
+    if options.catalog and not options.catalog.is_file():
+        parser.error(f"--catalog: there is no file {options.catalog}")
+    try:
+        options.habits = habits.read(options.orders) if options.orders else habits.BUILT_IN
+    except (OSError, ValueError) as exc:
+        parser.error(f"--orders: {exc}")
+    for name, least in (
+        ("seconds", 0.5), ("rounds", 1), ("history", 1), ("day_seconds", 10), ("think", 0),
+    ):  # fmt: skip
         value = getattr(options, name)
         if value is not None and value < least:
-            parser.error(f"--{name} must be at least {least}")
+            parser.error(f"--{name.replace('_', '-')} must be at least {least}")
     if options.connections and not all(1 <= n <= 2000 for n in options.connections):
         parser.error("--connections must be from 1 to 2000")
     return options
@@ -151,8 +175,7 @@ def plan(options: argparse.Namespace, bench: Bench, shops: Shops, results: repor
     if options.catalog:
         add("catalogue", "every filter", lambda: results.catalogue.update(_catalogue(shops, options.catalog)))
     add("crowd", "a crowd that only looks", lambda: results.crowd.append(_crowd(shops, most, bench.effort)))
-    seconds = QUICK_PEOPLE_SECONDS if options.quick else PEOPLE_SECONDS
-    add("people", "people", lambda: results.people.extend(people.behave(shops.mariadb(), seconds)))
+    add("day", "a day", lambda: _day(shops, options, results, bench))
     for n in counts:
         add("sqlite", f"SQLite, {n} connections", measure(HOT_ORDER, shops.sqlite, n))
     add("binlog", "binary log", measure(HOT_ORDER, lambda: shops.mariadb("binlog", binlog=True), most))
@@ -189,6 +212,22 @@ def _catalogue(shops: Shops, file: Path) -> dict[str, object]:
 
 def _crowd(shops: Shops, connections: int, effort: Effort) -> crowd.Crowd:
     return crowd.measure(shops.mariadb(), connections=connections, seconds=effort.seconds, lead=effort.lead)
+
+
+def _day(shops: Shops, options: argparse.Namespace, results: report.Results, bench: Bench) -> None:
+    """In a shop of its own, since its holds are short. Raises `Broken` where books and journals differ."""
+    shop = shops.mariadb("day", products=FEW_PRODUCTS if options.catalog else PRODUCTS, settings=SETTINGS)
+    plan = Plan(
+        seconds=options.day_seconds or (QUICK_SECONDS if options.quick else SECONDS), think=options.think,
+        faults=options.faults, catalog=options.catalog,
+        habits=options.habits,
+    )  # fmt: skip
+    passed = pass_day(shop, plan, shops.restart_mariadb, bench.say)
+    results.days.append(passed)
+    bench.books.append(f"a day: {passed.words}")
+    bench.say(passed.in_words())
+    if passed.differences:
+        raise Broken("; ".join(passed.differences[:TOLD_DIFFERENCES]))
 
 
 def _flat(bench: Bench, shops: Shops, connections: int, history: int) -> None:
@@ -249,7 +288,16 @@ def measure(options: argparse.Namespace, console: Console) -> report.Results:
 
 def is_whole(options: argparse.Namespace, results: report.Results) -> bool:
     """Worth keeping: everything was measured at full length, and nothing went wrong."""
-    less = (options.quick, options.only, options.skip, options.seconds, options.rounds, options.connections)
+    less = (
+        options.quick,
+        options.only,
+        options.skip,
+        options.seconds,
+        options.rounds,
+        options.connections,
+        options.faults,
+        options.day_seconds,
+    )
     return not (any(less) or set(options.lanes) != set(LANES) or results.broken or results.failures)
 
 

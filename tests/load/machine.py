@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.support.services import ServerMissing, find_program
 
-PACKAGES = ("Django", "djangorestframework", "gunicorn", "mysqlclient", "msgspec", "locust")
+PACKAGES = ("Django", "djangorestframework", "gunicorn", "mysqlclient", "msgspec")
 PROGRAMS = {
     "MariaDB": ("mariadbd", "mariadb-server-core", "--version"),
     "Redis": ("redis-server", "redis-server", "--version"),

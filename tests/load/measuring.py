@@ -96,7 +96,7 @@ class Bench:
         self.figures: list[Figure] = []
         self.books: list[str] = []
         self.drained: list[dict[str, Any]] = []
-        self._say = say
+        self.say = say
         self._pings: dict[Case, list[Sample]] = {}
 
     def measure(
@@ -115,7 +115,7 @@ class Bench:
                 samples[case].append(self._run(case, seconds or self.effort.seconds))
         found = [figure_of(case, samples[case], pings[case]) for case in cases]
         for figure in found:
-            self._say(in_words(figure))
+            self.say(in_words(figure))
         self.figures += found
         return found
 
@@ -164,7 +164,7 @@ class Bench:
         checks.assert_books_balance(shop.query, before)
         self.books.append(words)
         self.drained.append(found)
-        self._say(
+        self.say(
             f"drained {found['orders']:,} orders at {found['orders'] / max(0.001, found['seconds']):,.0f}/s, "
             f"{found['rss_mb']:.0f} MB"
         )

@@ -13,8 +13,8 @@ from rich.table import Table
 from tests.load import crowd, plot
 from tests.load.books import MEGABYTES, SECONDS, Cost
 from tests.load.crowd import Crowd
+from tests.load.day.run import Endpoint, Passed
 from tests.load.measuring import Figure
-from tests.load.people import Habit
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Results:
     drained: list[dict[str, Any]] = field(default_factory=list)
     catalogue: dict[str, Any] = field(default_factory=dict)
     crowd: list[Crowd] = field(default_factory=list)
-    people: list[Habit] = field(default_factory=list)
+    days: list[Passed] = field(default_factory=list)
     books: list[str] = field(default_factory=list)
     book_costs: list[Cost] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
@@ -61,6 +61,9 @@ class Target:
     bound: str
     measured: float | None
     met: bool | None
+
+
+Judged = list[tuple[str, str, tuple[float | None, bool | None]]]
 
 
 def _at_least(bound: float, value: float | None) -> tuple[float | None, bool | None]:
@@ -106,7 +109,7 @@ def targets(results: Results) -> list[Target]:
     lone_row = results.find("lone_order", lane="row_lock", connections=1)
     empty, full = results.find("flat_cost", shop="empty"), results.find("flat_cost", shop="million")
     rate, errors = lambda f: f.rate, lambda f: float(f.errors)
-    rows: list[tuple[str, str, tuple[float | None, bool | None]]] = [
+    rows: Judged = [
         ("hot option, orders/s", ">= 1,250", _at_least(1250, of(hot, rate))),
         ("hot option, share of the no-op", ">= 0.60", _at_least(0.6, of(hot, lambda f: f.ratio))),
         ("hot option, p99 in ms", "<= 1,000", _at_most(1000, of(hot, lambda f: f.p99))),
@@ -153,6 +156,7 @@ def targets(results: Results) -> list[Target]:
         ("behind what changes, in ms", "<= 2,000", _at_most(2000, looks(lambda c: c.oldest))),
         ("beside the crowd, orders/s", ">= 190", _at_least(190, looks(lambda c: c.orders))),
         ("crowd and buyers, errors", "= 0", _at_most(0, looks(lambda c: c.errors + c.order_errors))),
+        *_day_targets(results.days),
     ]
     for name, title in EVERY_API:
         rows.append((f"{title}, requests/s", ">= 1,250", _at_least(1250, of(results.find(name), rate))))
@@ -168,6 +172,23 @@ def targets(results: Results) -> list[Target]:
     rows.append(("orders by cookie against by token", ">= 0.90", _at_least(0.9, cookie)))
     rows.append(("sign in, requests/s", ">= 45", _at_least(45, of(results.find("sign_in"), rate))))
     return [Target(name, bound, measured, met) for name, bound, (measured, met) in rows]
+
+
+def _day_targets(days: Sequence[Passed]) -> Judged:
+    """A day with faults in it promises exact books, and nothing of its speed."""
+    plain = next((day for day in days if not day.faults), None)
+
+    def of(name: str, value: Callable[[Endpoint], float]) -> float | None:
+        found = plain.find(name) if plain else None
+        return value(found) if found else None
+
+    differences = float(sum(len(day.differences) for day in days)) if days else None
+    return [
+        ("a day, all requests/s", ">= 1,250", _at_least(1250, of("all", lambda e: e.rate))),
+        ("a day, p99 of buying in ms", "<= 1,000", _at_most(1000, of("buy", lambda e: e.p99))),
+        ("a day, p99 of paying in ms", "<= 1,000", _at_most(1000, of("pay", lambda e: e.p99))),
+        ("a day, what people were told against the books", "= 0", _at_most(0, differences)),
+    ]
 
 
 # --- Files --------------------------------------------------------------------------------------------
@@ -250,8 +271,8 @@ def markdown(results: Results, picture: str) -> str:
         lines += ["", "## A crowd that only looks", "", *map(crowd.in_words, results.crowd)]
     if results.book_costs:
         lines += ["", "## The books at scale", "", *_markdown_table(_book_rows(results.book_costs))]
-    if results.people:
-        lines += ["", "## People (Locust)", "", *_markdown_table(_habit_rows(results.people))]
+    for day in results.days:
+        lines += ["", "## A day", "", _day_in_words(day), "", *_markdown_table(_endpoint_rows(day.endpoints))]
     return "\n".join([*lines, "", *_notes(results)]) + "\n"
 
 
@@ -299,6 +320,12 @@ def _hashing_in_words(hashing: dict[str, Any]) -> str:
     )
 
 
+def _day_in_words(day: Passed) -> str:
+    mishaps = f" Meanwhile: {', '.join(day.faults)}." if day.faults else ""
+    staff = ", ".join(f"{name}: {count:,}" for name, count in day.staff.items())
+    return f"{day.in_words()}.{mishaps} Operators: {staff}. Compared: {day.words}."
+
+
 # --- Tables ---------------------------------------------------------------------------------------------
 
 Rows = list[tuple[str, ...]]
@@ -328,12 +355,12 @@ def _target_rows(found: Sequence[Target]) -> Rows:
     return rows
 
 
-def _habit_rows(habits: Sequence[Habit]) -> Rows:
-    rows: Rows = [("request", "count", "failures", "requests/s", "p50 ms", "p95 ms", "p99 ms")]
-    for h in habits:
+def _endpoint_rows(endpoints: Sequence[Endpoint]) -> Rows:
+    rows: Rows = [("request", "count", "errors", "requests/s", "p50 ms", "p95 ms", "p99 ms", "by status")]
+    for e in endpoints:
         rows.append(
-            (h.name, f"{h.requests:,}", str(h.failures), f"{h.rate:,.1f}", f"{h.p50:,.0f}", f"{h.p95:,.0f}",
-             f"{h.p99:,.0f}")
+            (e.name, f"{e.requests:,}", f"{e.errors:,}", f"{e.rate:,.1f}", f"{e.p50:,.0f}", f"{e.p95:,.0f}",
+             f"{e.p99:,.0f}", _counts(e.statuses))
         )  # fmt: skip
     return rows
 
@@ -369,8 +396,7 @@ def show(results: Results, console: Console) -> None:
     tables = [("Bench", _figure_rows(results.figures))]
     if results.book_costs:
         tables.append(("The books at scale", _book_rows(results.book_costs)))
-    if results.people:
-        tables.append(("People (Locust)", _habit_rows(results.people)))
+    tables += [("A day", _endpoint_rows(day.endpoints)) for day in results.days]
     tables.append(("Must hold", _target_rows(targets(results))))
     for title, rows in tables:
         table = Table(title=title)
@@ -387,5 +413,7 @@ def show(results: Results, console: Console) -> None:
         console.print(_hashing_in_words(results.hashing))
     for found in results.crowd:
         console.print(crowd.in_words(found))
+    for day in results.days:
+        console.print(_day_in_words(day), markup=False, highlight=False)
     for line in _notes(results):
         console.print(line, markup=False, highlight=False)

@@ -6,10 +6,11 @@ import random
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.load.checks import Query
@@ -39,7 +40,15 @@ class Shop:
     """A database with demo products, 500 shoppers who are signed in, and what the scenarios sell."""
 
     def __init__(
-        self, name: str, *, scratch: Path, database_url: str, database_pid: int, query: Query, redis: str
+        self,
+        name: str,
+        *,
+        scratch: Path,
+        database_url: str,
+        database_pid: int,
+        query: Query,
+        redis: str,
+        settings: Mapping[str, str],
     ) -> None:
         self.name = name
         self.database_pid = database_pid
@@ -60,6 +69,7 @@ class Shop:
             "DJANGO_SETTINGS_MODULE": "yousinsa.settings",
             "SIGN_IN_RATE": SIGN_IN_RATE,
             "DEMO_PASSWORD": DEMO_PASSWORD,
+            **settings,
         }
         if redis:
             self._environment["REDIS_URL"] = redis
@@ -179,35 +189,54 @@ class Shops:
         self._redis: Redis | None = None
 
     def mariadb(
-        self, name: str = "mariadb", *, binlog: bool = False, history: int = 0, products: int = 0
+        self,
+        name: str = "mariadb",
+        *,
+        binlog: bool = False,
+        history: int = 0,
+        products: int = 0,
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> Shop:
         """A shop on MariaDB, which flushes every commit; with `binlog` also its binary log.
 
-        Shops differ by `name` and are databases of one server.
+        Shops differ by `name` and are databases of one server. `settings`: of its environment.
         """
         if name not in self._open:
             server = self._mariadb_server(binlog)
             url = server.create_database(f"yousinsa_{name}")
             query = _mariadb_query(server, f"yousinsa_{name}")
             products = products or (PRODUCTS if name == "mariadb" else FEW_PRODUCTS)
-            self._add(name, url, server.pid, query, self._redis_url(), products, history)
+            self._add(name, url, server.pid, query, self._redis_url(), products, history, settings)
         return self._open[name]
 
     def sqlite(self) -> Shop:
         """A shop as `make run` sets it up: the embedded database, no other server."""
         if "sqlite" not in self._open:
             path = self._scratch / "sqlite.sqlite3"
-            self._add("sqlite", f"sqlite:///{path}", 0, _sqlite_query(path), "", FEW_PRODUCTS, 0)
+            self._add("sqlite", f"sqlite:///{path}", 0, _sqlite_query(path), "", FEW_PRODUCTS, 0, {})
         return self._open["sqlite"]
+
+    def restart_mariadb(self) -> None:
+        """Kill the server that the shops share (not that with the binary log), and start it again."""
+        server = self._mariadb[False]
+        before = server.pid
+        server.restart()
+        for shop in self._open.values():
+            if shop.database_pid == before:
+                shop.database_pid = server.pid
 
     def all(self) -> list[Shop]:
         return list(self._open.values())
 
     def _add(
-        self, name: str, url: str, pid: int, query: Query, redis: str, products: int, history: int
-    ) -> None:
+        self, name: str, url: str, pid: int, query: Query, redis: str, products: int, history: int,
+        settings: Mapping[str, str],
+    ) -> None:  # fmt: skip
         self._say(f"opening the shop {name!r}" + (f" with {history:,} orders" if history else ""))
-        shop = Shop(name, scratch=self._scratch, database_url=url, database_pid=pid, query=query, redis=redis)
+        shop = Shop(
+            name, scratch=self._scratch, database_url=url, database_pid=pid, query=query, redis=redis,
+            settings=settings,
+        )  # fmt: skip
         self._stack.callback(shop.close)
         shop.open(products=products, history=history)
         self._open[name] = shop
