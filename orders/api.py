@@ -25,7 +25,7 @@ from orders.drops.admission.pending import find_unwritten, refuse_unwritten
 from orders.errors import OrderNotFound
 from orders.lifecycle import begin_cancel, begin_return
 from orders.models import MAX_LINES, MAX_QUANTITY, MAX_TOTAL, Order
-from orders.payments.providers import TAKE_PAYMENTS, offered
+from orders.payments.providers import offered, take_payments
 from orders.payments.services import begin_pay
 from orders.placement.lanes import begin_order
 from orders.placement.requests import Placed, PlaceRequest
@@ -77,7 +77,7 @@ class NewOrder(Body, frozen=True):
 class PaymentBody(Body, frozen=True):
     """`token` is the card token of the sandbox; `shipping` defaults to the saved address."""
 
-    provider: Annotated[str, Meta(max_length=20, extra_json_schema={"enum": TAKE_PAYMENTS})]
+    provider: Annotated[str, Meta(max_length=20, extra_json_schema={"enum": take_payments()})]
     token: Annotated[str, Meta(max_length=100, pattern=r"^[^\x00]*$"), AS_SENT] = ""
     shipping: Address | None = None
 

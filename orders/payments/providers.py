@@ -100,7 +100,12 @@ class Imported(Manual):
 
 def offered() -> list[str]:
     """The providers that a buyer may choose."""
-    return [name for name in TAKE_PAYMENTS if name != Sandbox.name or settings.PAYMENT_SANDBOX]
+    return [name for name in take_payments() if name != Sandbox.name or settings.PAYMENT_SANDBOX]
+
+
+def take_payments() -> list[str]:
+    """The providers that somebody can pay with, where they are offered."""
+    return sorted(PROVIDERS.keys() - {Imported.name})
 
 
 def label(name: str) -> str:
@@ -110,6 +115,5 @@ def label(name: str) -> str:
 
 _LABELS = {Imported.name: gettext_lazy("imported (paid before, elsewhere)")}
 PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in (Imported(), Manual(), Sandbox())}
-TAKE_PAYMENTS = sorted(PROVIDERS.keys() - {Imported.name})
 # Their refunds wait for a person.
 BY_HAND = frozenset({Imported.name, Manual.name})

@@ -27,10 +27,10 @@ from orders.payments.providers import (
     APPROVED,
     DECLINED,
     PROVIDERS,
-    TAKE_PAYMENTS,
     UNKNOWN,
     Answer,
     ProviderTimeout,
+    take_payments,
 )
 from yousinsa.db.errors import is_outage
 from yousinsa.db.transactions import patience
@@ -75,8 +75,8 @@ def begin_pay(
 
 
 def _pay(start: Start, carry: Carry) -> Deferred[Changed]:
-    if start.provider not in TAKE_PAYMENTS:
-        raise Invalid(errors={"provider": gettext("Must be one of: %s.") % ", ".join(TAKE_PAYMENTS)})
+    if start.provider not in take_payments():
+        raise Invalid(errors={"provider": gettext("Must be one of: %s.") % ", ".join(take_payments())})
     started = carry(start)
     # A group's thread has others to see to; who only looks into a table does not keep it.
     is_quick = started.decided or PROVIDERS[start.provider].answers_at_once
