@@ -60,7 +60,7 @@ class _Changing:
         self._known: dict[Command, Known] = {}
 
     def prepare(self, commands: Sequence[Command]) -> tuple[list[Command], Outcomes]:
-        self._known = _foresee(commands)
+        self._known = foresee(commands)
         return list(self._known), {c: OrderNotFound() for c in commands if c not in self._known}
 
     def write(self, commands: Sequence[Command], *, again: bool) -> Callable[[], Outcomes]:
@@ -89,7 +89,7 @@ class _Changing:
         return False
 
 
-def _foresee(commands: Sequence[Command]) -> dict[Command, Known]:
+def foresee(commands: Sequence[Command]) -> dict[Command, Known]:
     """Look up whose orders these are and which rows each command needs."""
     found = reading(lambda: find(commands))
     for command, known in found.items():
@@ -101,10 +101,5 @@ def _foresee(commands: Sequence[Command]) -> dict[Command, Known]:
     return found
 
 
-def new_committer() -> Committer:
-    """What gathers commands that wait in a process, and commits them together."""
-    return Committer(change_batch, _foresee)
-
-
 # One of their own: new orders do not wait behind changes, nor these behind them.
-_committer = PerProcess(new_committer)
+_committer = PerProcess(lambda: Committer(change_batch, foresee))
