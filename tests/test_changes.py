@@ -157,7 +157,7 @@ def test_a_hundred_orders_cost_as_many_statements_as_one(django_assert_max_num_q
     assert_money_balances()
 
 
-def test_units_of_a_drop_that_come_back_are_nobody_elses():
+def test_units_of_a_drop_that_come_back_are_nobody_elses(caplog):
     """Whoever pays late in the same batch does not get what the drop sells again."""
     (option,) = make_options([2])
     late = make_order(make_user(address=True), (option, 1))
@@ -171,6 +171,7 @@ def test_units_of_a_drop_that_come_back_are_nobody_elses():
     of_drop = Order.objects.get(number=placed.order.number)
     batch = [Cancel(order_id=of_drop.pk), settle(late, APPROVED)]
     assert [said_of(outcome) for outcome in change_batch(batch)] == ["cancelled", "expired"]
+    assert "halved" not in caplog.text
     assert (stock_of(option), item_of(drop)) == ((2, 2), (2, 0, 0))
     assert "refunded" in written_of(late)["order"][1]
     assert_all_adds_up()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,16 +15,18 @@ from orders.changes.commands import Command
 from orders.changes.locking import lock
 from orders.engine.committer import Committer
 from orders.engine.suspects import suspects
+from orders.lifecycle import expire_due
 from orders.lifecycle.cancelling import Cancel
 from orders.lifecycle.expiry import Expire
 from orders.lifecycle.returning import Return
 from orders.lifecycle.shipping import Deliver, Ship
-from orders.models import Order, OrderLine, Payment, Status
+from orders.models import Order, OrderLine, Payment, Status, Trouble
 from orders.payments.attempts import Start
 from shop.models import Option
 from tests.support.changes import HeldBatches, said_of, written_of
 from tests.support.factories import make_options, make_order, make_user, stock_of
-from tests.support.orders import make_order_at
+from tests.support.locks import row_locked
+from tests.support.orders import make_order_at, status_of
 from yousinsa.errors import Busy
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -212,3 +215,18 @@ def test_who_poisons_every_batch_is_tried_apart_and_the_batch_is_whole_again(mon
     suspects._failures.clear()  # a second later
     assert batch() == "internal_error"
     assert sorted(sizes) == [1, 15]
+
+
+@pytest.mark.mariadb
+def test_a_locked_row_keeps_no_other_hold_from_ending_while_some_are_tried_apart():
+    poison = sequence_is_behind()
+    stock = Stock.objects.get(option__order_lines__order=poison.order_id)
+    assert said_of(change_batch([poison])[0]) == "failed"
+    Stock.objects.filter(pk=stock.pk).update(sequence=stock.movements.count())  # somebody mended it
+    locked, free = make_options([5, 5])
+    orders = [make_order(make_user(), (option, 1)) for option in (locked, free)]
+    Order.objects.update(expires_at=timezone.now())
+    with row_locked("inventory_stock", locked.stock.pk):
+        assert expire_due() == 2
+    assert [status_of(order) for order in orders] == ["pending", "expired"]
+    assert list(Trouble.objects.values_list("order", flat=True)) == [orders[0].pk]
