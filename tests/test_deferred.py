@@ -187,3 +187,75 @@ def test_a_refusal_leaves_nothing_to_the_garbage_collector():
         assert alive() == before
     finally:
         gc.enable()
+
+
+# --- Operations one after the other -------------------------------------------------------------------------
+
+
+def test_a_chain_goes_on_where_the_first_is_decided_and_ends_with_the_second():
+    first, second, threads = Deferred[int](), Deferred[str](), []
+
+    def go_on(value):
+        threads.append((value, threading.current_thread()))
+        return second
+
+    chained = first.chain(go_on)
+    assert not chained.decided
+    assert not threads
+    decider = threading.Thread(target=first.decide, args=(7,))
+    decider.start()
+    decider.join()
+    assert threads == [(7, decider)]
+    assert not chained.decided
+    second.decide("done")
+    assert [chained.result() for _ in range(2)] == ["done", "done"]
+
+
+def test_a_chain_of_what_is_decided_already_is_decided_at_once():
+    chained = (
+        Deferred.of(1).chain(lambda value: Deferred.of(value + 1)).chain(lambda value: Deferred.of([value]))
+    )
+    assert chained.decided
+    assert chained.result() == [2]
+
+
+def test_a_chain_ends_at_the_first_that_fails():
+    first, called = Deferred[int](), []
+    chained = first.chain(lambda value: Deferred.of(called.append(value)))
+    first.decide(Refused("why"))
+    with pytest.raises(Refused, match="why"):
+        chained.result()
+    assert not called
+
+    second = Deferred[int]()
+    chained = Deferred.of(1).chain(lambda _: second)
+    second.decide(Refused("later"))
+    with pytest.raises(Refused, match="later"):
+        chained.result()
+    with pytest.raises(ZeroDivisionError):
+        Deferred.of(0).chain(lambda value: Deferred.of(1 // value)).result()
+
+
+def test_a_chain_goes_on_where_it_is_told_to():
+    threads = []
+
+    def go_on(value):
+        threads.append(threading.current_thread())
+        return Deferred.of(value)
+
+    first = Deferred[int]()
+    with ThreadPoolExecutor(1, thread_name_prefix="elsewhere") as pool:
+        chained = first.chain(go_on, run=pool.submit)
+        first.decide(3)
+        assert chained.result() == 3
+    assert [thread.name for thread in threads] == ["elsewhere_0"]
+
+
+def test_what_is_made_of_a_chain_makes_what_the_second_is_made_of():
+    """A chained outcome that is itself made of another one is made once, and its refusal is a refusal."""
+    made = []
+    chained = Deferred.of(1).chain(lambda value: Deferred.of(value).map(lambda v: made.append(v) or v + 1))
+    assert chained.map(str).result() == "2"
+    assert made == [1]
+    refused = Deferred.of(1).chain(lambda value: Deferred.of(value).map(lambda _: Refused("why")))
+    assert refused.map(str, lambda exc: f"no: {exc}").result() == "no: why"

@@ -20,6 +20,7 @@ from orders.payments.services import pay
 from orders.placement.batch import place_batch
 from orders.placement.group_commit import committer, group_commit
 from orders.placement.requests import PlaceRequest
+from tests.support.changes import HeldBatches
 from tests.support.concurrency import in_processes, in_threads
 from tests.support.factories import ADDRESS, make_options, make_order, make_user, stock_of
 from tests.support.invariants import assert_books_balance
@@ -36,30 +37,9 @@ def request(buyer, *lines, key=None):
     )
 
 
-class Held:
-    """`place_batch`, whose every batch waits until the test lets it go: meanwhile orders gather."""
-
-    def __init__(self):
-        self.sizes = []
-        self._begun, self._may_go = threading.Semaphore(0), threading.Semaphore(0)
-
-    def __call__(self, requests):
-        self.sizes.append(len(requests))
-        self._begun.release()
-        assert self._may_go.acquire(timeout=60)
-        return place_batch(requests)
-
-    def wait_for_batch(self):
-        """Until a further one has begun."""
-        assert self._begun.acquire(timeout=60)
-
-    def go(self, batches=1):
-        self._may_go.release(batches)
-
-
 @pytest.fixture
 def held():
-    held = Held()
+    held = HeldBatches(place_batch)
     yield held
     held.go(1_000)
 

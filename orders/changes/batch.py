@@ -11,7 +11,7 @@ from orders.changes.locking import Known, done_before, find, lock
 from orders.changes.writing import Changes
 from orders.engine.batch import run_batch
 from orders.engine.committer import Committer
-from orders.engine.requests import Outcomes
+from orders.engine.requests import Outcomes, Row
 from orders.errors import OrderNotFound
 from yousinsa.db.transactions import reading
 from yousinsa.errors import Problem
@@ -62,11 +62,7 @@ class _Changing:
         self._known: dict[Command, Known] = {}
 
     def prepare(self, commands: Sequence[Command]) -> tuple[list[Command], Outcomes]:
-        self._known = reading(lambda: find(commands))
-        for command, known in self._known.items():
-            moves = command.with_stock or command.moves_stock(known.status)
-            options = [("option", line.option_id) for line in known.lines] if moves else []
-            command.rows = (("buyer", known.buyer_id), ("order", known.id), *options)
+        self._known = foresee(commands)
         return list(self._known), {c: OrderNotFound() for c in commands if c not in self._known}
 
     def write(self, commands: Sequence[Command], *, again: bool) -> Callable[[], Outcomes]:
@@ -95,5 +91,17 @@ class _Changing:
         return False
 
 
+def foresee(commands: Sequence[Command]) -> dict[Command, Known]:
+    """Look up whose orders these are and which rows each command needs."""
+    found = reading(lambda: find(commands))
+    for command, known in found.items():
+        rows: list[Row] = [("buyer", known.buyer_id), ("order", known.id)]
+        if command.with_stock or command.moves_stock(known.status):
+            rows += [("option", line.option_id) for line in known.lines]
+            rows += [("drop", known.drop_id)] if known.drop_id is not None else []
+        command.rows = tuple(rows)
+    return found
+
+
 # One of their own: new orders do not wait behind changes, nor these behind them.
-_committer = PerProcess(lambda: Committer(change_batch))
+_committer = PerProcess(lambda: Committer(change_batch, foresee))

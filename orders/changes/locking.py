@@ -5,6 +5,7 @@ change but for what came back, so which stock rows an order needs is read before
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,7 +113,8 @@ def _lock_orders(known: dict[int, Known]) -> dict[int, HeldOrder]:
         shipping = dict(zip(SHIPPING_FIELDS, row[_ADDRESS], strict=True))
         values: Any = (*row[: _ADDRESS.start], shipping, *row[_ADDRESS.stop :])
         held = HeldOrder(*values)
-        held.lines = known[held.id].lines
+        # What a decision changes of them is not known any more to the next attempt.
+        held.lines = [copy(line) for line in known[held.id].lines]
         orders[held.id] = held
     return orders
 

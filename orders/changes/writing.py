@@ -95,7 +95,9 @@ class Changes:
     def _move_units(self, command: Command, held: HeldOrder, decision: Decision) -> None:
         for line, kind, units in decision.moves:
             on_hand, reserved = ledger.DELTAS[kind]
-            if held.available is not None:
+            # What an order of a drop gives up is the drop's again.
+            gives_up = kind == Kind.RELEASE and held.drop_id is not None
+            if held.available is not None and not gives_up:
                 held.available[line.stock_id] += units * (on_hand - reserved)
             self._movements.append(
                 ledger.Entry(
@@ -103,7 +105,7 @@ class Changes:
                     decision.reason,
                 )
             )  # fmt: skip
-            if kind == Kind.RELEASE and held.drop_id is not None:
+            if gives_up and held.drop_id is not None:
                 self._given_up.append(
                     escrow.HeldLine(
                         held.number, held.buyer_id, held.drop_id, line.option_id, line.stock_id, units,

@@ -47,7 +47,10 @@ def _run(requests: Sequence[R], work: Work[R], failed: list[R]) -> Outcomes:
     """Carry these out together; if that fails, in halves, until what it fails with stands alone."""
     try:
         hopeful, outcomes = work.prepare(requests)
-        return outcomes | (_commit(hopeful, work) if hopeful else {})
+        # By now every request knows what it needs.
+        groups = suspects.apart(hopeful)
+        if len(groups) < 2:
+            return outcomes | (_commit(hopeful, work) if hopeful else {})
     except Exception as exc:
         if is_outage(exc):
             raise
@@ -55,8 +58,11 @@ def _run(requests: Sequence[R], work: Work[R], failed: list[R]) -> Outcomes:
             failed.append(requests[0])
             return {requests[0].ticket: _failure(requests[0], exc)}
         logger.warning("batch of %d failed, and is halved: %s", len(requests), exc)
-    half = len(requests) // 2
-    return _run(requests[:half], work, failed) | _run(requests[half:], work, failed)
+        half = len(requests) // 2
+        outcomes, groups = {}, [requests[:half], requests[half:]]
+    for together in groups:
+        outcomes = outcomes | _run(together, work, failed)
+    return outcomes
 
 
 def _failure(request: Request, exc: Exception) -> Exception:

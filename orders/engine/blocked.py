@@ -14,7 +14,7 @@ from django.db import connection, models, transaction
 from inventory.models import Stock
 from inventory.selectors import stock_ids
 from orders.engine.requests import Request, Row
-from orders.models import Order
+from orders.models import DropItem, Order
 from shop.models import Option, User
 from yousinsa.errors import Busy
 
@@ -44,7 +44,7 @@ def locked_among(model: type[models.Model], ids: Collection[int]) -> set[int]:
 
 
 class BlockedRows:
-    """Rows that were found locked (of an option: its own row, or its stock row).
+    """Rows that were found locked (of an option: its own row, or its stock row; of a drop: any of its items).
 
     A hot row is locked by some process's batch at most moments, so being found locked says little about it:
     after HOLD_SECONDS it is given another try in any case. Not so a buyer: nobody holds that row for long.
@@ -55,6 +55,9 @@ class BlockedRows:
 
     def __init__(self) -> None:
         self._since: dict[Row, float] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._since)
 
     def concerns(self, request: Request) -> bool:
         """True where the request needs one of these rows."""
@@ -90,8 +93,14 @@ def _locked_options(options: Collection[int]) -> set[int]:
     return locked_among(Option, options) | {option for option, id in stock.items() if id in locked}
 
 
+def _locked_drops(drops: Collection[int]) -> set[int]:
+    items = dict(DropItem.objects.filter(drop_id__in=drops).values_list("id", "drop_id")) if drops else {}
+    return {items[id] for id in locked_among(DropItem, items)}
+
+
 _LOCKED_OF: dict[str, Callable[[Collection[int]], set[int]]] = {
     "buyer": partial(locked_among, User),
     "option": _locked_options,
     "order": partial(locked_among, Order),
+    "drop": _locked_drops,
 }

@@ -24,7 +24,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections
 
 from orders.engine.blocked import BlockedRows, LockedOut
 from orders.engine.queue import Queued, RequestQueue
-from orders.engine.requests import Apply, Request, Row
+from orders.engine.requests import Apply, Foresee, Request, Row
 from yousinsa.db.errors import is_connection_lost, is_lock_conflict
 from yousinsa.db.transactions import limit_statements
 from yousinsa.errors import Busy
@@ -41,8 +41,9 @@ STATEMENT_SECONDS = 0.5
 class Committer:
     """What waits in one process, the thread that commits it, and the connection that it uses."""
 
-    def __init__(self, apply: Apply[Any]) -> None:
+    def __init__(self, apply: Apply[Any], foresee: Foresee[Any] | None = None) -> None:
         self._apply = apply
+        self._foresee = foresee
         self.queue = RequestQueue()
         # None: nobody new, but the backlog or the blocked rows want looking after.
         self._inbox: SimpleQueue[Queued | None] = SimpleQueue()
@@ -121,6 +122,8 @@ class Committer:
         """Claim the next batch off the backlog; what needs a blocked row is held back."""
         batch: list[Queued] = []
         rows: set[Row] = set()
+        if self._blocked:
+            self._foresee_backlog()
         while self._backlog and len(batch) < MAX_BATCH:
             waiter = self._backlog[0]
             needs = list(waiter.request.needs)
@@ -149,6 +152,13 @@ class Committer:
             self._hold_back(locked_out)
 
     # --- Rows that others keep locked -----------------------------------------------------------------
+
+    def _foresee_backlog(self) -> None:
+        """Without it each newcomer would have to run into the blocked row first, and its batch with it."""
+        foresee = self._foresee
+        unknown = [waiter.request for waiter in self._backlog if not waiter.request.needs]
+        if foresee and unknown:
+            self._look(lambda: foresee(unknown))
 
     def _hold_back(self, locked_out: list[Queued]) -> None:
         """Keep those that need a row which is locked now; the others are first in the next batch."""
@@ -180,7 +190,7 @@ class Committer:
         self.queue.decide((waiter, Busy()) for waiter in refused)
 
     @staticmethod
-    def _look(at_rows: Callable[[], None]) -> None:
+    def _look(at_rows: Callable[[], object]) -> None:
         try:
             at_rows()
         except DatabaseError:

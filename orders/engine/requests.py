@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 Row = tuple[str, int]
-"""A row that a request needs: ("buyer", id), ("option", id) or ("order", id)."""
+"""A row that a request needs: ("buyer", id), ("option", id), ("order", id); a drop's items: ("drop", id)."""
 
 
 class Request(Protocol):
@@ -39,6 +39,8 @@ Outcomes = dict[Any, Any]
 """By ticket: what became of a request, or the exception that says why nothing did."""
 Apply = Callable[[Sequence[R]], Sequence[Any]]
 """Carries requests out and says of each what became of it, in the same order."""
+Foresee = Callable[[Sequence[R]], object]
+"""Looks up what requests need, where they do not know it by themselves; asked where rows are locked."""
 
 
 class Work(Protocol[R]):

@@ -76,47 +76,45 @@ def expire_due(*, now: datetime | None = None, limit: int = EXPIRY_BATCH) -> int
     if not order_ids:
         return None
     with patience(ROW_SECONDS):
-        try:
-            return _end(order_ids, now)
-        except Busy:
-            return _end_around_locks(order_ids, now)
+        ended, kept = _end(order_ids, now)
+        return ended + (_end_around_locks(kept, now) if kept else 0)
 
 
 def _due(now: datetime) -> QuerySet[Order]:
     return Order.objects.filter(status=Status.PENDING, expires_at__lte=now)
 
 
-def _end(order_ids: Sequence[int], now: datetime) -> int:
-    """End these holds, setting aside what that fails with. Raises `Busy`."""
-
+def _end(order_ids: Sequence[int], now: datetime) -> tuple[int, list[int]]:
+    """End these holds, setting aside what that fails with: how many it ended, and which a lock kept."""
     outcomes = change_batch([Expire(order_id=id, at=now) for id in order_ids], splits=False)
-    found = dict(zip(order_ids, outcomes, strict=True))
-    if all(isinstance(outcome, Busy) for outcome in outcomes):
-        raise Busy
-    for id, outcome in found.items():
-        if isinstance(outcome, Exception) and not isinstance(outcome, NotDue):
+    ended: list[int] = []
+    kept: list[int] = []
+    for id, outcome in zip(order_ids, outcomes, strict=True):
+        if isinstance(outcome, Busy):
+            kept.append(id)
+        elif not isinstance(outcome, Exception):
+            ended.append(id)
+        elif not isinstance(outcome, NotDue):
             _set_aside([id], cause_of(outcome), now)
-    over = [id for id, outcome in found.items() if not isinstance(outcome, Exception)]
-    settled(JOB, over)
-    return len(over)
+    settled(JOB, ended)
+    return len(ended), kept
 
 
 def _end_around_locks(order_ids: Sequence[int], now: datetime) -> int:
-    """The same where somebody keeps some row locked: what needs none of those first."""
+    """The same where somebody keeps some row locked: what needs none of those first. Raises `Busy`."""
     groups = _by_locked_row(order_ids)
-    free = groups.pop(None, [])
-    if not groups:
-        return _end(order_ids, now)  # it was free again by the time that was asked
-    ended = _end(free, now) if free else 0
+    ended, kept = _end(groups.pop(None, []), now)
+    if kept:
+        raise Busy
     give_up_at = time.monotonic() + BATCH_SECONDS
     for ids in groups.values():
         if time.monotonic() > give_up_at:
-            _set_aside(ids, Busy(), now)
-            continue
-        try:
-            ended += _end(ids, now)
-        except Busy as exc:
-            _set_aside(ids, exc, now)
+            kept = ids
+        else:
+            more, kept = _end(ids, now)
+            ended += more
+        if kept:
+            _set_aside(kept, Busy(), now)
     return ended
 
 

@@ -13,7 +13,8 @@ from yousinsa.db.transactions import transact
 def withdraw_buyer(*, user: User) -> None:
     """Close the account and forget the person; orders stay, and go on if they were paid for.
 
-    Ended orders lose their address now, open ones when they end (see `orders.locking.move`). Raises `Busy`.
+    Ended orders lose their address now, open ones when they end (`Changes` in orders/changes/writing.py).
+    Raises `Busy`.
     """
 
     def work() -> None:

@@ -60,7 +60,8 @@ class PlaceRequest:
 
     @property
     def needs(self) -> list[Row]:
-        return [("buyer", self.buyer_id), *(("option", option_id) for option_id, _ in self.lines)]
+        drop: list[Row] = [] if self.drop_id is None else [("drop", self.drop_id)]
+        return [("buyer", self.buyer_id), *(("option", option_id) for option_id, _ in self.lines), *drop]
 
     @property
     def asks(self) -> tuple[int, tuple[tuple[int, int], ...]]:
