@@ -1,6 +1,7 @@
 """What 500 people do all day: look around, buy, pay, change their minds. They remember what they are told."""
 
 import asyncio
+import math
 import random
 import time
 from collections import deque
@@ -128,7 +129,7 @@ class Shopper(Client):
         self._moods = ([self.browse, self.search, self.buy], [BROWSE, SEARCH, buying])
         self._next_page = ""
         self._to_return: deque[Purchase] = deque(maxlen=5)
-        self._wants_drop = True
+        self._tries_drop_at = day.market.drop_opens
 
     async def live(self) -> None:
         """Until the day is over; what was begun is finished."""
@@ -136,7 +137,7 @@ class Shopper(Client):
         # Nobody arrives at the same moment as everybody else.
         await asyncio.sleep(self.dice.random())
         while not day.is_over:
-            if self._wants_drop and time.monotonic() >= day.market.drop_opens:
+            if time.monotonic() >= self._tries_drop_at:
                 await self.rush()
             (action,) = self.dice.choices(*self._moods)
             await action()
@@ -214,9 +215,10 @@ class Shopper(Client):
         await self.line.get("drops", "/api/v1/drops/")
         lines = {market.drop_option: self.dice.randint(1, DROP_UNITS_EACH)}
         purchase = self.day.journal.purchase(self.buyer, lines, market.drop)
-        answer_of = await self._order(purchase)
-        # Refused without a shortage: it is not open yet, and one looks again after the next click.
-        self._wants_drop = purchase.refused and not answer_of
+        short = await self._order(purchase)
+        # Refused without a shortage: it is not open yet.
+        not_yet = purchase.refused and not short
+        self._tries_drop_at = time.monotonic() + BUSY_SECONDS if not_yet else math.inf
         if purchase.number:
             await self._decide(purchase)
 
