@@ -46,7 +46,10 @@ def change(command: Command) -> Changed:
 def begin_change(command: Command) -> Deferred[Changed]:
     """The same without keeping a thread, together with the commands that wait beside it."""
     if settings.PLACEMENT != "group_commit":
-        return Deferred.of(change(command))
+        # A refusal too is an outcome: whoever makes something of it is asked about it.
+        decided = Deferred[Changed]()
+        decided.decide(*change_batch([command]))
+        return decided
     if connection.in_atomic_block:
         raise RuntimeError("begin_change cannot run inside a transaction: use change there")
     return _committer().submit(command)
