@@ -8,7 +8,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orders.changes.batch import change, change_batch
+from orders.changes.batch import begin_change, change, change_batch
 from orders.changes.commands import Changed
 from orders.drops.admission.group_commit import place_in_drops
 from orders.engine.suspects import suspects
@@ -191,3 +191,11 @@ def test_who_may_not_see_an_order_changes_nothing_of_it():
     assert [said_of(outcome) for outcome in outcomes] == ["not_found"] * 3
     assert status_of(order) == "pending"
     assert place_batch([]) == change_batch([]) == []
+
+
+@pytest.mark.parametrize("lane", ["row_lock", pytest.param("group_commit", marks=pytest.mark.mariadb)])
+@pytest.mark.django_db(transaction=True)
+def test_a_refusal_is_an_outcome_in_every_lane(settings, lane):
+    settings.PLACEMENT = lane
+    refused = begin_change(Cancel(number="M-NOT-THERE"))
+    assert refused.map(said_of, said_of).result() == "not_found"

@@ -1,6 +1,7 @@
 """A command that cannot be carried out harms no other of its batch, whatever is wrong with its order."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -136,16 +137,22 @@ def unsplit(commands):
 
 
 def grouped(commands):
-    """All that wait while the first batch of a committer is held."""
+    """The first one commits alone, and meanwhile the others gather."""
     held = HeldBatches(change_batch)
     committer = Committer(held, foresee)
-    held.go(1_000)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(committer.submit, commands[0])
+        held.wait_for_batch()
+        rest = [committer.submit(command) for command in commands[1:]]
+        held.go(1_000)
+        waiting = [first.result(), *rest]
     outcomes = []
-    for deferred in [committer.submit(command) for command in commands]:
+    for deferred in waiting:
         try:
             outcomes.append(deferred.result())
         except Exception as exc:
             outcomes.append(exc)
+    assert held.sizes == [1, len(commands) - 1]
     return outcomes
 
 

@@ -46,8 +46,9 @@ def change(command: Command) -> Changed:
 def begin_change(command: Command) -> Deferred[Changed]:
     """The same without keeping a thread, together with the commands that wait beside it."""
     if settings.PLACEMENT != "group_commit":
+        # A refusal too is an outcome: whoever makes something of it is asked about it.
         decided: Deferred[Changed] = Deferred()
-        decided.decide(change_batch([command])[0])  # a refusal is an outcome here as well
+        decided.decide(change_batch([command])[0])
         return decided
     if connection.in_atomic_block:
         raise RuntimeError("begin_change cannot run inside a transaction: use change there")
