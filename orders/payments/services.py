@@ -35,7 +35,7 @@ from orders.payments.providers import (
 )
 from yousinsa.db.errors import is_outage
 from yousinsa.db.transactions import patience
-from yousinsa.errors import Busy, Interrupted, Invalid
+from yousinsa.errors import Busy, InternalError, Interrupted, Invalid
 from yousinsa.http.deferred import Deferred
 from yousinsa.language import recorded_later
 from yousinsa.process.once import PerProcess
@@ -120,7 +120,7 @@ def _told(answer: Answer, settled: Changed) -> Changed | Exception:
 
 def _unsure(exc: Exception | None = None) -> Exception:
     """Once the provider was asked the money may have been taken: nothing less may be said."""
-    if exc is None or isinstance(exc, (Busy, Interrupted, Error)):
+    if exc is None or isinstance(exc, (Busy, Interrupted, InternalError, Error)):
         return PaymentUnknown(retry_after=UNANSWERED_AFTER.total_seconds())
     return exc
 
