@@ -14,6 +14,7 @@ from django.utils.translation import gettext
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from msgspec import Meta
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
@@ -207,7 +208,7 @@ class ChangeView(Endpoint):
         """The body; whose order it is not is told so first."""
         try:
             return read_body(request, wanted)
-        except Problem as exc:
+        except (Problem, APIException) as exc:
             if not Order.objects.filter(number=number, buyer_id=caller(request).id).exists():
                 raise _unwritten(OrderNotFound(), number, caller(request).id) from exc
             raise

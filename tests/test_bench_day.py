@@ -22,7 +22,7 @@ from orders.errors import PaymentUnknown
 from orders.lifecycle import cancel_order, deliver_order, expire_due, return_order, ship_order
 from orders.models import Order, OrderLine, Payment, Refund, Status
 from orders.payments.services import pay
-from orders.selectors import order_views
+from orders.selectors import numbered_views
 from tests.load.day import audit, staff
 from tests.load.day.habits import BUILT_IN, Habits, Weighted, measure, read
 from tests.load.day.journal import Journal, Listing, Purchase
@@ -240,7 +240,7 @@ class Told:
         return_order(order_id=self._id("returned"), units={self.options[0].pk: 2}, actor_id=None)
         cancel_order(order_id=self._id("cancelled"), actor_id=None)
         for purchase in self.purchases.values():
-            view = order_views([purchase.number])[purchase.number]
+            view = numbered_views([purchase.number])[purchase.number]
             purchase.told(msgspec.to_builtins(view))
         later = Order.objects.get(pk=self._id("expired")).expires_at
         assert expire_due(now=later) == 1

@@ -93,16 +93,6 @@ def test_drops_take_two_statements(api):
     assert statements_of(lambda: api().get(f"drops/{drop.pk}/")) == 2
 
 
-@pytest.mark.django_db(transaction=True)
-def test_an_order_is_paid_without_being_read_whole_first(api, buyer, order):
-    """Whose it is takes one short statement; before, it took the four of the page."""
-    refused = api(buyer)
-    with CaptureQueriesContext(connection) as queries:
-        answer = refused.post(f"orders/{order.number}/pay/", {"provider": "no such"})
-    assert answer.status_code == 400
-    assert len(queries) == 1
-
-
 # --- What they say ----------------------------------------------------------------------------------------
 
 
@@ -209,10 +199,10 @@ def test_my_profile_is_refused_to_an_account_that_is_not_active_any_more(api, bu
     assert (refused.status_code, refused.json()["code"]) == (401, "not_authenticated")
 
 
-def test_my_profile_takes_the_short_chain_and_changing_it_the_long_one(api, buyer):
+def test_my_profile_takes_the_short_chain_and_so_does_changing_it(api, buyer):
     # Of all headers, that one of the desk's pages tells which chain it was.
     assert "X-Frame-Options" not in api(buyer).get("users/me/")
-    assert "X-Frame-Options" in api(buyer).patch("users/me/", {"name": "Lee"})
+    assert "X-Frame-Options" not in api(buyer).patch("users/me/", {"name": "Lee"})
     assert api(buyer).get("users/me/").json()["name"] == "Lee"
     assert api(buyer).get("users/me/")["Cache-Control"] == "no-store"
     refused = api(token="wrong").get("users/me/", Accept_Language="ko")
