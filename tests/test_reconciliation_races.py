@@ -108,9 +108,10 @@ def found_beside_writers(rounds=60):
             if sys.exception():
                 writer.kill()
             writer.join()
-    assert [writer.exitcode for writer in writers] == [0, 0]
-    assert Order.objects.filter(buyer=buyer).count() == 2 * rounds
-    return alarms, differences(), runs
+    # A promise that was lost cannot be taken back: then the writer whose it was fails.
+    left = differences() + [f"a writer ended with {w.exitcode}" for w in writers if w.exitcode]
+    assert left or Order.objects.filter(buyer=buyer).count() == 2 * rounds
+    return alarms, left, runs
 
 
 def _move_a_counter_and_have_it_put_back(option_id):
