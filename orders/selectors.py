@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import nlargest
 from typing import Any
 
-from django.db.models import FilteredRelation, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import FilteredRelation, Max, OuterRef, Q, QuerySet, Subquery, Sum
 
 from orders.errors import OrderNotFound
-from orders.models import Order, OrderLine, OrderTerm, Payment, Refund, TermKind
+from orders.models import Order, OrderLine, OrderTerm, Payment, TermKind
 from orders.models.terms import is_phone, phone_term, recipient_term, tracking_term
 from orders.schemas import LineView, OrderView, PaymentView, ShippingView, TrackingView
 from shop.selectors import MATCH_LIMIT, begins, find_sku, find_users
@@ -26,11 +26,14 @@ _PART_OF_EMAIL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{2,63}")
 
 def _summaries(orders: QuerySet[Order]) -> QuerySet[Order, tuple[Any, ...]]:
     """What `_views` needs of the orders themselves, a row each, with the latest attempt to pay."""
-    latest = Payment.objects.filter(order=OuterRef("pk")).order_by("-id").values("id")[:1]
-    refunds = Refund.objects.filter(payment__order=OuterRef("pk")).order_by()
+    # Both begin at the order's payments, by their index; sorted by id, or begun at the refunds, MariaDB may
+    # look through all that there are.
+    payments = Payment.objects.filter(order=OuterRef("pk")).order_by().values("order")
+    latest = payments.annotate(latest=Max("id")).values("latest")
+    refunded = payments.annotate(won=Sum("refunds__amount")).values("won")
     return orders.annotate(
         attempt=FilteredRelation("payments", condition=Q(payments__id=Subquery(latest))),
-        refunded=Subquery(refunds.values("payment__order").annotate(sum=Sum("amount")).values("sum")),
+        refunded=Subquery(refunded),
     ).values_list(
         "id", "number", "status", "total", "expires_at", "created_at", "note", "drop_id",
         "recipient", "phone", "postal_code", "address1", "address2", "carrier", "tracking_number",
